@@ -1,1 +1,5 @@
+//! Words that more than one part of vnode speaks: impairments of links, frames of a running command.
+//!
+//! Pure data: nothing here does I/O on its own or knows what a node is.
 
+pub mod impairment;
