@@ -1,1 +1,23 @@
+//! Lifecycle: labs of nodes on one host, from topology to running nodes and back to nothing.
+//!
+//! The one entry is [`Host`]: it owns the store, the operation engine, the image catalogue, the drivers and
+//! the network of this machine. Everything that changes the world is a plan of steps with inverses
+//! ([`plan`]), carried out by [`runner`]; everything that is remembered is a [`record`]; everything that is
+//! shown is a [`view`], derived without side effects (R-3).
+//!
+//! ```text
+//!   Lab (wanted) ─┐
+//!                 ├─ plan::difference ─▶ Plan ─▶ engine ─▶ runner ─▶ driver, network, image
+//!   LabRecord ────┘                                         │
+//!                                                           └─▶ records, events (same durable commit)
+//! ```
 
+pub mod error;
+pub mod host;
+pub mod record;
+pub mod request;
+pub mod state;
+pub mod view;
+
+pub use error::Error;
+pub use host::{Host, Options};
