@@ -67,7 +67,10 @@ pub struct Mount {
 #[serde(rename_all = "kebab-case")]
 pub enum MountKind {
     /// Bind of a host path (file or folder).
-    Bind { source: PathBuf, recursive: bool },
+    Bind {
+        source: PathBuf,
+        recursive: bool,
+    },
     Tmpfs,
 }
 

@@ -1,0 +1,206 @@
+//! The traits every driver implements.
+
+use std::fmt;
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::{Console, Exec, ExecSpec, Limits, NodeSpec, Reader, Result, WindowSize};
+
+/// A future in a box, so that the traits are object-safe.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a driver can do here; what it cannot is refused with a reason, never ignored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// The root of a stopped node can be mounted on the host.
+    pub mount_root: bool,
+    pub exec: bool,
+    pub console: bool,
+    pub pause: bool,
+    /// Limits that can be set on this machine: `memory`, `cpu`, `cpuset`, `pids`.
+    pub limits: Vec<String>,
+    /// Where the limits are kept: `v2`, `v1`, `hybrid` or `none`.
+    pub cgroup: String,
+    /// User namespaces with identity-mapped mounts work here.
+    pub user_namespaces: bool,
+    /// Device access can be confined.
+    pub devices: bool,
+    /// Snapshots of disks.
+    pub snapshot: bool,
+}
+
+/// What a node does now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Made; no process. Its network namespace stands.
+    Stopped,
+    Running,
+    Paused,
+    /// Its monitor is gone: its network namespace stands only as long as processes of the node do.
+    Lost,
+}
+
+/// How and why a node's first process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ended {
+    /// By itself; see [`Exit::code`].
+    Exited,
+    /// By a signal; see [`Exit::signal`].
+    Killed,
+    /// reboot(2) inside asked for a restart.
+    Reboot,
+    /// reboot(2) inside asked for halt or power-off.
+    Poweroff,
+    /// Nobody was there to see it: the monitor itself was killed.
+    Unknown,
+}
+
+/// The end of a node's first process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    pub ended: Ended,
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+    /// Milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// The kernel killed a process of the node for want of memory during this run.
+    pub oom_killed: bool,
+}
+
+/// A node's status, as last told by its monitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub phase: Phase,
+    /// Process id of the first process on the host.
+    pub pid: Option<u32>,
+    /// When it was started, milliseconds since 1970.
+    pub started_unix_ms: Option<u64>,
+    /// Number of boots since the node was created.
+    pub boots: u64,
+    /// End of the last run; kept while the next one runs.
+    pub last_exit: Option<Exit>,
+}
+
+/// Use of resources at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Processor time since the boot, microseconds; `None` where nothing counts it.
+    pub cpu_usec: Option<u64>,
+    pub memory_bytes: Option<u64>,
+    pub pids: Option<u64>,
+}
+
+/// Where the console's output is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPaths {
+    pub current: PathBuf,
+    /// The part before the last rotation; may not exist.
+    pub previous: PathBuf,
+}
+
+/// What was found of a node after the daemon was away.
+#[derive(Debug)]
+pub enum Recovered {
+    /// Its monitor stands; [`Instance::status`] tells the rest, exits in between included.
+    Live(Arc<dyn Instance>),
+    /// Its monitor is gone, and with it the network namespace: destroy, or create anew (the disk stays).
+    Gone { last_exit: Option<Exit> },
+}
+
+/// One kind of node.
+pub trait Driver: Send + Sync + fmt::Debug {
+    /// The word for it in a topology file's `backend`.
+    fn name(&self) -> &'static str;
+
+    fn capabilities(&self) -> Capabilities;
+
+    /// Makes folder, resource group, monitor and network namespace; nothing is started.
+    /// `dir` is the node's own; it may exist with an earlier disk, which is kept.
+    fn create<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+    ) -> BoxFuture<'a, Result<Arc<dyn Instance>>>;
+
+    /// Finds a node again after a restart of the daemon.
+    fn recover<'a>(&'a self, spec: &'a NodeSpec, dir: &'a Path)
+    -> BoxFuture<'a, Result<Recovered>>;
+
+    /// Removes everything `create` and `boot` made, the folder included. Idempotent; needs no instance.
+    ///
+    /// # Errors
+    /// [`Error::Left`](crate::Error::Left) names what could not be removed.
+    fn destroy<'a>(&'a self, spec: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<()>>;
+
+    /// Mounts a stopped node's root on the host and gives the path. A second mount gives the same.
+    fn mount<'a>(&'a self, spec: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<PathBuf>>;
+
+    /// Inverse of `mount`; idempotent.
+    fn unmount<'a>(&'a self, spec: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<()>>;
+}
+
+/// One node, made and not yet destroyed. Handles are cheap to clone as `Arc` and may be dropped at any time.
+pub trait Instance: Send + Sync + fmt::Debug {
+    /// The node's network namespace; it outlives its processes. Opened anew at each call.
+    fn netns(&self) -> Result<OwnedFd>;
+
+    fn status(&self) -> Status;
+
+    /// Changes of status as they happen; holds the latest.
+    fn watch(&self) -> watch::Receiver<Status>;
+
+    /// Starts the first process; done when it has been executed. The definition may differ from the
+    /// one the node was created with in everything but identity, network and user namespace.
+    fn boot<'a>(&'a self, spec: &'a NodeSpec) -> BoxFuture<'a, Result<()>>;
+
+    /// Sends a signal to the first process.
+    fn signal(&self, signal: i32) -> BoxFuture<'_, Result<()>>;
+
+    /// Asks with the definition's stop signal, kills everything after `grace`. Resumes a paused node first.
+    /// Of a stopped node: its last exit.
+    fn halt(&self, grace: Duration) -> BoxFuture<'_, Result<Exit>>;
+
+    /// Kills every process of the node at once.
+    fn kill(&self) -> BoxFuture<'_, Result<Exit>>;
+
+    fn pause(&self) -> BoxFuture<'_, Result<()>>;
+
+    fn resume(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// Runs a program in the running node.
+    fn exec<'a>(&'a self, spec: &'a ExecSpec) -> BoxFuture<'a, Result<Exec>>;
+
+    /// Attaches to the console; several may be attached. Scrollback comes first.
+    fn console(&self) -> BoxFuture<'_, Result<Console>>;
+
+    /// Sets the size of the console's terminal, when it has one.
+    fn resize_console(&self, size: WindowSize) -> BoxFuture<'_, Result<()>>;
+
+    fn logs(&self) -> LogPaths;
+
+    fn stats(&self) -> Result<Stats>;
+
+    /// Changes limits of the running or stopped node; fields that are `None` become unlimited.
+    fn set_limits<'a>(&'a self, limits: &'a Limits) -> BoxFuture<'a, Result<()>>;
+
+    /// Limits as the kernel has them now.
+    fn limits(&self) -> Result<Limits>;
+
+    /// The first process, while running.
+    fn pid(&self) -> Option<u32>;
+
+    /// A file or folder of the node as a tar stream. Paths are resolved beneath the node's root.
+    fn archive_out<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Reader>>;
+
+    /// Unpacks a tar stream in folder `path` of the node; ends when all is written.
+    fn archive_in<'a>(&'a self, path: &'a str, tar: Reader) -> BoxFuture<'a, Result<()>>;
+}
