@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use vnode_driver::{Console, Exec, Reader};
 use vnode_operation::OperationId;
 
 use crate::error::{Error, Result};
@@ -26,60 +26,6 @@ pub struct Options {
 /// This machine's labs. Cheap to clone through its `Arc`.
 #[derive(Debug)]
 pub struct Host {}
-
-/// Streams of a program run in a node.
-pub struct ExecStreams {
-    pub stdin: Box<dyn AsyncWrite + Send + Unpin>,
-    pub stdout: Box<dyn AsyncRead + Send + Unpin>,
-    /// Absent when the program has a terminal.
-    pub stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
-    /// Its exit, signals and window size.
-    pub control: ExecControl,
-}
-
-/// Handle on a program run in a node; dropping it kills the program's process group.
-#[derive(Debug)]
-pub struct ExecControl {}
-
-/// How a program ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Exit {
-    /// Exit code when it exited.
-    pub code: Option<i32>,
-    /// Signal when it was killed by one.
-    pub signal: Option<i32>,
-}
-
-/// Both directions of a node's console.
-pub struct ConsoleStreams {
-    pub input: Box<dyn AsyncWrite + Send + Unpin>,
-    pub output: Box<dyn AsyncRead + Send + Unpin>,
-}
-
-impl std::fmt::Debug for ExecStreams {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ExecStreams").finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for ConsoleStreams {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ConsoleStreams").finish_non_exhaustive()
-    }
-}
-
-impl ExecControl {
-    /// Waits for the end of the program.
-    pub async fn wait(&mut self) -> Result<Exit> {
-        Err(unbuilt())
-    }
-    pub async fn signal(&self, _signal: i32) -> Result<()> {
-        Err(unbuilt())
-    }
-    pub async fn resize(&self, _rows: u16, _columns: u16) -> Result<()> {
-        Err(unbuilt())
-    }
-}
 
 fn unbuilt() -> Error {
     Error::failed("not built yet")
@@ -169,10 +115,13 @@ impl Host {
         Err(unbuilt())
     }
 
-    pub async fn exec(&self, _node: &str, _request: request::Exec) -> Result<ExecStreams> {
+    pub async fn exec(&self, _node: &str, _request: request::Exec) -> Result<Exec> {
         Err(unbuilt())
     }
-    pub async fn console(&self, _node: &str) -> Result<ConsoleStreams> {
+    pub async fn console(&self, _node: &str) -> Result<Console> {
+        Err(unbuilt())
+    }
+    pub async fn console_resize(&self, _node: &str, _rows: u16, _cols: u16) -> Result<()> {
         Err(unbuilt())
     }
     /// The console log; with `follow` the stream ends only when the node is destroyed.
@@ -181,7 +130,7 @@ impl Host {
         _node: &str,
         _follow: bool,
         _tail_bytes: Option<u64>,
-    ) -> Result<Box<dyn AsyncRead + Send + Unpin>> {
+    ) -> Result<Reader> {
         Err(unbuilt())
     }
     /// A tar stream of a file or folder in the node.
@@ -189,7 +138,7 @@ impl Host {
         &self,
         _node: &str,
         _path: &str,
-    ) -> Result<Box<dyn AsyncRead + Send + Unpin>> {
+    ) -> Result<Reader> {
         Err(unbuilt())
     }
     /// Unpacks a tar stream below a folder of the node.
@@ -197,7 +146,7 @@ impl Host {
         &self,
         _node: &str,
         _path: &str,
-        _tar: Box<dyn AsyncRead + Send + Unpin>,
+        _tar: Reader,
     ) -> Result<()> {
         Err(unbuilt())
     }
@@ -224,7 +173,7 @@ impl Host {
         _node: &str,
         _interface: &str,
         _snap_length: u32,
-    ) -> Result<Box<dyn AsyncRead + Send + Unpin>> {
+    ) -> Result<Reader> {
         Err(unbuilt())
     }
 

@@ -12,12 +12,15 @@
 //!                                                           └─▶ records, events (same durable commit)
 //! ```
 
+pub mod control;
 pub mod error;
 pub mod host;
 pub mod record;
 pub mod request;
+pub mod restart;
 pub mod state;
 pub mod view;
 
 pub use error::Error;
 pub use host::{Host, Options};
+pub use vnode_driver::{Console, Exec, ExecControl, ExecExit, Reader, WindowSize, Writer};

@@ -1,0 +1,248 @@
+//! Addresses of the control network: a subnet for each lab, an address for each node.
+//!
+//! Pure: what is taken on this machine is given, nothing is asked of the kernel.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// A lab's control network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// Bridge on the host.
+    pub bridge: String,
+    pub ipv4: Option<Ipv4Net>,
+    pub ipv4_gateway: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Net>,
+    pub ipv6_gateway: Option<Ipv6Addr>,
+    pub mtu: u32,
+    /// Masquerade towards outside.
+    pub external: bool,
+}
+
+/// What the topology says of the control network.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    pub ipv4: Option<Ipv4Net>,
+    pub ipv4_gateway: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Net>,
+    pub ipv6_gateway: Option<Ipv6Addr>,
+    pub mtu: Option<u32>,
+    pub external: bool,
+}
+
+/// Chooses the subnets of a lab of `nodes` nodes. `taken` are the subnets of other labs and the addresses
+/// and routes of this machine; a wish that overlaps one of them is refused, a free choice avoids them.
+pub fn choose(
+    lab: &str,
+    bridge: String,
+    wanted: &Wanted,
+    nodes: usize,
+    taken: &[(IpNet, String)],
+) -> Result<Control> {
+    let overlaps = |net: IpNet| {
+        taken
+            .iter()
+            .find(|(other, _)| other.contains(&net) || net.contains(other))
+            .map(|(other, owner)| format!("`{other}` of {owner}"))
+    };
+    let ipv4 = match wanted.ipv4 {
+        Some(net) => {
+            if let Some(other) = overlaps(IpNet::V4(net)) {
+                return Err(Error::conflict(format!(
+                    "control network `{net}` of lab `{lab}` overlaps {other}"
+                ))
+                .hint("leave out `ipv4-subnet` (or write `auto`) and a free one is chosen"));
+            }
+            net
+        }
+        None => free_ipv4(nodes, |net| overlaps(IpNet::V4(net)).is_none()).ok_or_else(|| {
+            Error::conflict(format!("no free control network for the {nodes} nodes of lab `{lab}`"))
+                .hint("give `mgmt: {ipv4-subnet: ...}` in the topology")
+        })?,
+    };
+    let ipv6 = match wanted.ipv6 {
+        Some(net) => {
+            if let Some(other) = overlaps(IpNet::V6(net)) {
+                return Err(Error::conflict(format!(
+                    "control network `{net}` of lab `{lab}` overlaps {other}"
+                ))
+                .hint("leave out `ipv6-subnet` (or write `auto`) and a free one is chosen"));
+            }
+            net
+        }
+        None => ipv6_of(ipv4),
+    };
+    let gateway4 = match wanted.ipv4_gateway {
+        Some(address) if !ipv4.contains(&address) => {
+            return Err(Error::usage(format!("gateway `{address}` is not in `{ipv4}`")));
+        }
+        Some(address) => address,
+        None => Ipv4Addr::from(u32::from(ipv4.network()) + 1),
+    };
+    let gateway6 = match wanted.ipv6_gateway {
+        Some(address) if !ipv6.contains(&address) => {
+            return Err(Error::usage(format!("gateway `{address}` is not in `{ipv6}`")));
+        }
+        Some(address) => address,
+        None => Ipv6Addr::from(u128::from(ipv6.network()) + 1),
+    };
+    Ok(Control {
+        bridge,
+        ipv4: Some(ipv4),
+        ipv4_gateway: Some(gateway4),
+        ipv6: Some(ipv6),
+        ipv6_gateway: Some(gateway6),
+        mtu: wanted.mtu.unwrap_or(1500),
+        external: wanted.external,
+    })
+}
+
+/// First free subnet at or after containerlab's 172.20.20.0/24 that holds `nodes` and a gateway.
+fn free_ipv4(nodes: usize, free: impl Fn(Ipv4Net) -> bool) -> Option<Ipv4Net> {
+    let needed = nodes as u64 + 3;
+    let prefix = (8..=24).rev().find(|prefix| 1u64 << (32 - prefix) >= needed)?;
+    let step = 1u32 << (32 - prefix);
+    let first = u32::from(Ipv4Addr::new(172, 20, 20, 0)).next_multiple_of(step);
+    let last = u32::from(Ipv4Addr::new(172, 31, 255, 255));
+    (first..=last)
+        .step_by(step as usize)
+        .map(|network| Ipv4Net::new_assert(Ipv4Addr::from(network), prefix))
+        .find(|net| free(*net))
+}
+
+/// 172.20.21.0/24 goes with 3fff:172:20:21::/64, as containerlab's own pair does.
+fn ipv6_of(net: Ipv4Net) -> Ipv6Net {
+    let octets = net.network().octets();
+    // The decimal digits of an octet written as a hexadecimal group.
+    let group = |octet: u8| {
+        let octet = u16::from(octet);
+        (octet / 100) << 8 | (octet / 10 % 10) << 4 | octet % 10
+    };
+    let address = Ipv6Addr::new(
+        0x3fff,
+        group(octets[0]),
+        group(octets[1]),
+        group(octets[2]),
+        0,
+        0,
+        0,
+        0,
+    );
+    Ipv6Net::new_assert(address, 64)
+}
+
+/// Hands out the addresses of one control network: the nodes' own wishes first, then the next free ones.
+#[derive(Debug)]
+pub struct Pool {
+    ipv4: Option<Ipv4Net>,
+    ipv6: Option<Ipv6Net>,
+    used: HashSet<IpAddr>,
+    next4: u32,
+    next6: u128,
+}
+
+impl Pool {
+    pub fn new(control: &Control) -> Self {
+        let mut used = HashSet::new();
+        used.extend(control.ipv4_gateway.map(IpAddr::V4));
+        used.extend(control.ipv6_gateway.map(IpAddr::V6));
+        used.extend(control.ipv4.map(|net| IpAddr::V4(net.broadcast())));
+        Self { ipv4: control.ipv4, ipv6: control.ipv6, used, next4: 2, next6: 2 }
+    }
+
+    /// Marks an address as taken; refused when it is already, or lies outside.
+    pub fn take(&mut self, node: &str, address: IpAddr) -> Result<()> {
+        let inside = match address {
+            IpAddr::V4(v4) => self.ipv4.is_some_and(|net| net.contains(&v4)),
+            IpAddr::V6(v6) => self.ipv6.is_some_and(|net| net.contains(&v6)),
+        };
+        if !inside {
+            return Err(Error::usage(format!(
+                "control address `{address}` of node `{node}` is not in the control network"
+            )));
+        }
+        if !self.used.insert(address) {
+            return Err(Error::usage(format!(
+                "control address `{address}` of node `{node}` is taken"
+            )));
+        }
+        Ok(())
+    }
+
+    pub fn next_ipv4(&mut self) -> Result<Option<Ipv4Addr>> {
+        let Some(net) = self.ipv4 else { return Ok(None) };
+        loop {
+            let address = Ipv4Addr::from(u32::from(net.network()).saturating_add(self.next4));
+            if !net.contains(&address) || address == net.broadcast() {
+                return Err(Error::conflict(format!("control network `{net}` is full")));
+            }
+            self.next4 += 1;
+            if self.used.insert(IpAddr::V4(address)) {
+                return Ok(Some(address));
+            }
+        }
+    }
+
+    pub fn next_ipv6(&mut self) -> Result<Option<Ipv6Addr>> {
+        let Some(net) = self.ipv6 else { return Ok(None) };
+        loop {
+            let address = Ipv6Addr::from(u128::from(net.network()).saturating_add(self.next6));
+            if !net.contains(&address) {
+                return Err(Error::conflict(format!("control network `{net}` is full")));
+            }
+            self.next6 += 1;
+            if self.used.insert(IpAddr::V6(address)) {
+                return Ok(Some(address));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted() -> Wanted {
+        Wanted { external: true, ..Wanted::default() }
+    }
+
+    #[test]
+    fn the_first_lab_gets_containerlabs_own_subnets() {
+        let control = choose("a", "br".into(), &wanted(), 4, &[]).unwrap();
+        assert_eq!(control.ipv4.unwrap().to_string(), "172.20.20.0/24");
+        assert_eq!(control.ipv6.unwrap().to_string(), "3fff:172:20:20::/64");
+        assert_eq!(control.ipv4_gateway.unwrap().to_string(), "172.20.20.1");
+    }
+
+    #[test]
+    fn the_second_lab_gets_the_next_one_and_a_wish_that_overlaps_is_refused() {
+        let taken = vec![("172.20.20.0/24".parse().unwrap(), "lab `a`".to_owned())];
+        let control = choose("b", "br".into(), &wanted(), 4, &taken).unwrap();
+        assert_eq!(control.ipv4.unwrap().to_string(), "172.20.21.0/24");
+        let wish = Wanted { ipv4: Some("172.20.20.128/25".parse().unwrap()), ..wanted() };
+        let error = choose("b", "br".into(), &wish, 4, &taken).unwrap_err();
+        assert!(error.text.contains("lab `a`"), "{error}");
+    }
+
+    #[test]
+    fn a_thousand_nodes_get_a_larger_subnet() {
+        let control = choose("a", "br".into(), &wanted(), 1000, &[]).unwrap();
+        assert_eq!(control.ipv4.unwrap().prefix_len(), 22);
+    }
+
+    #[test]
+    fn t32_addresses_are_unique_and_wishes_come_first() {
+        let control = choose("a", "br".into(), &wanted(), 4, &[]).unwrap();
+        let mut pool = Pool::new(&control);
+        pool.take("n", "172.20.20.2".parse().unwrap()).unwrap();
+        assert!(pool.take("m", "172.20.20.2".parse().unwrap()).is_err());
+        assert!(pool.take("m", "10.0.0.1".parse().unwrap()).is_err());
+        assert_eq!(pool.next_ipv4().unwrap().unwrap().to_string(), "172.20.20.3");
+        assert_eq!(pool.next_ipv6().unwrap().unwrap().to_string(), "3fff:172:20:20::2");
+    }
+}
