@@ -1,0 +1,47 @@
+//! The image `host`: the machine's own root, read-only under an overlay, with its secrets masked.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::HostOptions;
+
+/// A folder of the host's root that lies on another file system, which an overlay of `/` does not show.
+///
+/// Whoever makes the node's root mounts, after the root and in this order, one more overlay of `layers` at `target`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtraOverlay {
+    /// Absolute path inside the node, e.g. `/usr`.
+    pub target: PathBuf,
+    /// Uppermost first.
+    pub layers: Vec<PathBuf>,
+}
+
+/// What the mask does to one path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MaskAction {
+    /// The folder is there and empty.
+    Emptied,
+    /// The file is gone.
+    Removed,
+    /// The file is there with its secrets taken out.
+    Sanitised,
+}
+
+/// One line of the mask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaskEntry {
+    pub path: PathBuf,
+    pub action: MaskAction,
+    /// Why, for people.
+    pub why: String,
+}
+
+/// All that the image `host` hides on this machine, for `vnode doctor` and the documentation. Changes nothing.
+pub fn describe_host_mask(options: &HostOptions) -> Result<Vec<MaskEntry>, crate::Error> {
+    Err(crate::Error::Reference {
+        text: options.root.display().to_string(),
+        why: "not built yet".into(),
+    })
+}
