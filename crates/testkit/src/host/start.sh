@@ -18,7 +18,7 @@ groups)
         [ -d "$parent" ] && mkdir "$group" || continue
         case $names in
         cpuset) cat "$parent/cpuset.cpus" >"$group/cpuset.cpus"; cat "$parent/cpuset.mems" >"$group/cpuset.mems" ;;
-        '') [ ! -s "$parent/cgroup.controllers" ] || for c in cpu memory pids; do echo "+$c" >"$parent/cgroup.subtree_control" || :; done ;;
+        '') [ -z "$(cat "$parent/cgroup.controllers")" ] || for c in cpu memory pids; do echo "+$c" >"$parent/cgroup.subtree_control" || :; done ;;
         esac
         echo $$ >"$group/cgroup.procs"
         echo "${names:-v2} $group" >>"$dir/groups"
@@ -28,7 +28,7 @@ groups)
 leave)
     while read -r names group; do
         leaf=$group
-        if [ "$names" = v2 ] && [ -s "$group/cgroup.controllers" ]; then
+        if [ "$names" = v2 ] && [ -n "$(cat "$group/cgroup.controllers")" ]; then
             leaf=$group/host
             mkdir "$leaf"
             echo $$ >"$leaf/cgroup.procs"

@@ -1,0 +1,147 @@
+//! The guest's files: programs with their shared libraries, busybox, modules, scripts.
+
+use std::collections::BTreeMap;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::cpio::Archive;
+use super::kernel::Kernel;
+use crate::find_program;
+
+/// Programs the fixtures and tests call, beside busybox.
+const TOOLS: &[&str] = &["unshare", "nsenter", "ip", "tc", "nft", "ping"];
+
+enum Entry {
+    Directory,
+    Link(String),
+    File(Vec<u8>, u32),
+    Device(u32, u32, u32),
+}
+
+/// A file tree in memory.
+pub(super) struct Tree {
+    entries: BTreeMap<String, Entry>,
+}
+
+impl Tree {
+    pub(super) fn new() -> Tree {
+        let mut tree = Tree { entries: BTreeMap::new() };
+        for dir in [
+            "/proc", "/sys", "/dev", "/run", "/tmp", "/etc", "/root", "/home", "/var/lib", "/mnt",
+            "/new",
+        ] {
+            tree.directory(dir);
+        }
+        // The kernel gives the first process these as its standard streams; devtmpfs covers them later.
+        tree.entries.insert("/dev/console".into(), Entry::Device(0o600, 5, 1));
+        tree.add_text(
+            "/etc/passwd",
+            "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n",
+            0o644,
+        );
+        tree.add_text("/etc/group", "root:x:0:\nnogroup:x:65534:\n", 0o644);
+        tree.add_text("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n", 0o644);
+        tree
+    }
+
+    fn directory(&mut self, path: &str) {
+        let mut parent = String::new();
+        for part in path.split('/').filter(|p| !p.is_empty()) {
+            parent = format!("{parent}/{part}");
+            self.entries.entry(parent.clone()).or_insert(Entry::Directory);
+        }
+    }
+
+    fn add(&mut self, path: &str, entry: Entry) {
+        let parent = path.rsplit_once('/').map_or("", |(p, _)| p).to_owned();
+        self.directory(&parent);
+        self.entries.insert(path.to_owned(), entry);
+    }
+
+    pub(super) fn add_text(&mut self, path: &str, text: &str, mode: u32) {
+        self.add(path, Entry::File(text.as_bytes().to_vec(), mode));
+    }
+
+    /// A program at `path`, stripped, with the shared libraries it names at the paths where they are found.
+    pub(super) fn add_program(&mut self, program: &Path, path: &str) {
+        self.add(path, Entry::File(stripped(program), 0o755));
+        let out = Command::new("ldd").arg(program).output().expect("ldd starts");
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        for line in text.lines() {
+            let after = line.split_once("=>").map_or(line, |(_, right)| right);
+            let Some(library) = after.split_whitespace().next().filter(|p| p.starts_with('/'))
+            else {
+                continue;
+            };
+            if !self.entries.contains_key(library) {
+                let bytes = std::fs::read(library).expect("ldd names files that exist");
+                self.add(library, Entry::File(bytes, 0o755));
+            }
+        }
+    }
+
+    /// busybox under all its names, and over it the programs that the tests want as Debian has them.
+    pub(super) fn add_tools(&mut self, more: &[&str]) {
+        self.add_program(Path::new("/bin/busybox"), "/bin/busybox");
+        for applet in crate::image::applets() {
+            self.add(&format!("/bin/{applet}"), Entry::Link("busybox".into()));
+        }
+        // Not busybox's shell: that one takes its own `unshare` and `ip` before any on the search path.
+        self.add_program(Path::new("/bin/sh"), "/bin/sh");
+        for tool in TOOLS.iter().chain(more) {
+            let found = find_program(tool)
+                .unwrap_or_else(|| panic!("the program `{tool}` is not installed"));
+            self.add_program(&found, &format!("/bin/{tool}"));
+        }
+    }
+
+    /// The modules, numbered in the order in which to load them.
+    pub(super) fn add_modules(&mut self, kernel: &Kernel) {
+        for (number, path) in kernel.module_files().into_iter().enumerate() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let bytes = std::fs::read(&path)
+                .unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
+            self.add(&format!("/modules/{number:03}-{name}"), Entry::File(bytes, 0o644));
+        }
+    }
+
+    pub(super) fn write(&self, path: &PathBuf) {
+        let file = std::fs::File::create(path).expect("the guest's directory is writable");
+        let mut archive = Archive::new(BufWriter::new(file));
+        let mut write = || -> std::io::Result<()> {
+            for (name, entry) in &self.entries {
+                let name = name.trim_start_matches('/');
+                match entry {
+                    Entry::Directory => archive.entry(name, 0o040_755, (0, 0), &[])?,
+                    Entry::Link(to) => archive.entry(name, 0o120_777, (0, 0), to.as_bytes())?,
+                    Entry::File(bytes, mode) => {
+                        archive.entry(name, 0o100_000 | mode, (0, 0), bytes)?
+                    }
+                    Entry::Device(mode, major, minor) => {
+                        archive.entry(name, 0o020_000 | mode, (*major, *minor), &[])?;
+                    }
+                }
+            }
+            Ok(())
+        };
+        write().and_then(|()| archive.end()).expect("the guest's directory is writable");
+    }
+}
+
+/// The program without its debug information, where `strip` is installed: half of a test program is that.
+fn stripped(program: &Path) -> Vec<u8> {
+    let plain = || {
+        std::fs::read(program).unwrap_or_else(|e| panic!("cannot read {}: {e}", program.display()))
+    };
+    if find_program("strip").is_none() {
+        return plain();
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let out = dir.path().join("stripped");
+    let done = Command::new("strip").arg("-o").arg(&out).arg(program).output();
+    match done {
+        Ok(done) if done.status.success() => std::fs::read(out).expect("strip has written it"),
+        _ => plain(),
+    }
+}
