@@ -110,6 +110,11 @@ impl Dir {
         Ok(Self { fd, scope: self.scope })
     }
 
+    /// The same folder with another understanding of paths.
+    pub fn with_scope(self, scope: Scope) -> Self {
+        Self { scope, ..self }
+    }
+
     /// How paths are understood.
     pub fn scope(&self) -> Scope {
         self.scope

@@ -19,4 +19,5 @@ pub use decoder::{Compression, Decoder};
 pub use dir::{Dir, Error as DirError, Scope};
 pub use unpack::{
     Devices, Error as UnpackError, Limits, Mode, Report, RootFileSystem, Whiteouts, unpack,
+    unpack_tar,
 };
