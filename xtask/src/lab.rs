@@ -1,0 +1,65 @@
+//! `cargo xtask lab`: the first lab, from nothing to working and back; and the benchmarks.
+
+use crate::setup::{self, For};
+use crate::shell::{self, command, root_command};
+
+pub(crate) fn run() -> Result<(), String> {
+    setup::run(For::Lab)?;
+    println!("building vnode");
+    shell::show(command(
+        "cargo",
+        &["build", "--quiet", "--locked", "-p", "vnode-cli", "-p", "vnode-monitor"],
+    ))?;
+    let vnode = shell::target().join("debug/vnode").display().to_string();
+    let file = "examples/first/lab.clab.yml";
+    let step = |args: &[&str]| {
+        println!("\n$ vnode {}", args.join(" "));
+        shell::show(root_command(&vnode, args))
+    };
+    step(&["up", file])?;
+    let shown = (|| {
+        step(&["ps"])?;
+        for line in first_pings()? {
+            let args: Vec<&str> = line.split_whitespace().collect();
+            step(&args)?;
+        }
+        Ok(())
+    })();
+    // Taken down whatever the pings said.
+    step(&["down", file])?;
+    shown
+}
+
+/// The commands that show the lab working: lines `# try: vnode ...` of its file.
+fn first_pings() -> Result<Vec<String>, String> {
+    let path = shell::root().join("examples/first/lab.clab.yml");
+    let text = std::fs::read_to_string(&path)
+        .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let lines: Vec<String> = text
+        .lines()
+        .filter_map(|l| Some(l.trim().strip_prefix("# try: vnode ")?.to_owned()))
+        .collect();
+    if lines.is_empty() {
+        Err(format!("{} has no `# try: vnode ...` line", path.display()))
+    } else {
+        Ok(lines)
+    }
+}
+
+pub(crate) fn bench() -> Result<(), String> {
+    setup::run(For::Bench)?;
+    let packages = [
+        "build",
+        "--release",
+        "--locked",
+        "-p",
+        "vnode-cli",
+        "-p",
+        "vnode-monitor",
+        "-p",
+        "vnode-bench",
+    ];
+    shell::show(command("cargo", &packages))?;
+    let program = shell::target().join("release/vnode-bench").display().to_string();
+    shell::show(root_command(&program, &[]))
+}
