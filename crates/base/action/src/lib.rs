@@ -1,1 +1,26 @@
+//! Runs one program for one request. The only code of vnode that starts programs.
+//!
+//! * [`Spec`]: what to run, as a builder: argv, environment, streams, limits.
+//! * [`run`]: run it, feed it, collect what it prints, end it when its time is over.
+//! * [`spawn`]: start it and hold it by pidfd. [`spawn_detached`]: start what outlives us.
+//! * [`Cgroup`]: a folder in which a tree of processes can be killed whole.
+//!
+//! Invariants: the caller's memory is never copied (`clone` with `CLONE_VM | CLONE_VFORK`, in `clone.rs`, the
+//! only unsafe code); the program inherits no descriptor it was not given and no environment; no shell; no
+//! SIGCHLD handler; what a program prints beyond its cap is read and thrown away.
 
+mod clone;
+mod error;
+mod group;
+mod output;
+mod run;
+mod running;
+mod spec;
+
+pub use error::{Error, Result};
+pub use group::Cgroup;
+pub use output::{ExitStatus, Output};
+pub use run::run;
+pub use running::{Running, Signal, spawn, spawn_detached};
+pub use spec::{Limit, Resource, Session, Spec, Stdin, Stream, User};
+pub use tokio_util::sync::CancellationToken;

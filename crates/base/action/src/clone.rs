@@ -1,0 +1,1 @@
+//! Starting a process without copying our memory.

@@ -1,0 +1,214 @@
+//! What to run.
+
+use std::{
+    ffi::{OsStr, OsString},
+    os::fd::OwnedFd,
+    path::PathBuf,
+    time::Duration,
+};
+
+pub use rustix::process::Resource;
+
+/// What the program reads.
+#[derive(Debug, Default)]
+pub enum Stdin {
+    /// Nothing: `/dev/null`.
+    #[default]
+    Null,
+    /// These bytes, then the end.
+    Bytes(Vec<u8>),
+    /// What the descriptor gives.
+    Fd(OwnedFd),
+    /// A pipe that [`Running::take_stdin`](crate::Running::take_stdin) writes.
+    Pipe,
+    /// Our own.
+    Inherit,
+}
+
+/// Where the program prints.
+#[derive(Debug, Default)]
+pub enum Stream {
+    /// Nowhere: `/dev/null`.
+    #[default]
+    Null,
+    /// Into memory, at most so many bytes; the rest is read and thrown away.
+    Capture { max_bytes: usize },
+    /// To the descriptor.
+    Fd(OwnedFd),
+    /// A pipe that [`Running`](crate::Running) gives out; [`run`](crate::run) treats it as `Null`.
+    Pipe,
+    /// Ours.
+    Inherit,
+}
+
+/// To whose group of processes the program belongs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Session {
+    /// A process group of its own, killed whole.
+    #[default]
+    NewGroup,
+    /// A session of its own (and so a group): no terminal.
+    NewSession,
+    /// Our own group: a signal reaches the program alone.
+    Inherit,
+}
+
+/// Whom the program runs as. Needs root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
+    /// Supplementary groups; none is inherited.
+    pub groups: Vec<u32>,
+}
+
+/// A resource limit, soft and hard, in the unit of the resource.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    pub resource: Resource,
+    pub value: u64,
+}
+
+/// One program for one request.
+#[derive(Debug)]
+#[must_use = "a specification starts nothing by itself"]
+pub struct Spec {
+    pub(crate) argv: Vec<OsString>,
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    pub(crate) folder: Option<PathBuf>,
+    pub(crate) stdin: Stdin,
+    pub(crate) stdout: Stream,
+    pub(crate) stderr: Stream,
+    pub(crate) passed: Vec<(i32, OwnedFd)>,
+    pub(crate) time_limit: Option<Duration>,
+    pub(crate) grace: Duration,
+    pub(crate) session: Session,
+    pub(crate) user: Option<User>,
+    pub(crate) limits: Vec<Limit>,
+    pub(crate) cgroup: Option<PathBuf>,
+}
+
+impl Spec {
+    /// A program with its arguments; `argv[0]` is a path, or a name that is looked up in the `PATH` of the
+    /// environment given with [`Spec::env`] (by default `/usr/sbin:/usr/bin:/sbin:/bin`).
+    ///
+    /// By default: empty environment, our working directory, no input, output nowhere, no time limit, five
+    /// seconds between TERM and KILL, a process group of its own.
+    pub fn new<I, A>(argv: I) -> Self
+    where
+        I: IntoIterator<Item = A>,
+        A: AsRef<OsStr>,
+    {
+        Self {
+            argv: argv.into_iter().map(|argument| argument.as_ref().to_owned()).collect(),
+            environment: Vec::new(),
+            folder: None,
+            stdin: Stdin::Null,
+            stdout: Stream::Null,
+            stderr: Stream::Null,
+            passed: Vec::new(),
+            time_limit: None,
+            grace: Duration::from_secs(5),
+            session: Session::NewGroup,
+            user: None,
+            limits: Vec::new(),
+            cgroup: None,
+        }
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.argv.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// Sets a variable; the last one wins.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.environment.retain(|(other, _)| other != name.as_ref());
+        self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets many variables.
+    pub fn envs<I, N, V>(self, variables: I) -> Self
+    where
+        I: IntoIterator<Item = (N, V)>,
+        N: AsRef<OsStr>,
+        V: AsRef<OsStr>,
+    {
+        variables.into_iter().fold(self, |spec, (name, value)| spec.env(name, value))
+    }
+
+    /// The working directory.
+    pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
+    pub fn stdin(mut self, stdin: Stdin) -> Self {
+        self.stdin = stdin;
+        self
+    }
+
+    pub fn stdout(mut self, stream: Stream) -> Self {
+        self.stdout = stream;
+        self
+    }
+
+    pub fn stderr(mut self, stream: Stream) -> Self {
+        self.stderr = stream;
+        self
+    }
+
+    /// Captures both streams, each up to `max_bytes`.
+    pub fn capture(self, max_bytes: usize) -> Self {
+        self.stdout(Stream::Capture { max_bytes }).stderr(Stream::Capture { max_bytes })
+    }
+
+    /// Gives the program a descriptor under the number `number` (3 or more).
+    pub fn pass(mut self, number: i32, descriptor: OwnedFd) -> Self {
+        self.passed.retain(|(other, _)| *other != number);
+        self.passed.push((number, descriptor));
+        self
+    }
+
+    /// Ends the program after this time: TERM, the grace, KILL.
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = Some(limit);
+        self
+    }
+
+    /// Time between TERM and KILL.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    pub fn session(mut self, session: Session) -> Self {
+        self.session = session;
+        self
+    }
+
+    pub fn user(mut self, user: User) -> Self {
+        self.user = Some(user);
+        self
+    }
+
+    /// Limits a resource, soft and hard alike.
+    pub fn limit(mut self, resource: Resource, value: u64) -> Self {
+        self.limits.push(Limit { resource, value });
+        self
+    }
+
+    /// Puts the program into this cgroup v2 folder, which is killed with it. The folder exists, and holds
+    /// nothing else; see [`Cgroup`](crate::Cgroup).
+    pub fn cgroup(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.cgroup = Some(folder.into());
+        self
+    }
+
+    /// The program as error texts name it.
+    pub(crate) fn program(&self) -> String {
+        self.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    }
+}

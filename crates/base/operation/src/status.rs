@@ -1,0 +1,144 @@
+//! How far an operation is, for those who look at it from outside.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::{
+    outcome::{Outcome, StepFailure},
+    plan::OperationId,
+};
+
+/// Where an operation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperationState {
+    Running,
+    /// Inverses run, for the whole operation.
+    RollingBack,
+    /// Cancelled, and not yet at rest.
+    Cancelling,
+    Completed,
+    Partly,
+    RolledBack,
+    Cancelled,
+    Failed,
+}
+
+impl OperationState {
+    pub fn is_ended(self) -> bool {
+        !matches!(self, Self::Running | Self::RollingBack | Self::Cancelling)
+    }
+}
+
+impl From<&Outcome> for OperationState {
+    fn from(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Completed => Self::Completed,
+            Outcome::Partly { .. } => Self::Partly,
+            Outcome::RolledBack { .. } => Self::RolledBack,
+            Outcome::Cancelled { .. } => Self::Cancelled,
+            Outcome::Failed { .. } => Self::Failed,
+        }
+    }
+}
+
+/// Where a step is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepState {
+    #[default]
+    Waiting,
+    Running,
+    Done,
+    Failed,
+    /// Not begun, and never will be.
+    Skipped,
+    /// Its inverse waits or runs.
+    Undoing,
+    Undone,
+    /// Its inverse failed: something is left.
+    UndoFailed,
+}
+
+/// How far something is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    pub done: u64,
+    /// 0 when not known.
+    pub total: u64,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+}
+
+/// One step seen from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepStatus {
+    pub id: u32,
+    pub kind: String,
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    pub state: StepState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+}
+
+/// An operation in one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    pub id: OperationId,
+    pub kind: String,
+    pub subject: String,
+    pub state: OperationState,
+    pub started: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// Steps at rest and all steps; the text is the name of a step that runs.
+    pub progress: Progress,
+    /// Whether it was begun by an earlier daemon.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recovered: bool,
+}
+
+/// An operation with its steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    #[serde(flatten)]
+    pub summary: Summary,
+    pub steps: Vec<StepStatus>,
+    /// Failures so far, in order of time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<StepFailure>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// How many steps are in each state.
+    #[serde(default)]
+    pub counts: BTreeMap<String, u32>,
+}
+
+/// Follows an operation: each `next` gives the newest summary. Changes that come faster than the follower
+/// reads are joined into one, so following costs the engine nothing.
+#[derive(Debug)]
+pub struct Follow {
+    pub(crate) receiver: watch::Receiver<Arc<Summary>>,
+    pub(crate) first: bool,
+}
+
+impl Follow {
+    /// The summary now at the first call, then each changed one; `None` after the one that says it ended.
+    /// Cancel-safe.
+    pub async fn next(&mut self) -> Option<Arc<Summary>> {
+        if std::mem::take(&mut self.first) {
+            return Some(self.receiver.borrow_and_update().clone());
+        }
+        self.receiver.changed().await.ok()?;
+        Some(self.receiver.borrow_and_update().clone())
+    }
+}
