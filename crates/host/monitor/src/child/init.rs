@@ -1,0 +1,73 @@
+//! Set-up of the node's first process, in the order that keeps every step safe: what needs the host first,
+//! then the node's root, and what takes privileges away last.
+
+use std::convert::Infallible;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Mode, OFlags};
+use vnode_monitor::wire::Boot;
+
+use super::mounts::{self, Prepared};
+use super::{confine, reaper, run, tty};
+use crate::fail::{Doing, Result};
+
+/// `prepared`: what was taken from the host already, by one who may (user namespaces).
+pub(super) fn run(
+    boot: &Boot,
+    dir: &OwnedFd,
+    status: &OwnedFd,
+    output: Option<&OwnedFd>,
+    prepared: Option<Prepared>,
+) -> Result<Infallible> {
+    run::become_session_leader()?;
+    let in_user_namespace = prepared.is_some();
+    if !in_user_namespace {
+        confine::join_cgroups(&boot.cgroup_procs)?;
+    }
+    mounts::leave_propagation()?;
+    let prepared = match prepared {
+        Some(prepared) => prepared,
+        None => mounts::prepare(boot, dir, None)?,
+    };
+    let mut inside = mounts::enter_root(prepared, dir)?;
+    if in_user_namespace {
+        confine::become_root_inside()?;
+    }
+    rustix::process::umask(Mode::empty());
+    inside.mount_all(boot)?;
+    inside.make_devices(&boot.devices)?;
+    inside.make_links(&boot.links)?;
+    inside.write_sysctls(&boot.sysctls)?;
+    rustix::system::sethostname(boot.hostname.as_bytes())
+        .doing(|| format!("set host name `{}`", boot.hostname))?;
+    inside.mask(&boot.masked)?;
+    inside.make_read_only(&boot.read_only)?;
+    let terminal = match boot.process.tty {
+        Some(size) => {
+            let terminal = tty::make(&inside.root, size, status)?;
+            inside.mount_console(&terminal)?;
+            Some(terminal)
+        }
+        None => None,
+    };
+    let user = run::prepare_user(&inside.root, &boot.process)?;
+    if boot.read_only_root {
+        inside.make_root_read_only()?;
+    }
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    match (&terminal, output) {
+        (Some(terminal), _) => run::use_terminal(terminal, &user)?,
+        (None, output) => {
+            let null = inside.root.open("/dev/null", OFlags::RDWR).doing(|| "open /dev/null")?;
+            let output = output.unwrap_or(&null);
+            run::use_streams([&null, output, output], &user)?;
+        }
+    }
+    drop((inside, terminal));
+    run::enter_folder(&boot.process.cwd)?;
+    if boot.process.argv.is_empty() {
+        confine::confine(&boot.process, &user)?;
+        return reaper::run(status);
+    }
+    run::execute(&boot.process, &user, status)
+}

@@ -1,0 +1,305 @@
+//! The node's mounts: its root, the file systems of its own, binds, masks.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount,
+    fsopen, mount_change, move_mount, open_tree, unmount,
+};
+use vnode_monitor::overlay::{self, Overlay};
+use vnode_monitor::wire::{Boot, Device, Source};
+
+use super::beneath::{Root, split};
+use crate::fail::{Doing, Fail, Result, checked};
+
+const MOUNT_ATTR_RDONLY: u64 = 1;
+const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+
+/// What is taken from the host before its mounts are left behind, attached nowhere yet.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    overlay: Overlay,
+    /// One for each bind among the mounts, in order.
+    binds: Vec<OwnedFd>,
+    /// One for each device, when nodes cannot be made.
+    devices: Vec<OwnedFd>,
+}
+
+/// Makes this process' mounts its own: nothing done here is seen outside, and nothing outside here.
+pub(super) fn leave_propagation() -> Result<()> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .doing(|| "make the mounts private")
+}
+
+fn mount_setattr(tree: BorrowedFd<'_>, recursive: bool, set: u64, user: u64) -> io::Result<()> {
+    #[repr(C)]
+    struct MountAttr {
+        set: u64,
+        clear: u64,
+        propagation: u64,
+        userns: u64,
+    }
+    let attr = MountAttr { set, clear: 0, propagation: 0, userns: user };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is an empty string and `attr` lives through the call.
+    checked(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    })
+    .map(drop)
+}
+
+fn clone_tree(at: BorrowedFd<'_>, path: &str, recursive: bool) -> rustix::io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    if path.is_empty() {
+        flags |= OpenTreeFlags::AT_EMPTY_PATH;
+    }
+    open_tree(at, path, flags)
+}
+
+/// Takes layers, bind sources and (with `user`, the node's user namespace) devices from the host.
+pub(super) fn prepare(boot: &Boot, dir: &OwnedFd, user: Option<&OwnedFd>) -> Result<Prepared> {
+    let (mut layers, mut upper, mut work) = overlay::open_parts(dir.as_fd(), &boot.layers)
+        .map_err(|(step, e)| Fail(format!("{step}: {e}")))?;
+    let mut devices = Vec::new();
+    if let Some(user) = user {
+        let map = |fd: &OwnedFd| -> Result<OwnedFd> {
+            let what = || "map the ids of the root's layers";
+            let tree = clone_tree(fd.as_fd(), "", false).doing(what)?;
+            let user = u64::from(user.as_raw_fd().cast_unsigned());
+            mount_setattr(tree.as_fd(), false, MOUNT_ATTR_IDMAP, user).doing(what)?;
+            Ok(tree)
+        };
+        layers = layers.iter().map(map).collect::<Result<_>>()?;
+        // Upper and work folder must be seen through one mount: map the node's folder and go in from there.
+        let mapped = map(dir)?;
+        let none: [&str; 0] = [];
+        (_, upper, work) = overlay::open_parts(mapped.as_fd(), &none)
+            .map_err(|(step, e)| Fail(format!("{step}: {e}")))?;
+        for device in &boot.devices {
+            devices.push(
+                clone_tree(rustix::fs::CWD, &device.host, false)
+                    .doing(|| format!("device {}", device.host))?,
+            );
+        }
+    }
+    let overlay = overlay::make(dir.as_fd(), &layers, &upper, &work)
+        .map_err(|(step, e)| Fail(format!("{step}: {e}")))?;
+    let mut binds = Vec::new();
+    for mount in &boot.mounts {
+        if let Source::Bind { path, recursive } = &mount.what {
+            let what = || format!("bind {path} on {}", mount.target);
+            let tree = clone_tree(rustix::fs::CWD, path, *recursive).doing(what)?;
+            if mount.attr != 0 {
+                mount_setattr(tree.as_fd(), *recursive, mount.attr, 0).doing(what)?;
+            }
+            binds.push(tree);
+        }
+    }
+    Ok(Prepared { overlay, binds, devices })
+}
+
+/// Changes to the node's root; the host's is out of reach afterwards.
+pub(super) fn enter_root(prepared: Prepared, dir: &OwnedFd) -> Result<Inside> {
+    let root = overlay::attach(prepared.overlay, dir.as_fd())
+        .map_err(|(step, e)| Fail(format!("{step}: {e}")))?;
+    rustix::process::fchdir(&root).doing(|| "enter the root")?;
+    drop(root);
+    rustix::process::pivot_root(".", ".").doing(|| "pivot_root")?;
+    unmount(".", UnmountFlags::DETACH).doing(|| "leave the host's root")?;
+    rustix::process::chdir("/").doing(|| "enter the root")?;
+    let root = Root::of_this_process().doing(|| "open the root")?;
+    Ok(Inside { root, binds: prepared.binds, devices: prepared.devices })
+}
+
+/// The node's root, with what is to be mounted in it.
+#[derive(Debug)]
+pub(super) struct Inside {
+    pub(super) root: Root,
+    binds: Vec<OwnedFd>,
+    devices: Vec<OwnedFd>,
+}
+
+fn attach(tree: &OwnedFd, target: &OwnedFd) -> rustix::io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(tree.as_fd(), "", target.as_fd(), "", flags)
+}
+
+fn is_dir(fd: &OwnedFd) -> rustix::io::Result<bool> {
+    let mode = rustix::fs::fstat(fd)?.st_mode;
+    Ok(FileType::from_raw_mode(mode) == FileType::Directory)
+}
+
+fn new_filesystem(
+    kind: &str,
+    source: &str,
+    data: &[(String, String)],
+    attr: u64,
+) -> rustix::io::Result<OwnedFd> {
+    let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(fs.as_fd(), "source", source)?;
+    for (key, value) in data {
+        if value.is_empty() {
+            fsconfig_set_flag(fs.as_fd(), key.as_str())?;
+        } else {
+            fsconfig_set_string(fs.as_fd(), key.as_str(), value.as_str())?;
+        }
+    }
+    fsconfig_create(fs.as_fd())?;
+    let attr = MountAttrFlags::from_bits_retain(u32::try_from(attr).unwrap_or(0));
+    fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attr)
+}
+
+impl Inside {
+    pub(super) fn mount_all(&mut self, boot: &Boot) -> Result<()> {
+        let mut binds = std::mem::take(&mut self.binds).into_iter();
+        for mount in &boot.mounts {
+            match &mount.what {
+                Source::New { kind, source, data } => {
+                    let what = || format!("mount {kind} on {}", mount.target);
+                    let tree = new_filesystem(kind, source, data, mount.attr).doing(what)?;
+                    let target = self.root.ensure_dir(&mount.target).doing(what)?;
+                    attach(&tree, &target).doing(what)?;
+                }
+                Source::Bind { path, .. } => {
+                    let what = || format!("bind {path} on {}", mount.target);
+                    let tree = binds.next().expect("one was prepared for each bind");
+                    let target = if is_dir(&tree).doing(what)? {
+                        self.root.ensure_dir(&mount.target)
+                    } else {
+                        self.root.ensure_file(&mount.target)
+                    }
+                    .doing(what)?;
+                    attach(&tree, &target).doing(what)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn make_devices(&mut self, devices: &[Device]) -> Result<()> {
+        let mut bound = std::mem::take(&mut self.devices).into_iter();
+        let mut parent: Option<(&str, OwnedFd)> = None;
+        for device in devices {
+            let what = || format!("make device {}", device.path);
+            if let Some(tree) = bound.next() {
+                let target = self.root.ensure_file(&device.path).doing(what)?;
+                attach(&tree, &target).doing(what)?;
+                continue;
+            }
+            let (folder, name) = split(&device.path).doing(what)?;
+            let at = match &parent {
+                Some((known, at)) if *known == folder => at,
+                _ => &parent.insert((folder, self.root.ensure_dir(folder).doing(what)?)).1,
+            };
+            let kind =
+                if device.kind == 'b' { FileType::BlockDevice } else { FileType::CharacterDevice };
+            let number = rustix::fs::makedev(device.major, device.minor);
+            let mode = Mode::from_raw_mode(device.mode);
+            match rustix::fs::mknodat(at, name, kind, mode, number) {
+                // A node of an earlier boot, outside /dev: made anew, as the definition may have changed.
+                Err(Errno::EXIST) => {
+                    rustix::fs::unlinkat(at, name, rustix::fs::AtFlags::empty()).doing(what)?;
+                    rustix::fs::mknodat(at, name, kind, mode, number).doing(what)?;
+                }
+                other => other.doing(what)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn make_links(&self, links: &[(String, String)]) -> Result<()> {
+        for (link, to) in links {
+            let what = || format!("make link {link}");
+            let (folder, name) = split(link).doing(what)?;
+            let at = self.root.ensure_dir(folder).doing(what)?;
+            match rustix::fs::symlinkat(to.as_str(), &at, name) {
+                Err(Errno::EXIST) => {}
+                other => other.doing(what)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_sysctls(&self, sysctls: &[(String, String)]) -> Result<()> {
+        for (path, value) in sysctls {
+            let what = || format!("set sysctl {}", path.replace('/', "."));
+            let file = self
+                .root
+                .open(&format!("/proc/sys/{path}"), OFlags::WRONLY | OFlags::NOFOLLOW)
+                .doing(what)?;
+            rustix::io::write(&file, value.as_bytes()).doing(what)?;
+        }
+        Ok(())
+    }
+
+    /// Hides paths: folders behind an empty read-only one, the rest behind `/dev/null`. Missing ones are none.
+    pub(super) fn mask(&self, paths: &[String]) -> Result<()> {
+        let mut empty: Option<OwnedFd> = None;
+        for path in paths {
+            let what = || format!("mask {path}");
+            let Some(target) = self.existing(path).doing(what)? else { continue };
+            let tree = if is_dir(&target).doing(what)? {
+                let empty = match &empty {
+                    Some(empty) => empty,
+                    None => {
+                        let data = [("size".to_owned(), "0k".to_owned())];
+                        let new = new_filesystem("tmpfs", "tmpfs", &data, MOUNT_ATTR_RDONLY);
+                        empty.insert(new.doing(what)?)
+                    }
+                };
+                clone_tree(empty.as_fd(), "", false)
+            } else {
+                clone_tree(self.root.as_fd(), "dev/null", false)
+            }
+            .doing(what)?;
+            attach(&tree, &target).doing(what)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn make_read_only(&self, paths: &[String]) -> Result<()> {
+        for path in paths {
+            let what = || format!("make {path} read-only");
+            let Some(target) = self.existing(path).doing(what)? else { continue };
+            let tree = clone_tree(target.as_fd(), "", true).doing(what)?;
+            mount_setattr(tree.as_fd(), true, MOUNT_ATTR_RDONLY, 0).doing(what)?;
+            attach(&tree, &target).doing(what)?;
+        }
+        Ok(())
+    }
+
+    fn existing(&self, path: &str) -> rustix::io::Result<Option<OwnedFd>> {
+        match self.root.open(path, OFlags::PATH) {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Shows the terminal as `/dev/console`.
+    pub(super) fn mount_console(&self, terminal: &OwnedFd) -> Result<()> {
+        let what = || "mount /dev/console";
+        let target = self.root.ensure_file("/dev/console").doing(what)?;
+        let tree = clone_tree(terminal.as_fd(), "", false).doing(what)?;
+        attach(&tree, &target).doing(what)
+    }
+
+    pub(super) fn make_root_read_only(&self) -> Result<()> {
+        mount_setattr(self.root.as_fd(), false, MOUNT_ATTR_RDONLY, 0)
+            .doing(|| "make the root read-only")
+    }
+}

@@ -1,0 +1,139 @@
+//! The last steps of every program in a node: user, streams, folder, exec.
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::net::SendFlags;
+use vnode_monitor::wire::Process;
+
+use super::beneath::Root;
+use super::confine;
+use super::user::{self, User};
+use crate::fail::{Doing, Fail, Result, checked};
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Signals as a program expects them, and a session of its own.
+pub(super) fn become_session_leader() -> Result<()> {
+    for signal in [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGTERM,
+        libc::SIGPIPE,
+        libc::SIGCHLD,
+    ] {
+        // SAFETY: the default action needs no handler. Ignored signals would stay so through the exec.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    rustix::process::setsid().map(drop).doing(|| "setsid")
+}
+
+/// Finds the user and sees to the working folder while there is still the right to make it.
+pub(super) fn prepare_user(root: &Root, process: &Process) -> Result<User> {
+    let what = || format!("working folder {}", process.cwd);
+    root.ensure_dir(&process.cwd).doing(what)?;
+    user::find(root, &process.user)
+}
+
+pub(super) fn enter_folder(path: &str) -> Result<()> {
+    // Not by the descriptor of before: `.` must be below the root also for one who asks by path.
+    rustix::process::chdir(path).doing(|| format!("working folder {path}"))
+}
+
+/// Makes a terminal the program's own.
+pub(super) fn use_terminal(terminal: &OwnedFd, user: &User) -> Result<()> {
+    let what = || "use the terminal";
+    let uid = rustix::fs::Uid::from_raw(user.uid);
+    rustix::fs::fchown(terminal, Some(uid), None).doing(what)?;
+    rustix::process::ioctl_tiocsctty(terminal).doing(what)?;
+    duplicate([terminal, terminal, terminal]).doing(what)
+}
+
+/// Makes three streams the program's own, openable again by its user through `/dev/stdout` and its like.
+pub(super) fn use_streams(streams: [&OwnedFd; 3], user: &User) -> Result<()> {
+    if user.uid != 0 {
+        for stream in streams {
+            let mode = rustix::fs::fstat(stream).doing(|| "use the streams")?.st_mode;
+            if rustix::fs::FileType::from_raw_mode(mode) == rustix::fs::FileType::Fifo {
+                let (uid, gid) =
+                    (rustix::fs::Uid::from_raw(user.uid), rustix::fs::Gid::from_raw(user.gid));
+                rustix::fs::fchown(stream, Some(uid), Some(gid)).doing(|| "use the streams")?;
+            }
+        }
+    }
+    duplicate(streams).doing(|| "use the streams")
+}
+
+fn duplicate(streams: [&OwnedFd; 3]) -> io::Result<()> {
+    for (number, stream) in streams.into_iter().enumerate() {
+        // SAFETY: replaces a standard stream of this process; all three of `streams` are above them, as
+        // the standard streams are open throughout.
+        checked(unsafe { libc::dup2(stream.as_raw_fd(), number as i32) }.into())?;
+    }
+    Ok(())
+}
+
+/// Confines this process and executes the program.
+pub(super) fn execute(process: &Process, user: &User, status: &OwnedFd) -> Result<Infallible> {
+    let program = process.argv.first().filter(|p| !p.is_empty());
+    let program = program.ok_or_else(|| Fail("exec: no program is given".to_owned()))?;
+    let text = |t: &String| {
+        CString::new(t.as_str()).map_err(|_| Fail(format!("exec `{program}`: NUL in `{t:?}`")))
+    };
+    let argv = process.argv.iter().map(text).collect::<Result<Vec<_>>>()?;
+    let mut env = process.env.iter().map(text).collect::<Result<Vec<_>>>()?;
+    if !process.env.iter().any(|e| e.starts_with("HOME=")) {
+        env.push(text(&format!("HOME={}", user.home))?);
+    }
+    let path = process.env.iter().rev().find_map(|e| e.strip_prefix("PATH="));
+    let path = path.unwrap_or(DEFAULT_PATH).to_owned();
+    let candidates: Vec<CString> = if program.contains('/') {
+        vec![text(program)?]
+    } else {
+        path.split(':')
+            .map(|folder| if folder.is_empty() { "." } else { folder })
+            .map(|folder| text(&format!("{folder}/{program}")))
+            .collect::<Result<_>>()?
+    };
+    confine::confine(process, user)?;
+    // Whatever is still open is closed by the exec, and stays open for the error text until then.
+    // SAFETY: sets a flag only.
+    checked(unsafe {
+        libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    })
+    .doing(|| "close what is not the program's")?;
+    rustix::net::send(status, b"R", SendFlags::NOSIGNAL).doing(|| "tell the monitor")?;
+    let pointers = |texts: &[CString]| {
+        texts.iter().map(|t| t.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
+    };
+    let (argv, env) = (pointers(&argv), pointers(&env));
+    let mut refused = None;
+    for candidate in candidates {
+        // SAFETY: NUL-terminated texts in NULL-terminated lists, all of which live through the call.
+        unsafe { libc::execve(candidate.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR) => {}
+            // As a shell: one that may not be executed is passed over for a later one that may.
+            Some(libc::EACCES) => refused = Some((candidate, error)),
+            _ => {
+                refused = Some((candidate, error));
+                break;
+            }
+        }
+    }
+    Err(Fail(match refused {
+        Some((candidate, error)) => format!("exec `{}`: {error}", candidate.to_string_lossy()),
+        None if !program.contains('/') => {
+            format!("exec `{program}`: not found in the node's PATH ({path})")
+        }
+        None => {
+            format!("exec `{program}`: not found in the node, or the interpreter it names is not")
+        }
+    }))
+}

@@ -1,0 +1,553 @@
+//! The monitor of one node: one thread, one poll, no timer.
+//!
+//! ```text
+//!            ┌── listening socket, connections of daemons ──┐
+//!  poll ─────┼── console stream, those attached to it       ├──▶ state, record, events
+//!            └── status and pidfd of the first process and of each exec
+//! ```
+//!
+//! It lives in the node's network namespace and so holds it (R-7). No signal but SIGKILL ends it (R-5).
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
+};
+use vnode_monitor::packet;
+use vnode_monitor::wire::{
+    Answer, Ask, Boot, Event, Exec, Exit, Message, Pid, Request, SOCKET, Spawn, State, VERSION,
+    start_time,
+};
+
+use crate::child::{self, Child, Told};
+use crate::console::{self, Console};
+use crate::fail::{Doing, Fail, Result, checked};
+use crate::log::Log;
+use crate::{record, spawner};
+
+/// Daemons that may be connected at once: the one that runs, the one that comes after it, and a tool.
+const MAX_CONNECTIONS: usize = 4;
+/// Programs run in the node at once by `exec`.
+const MAX_EXECS: usize = 512;
+
+#[derive(Debug)]
+struct Connection {
+    id: u64,
+    socket: OwnedFd,
+    gone: bool,
+}
+
+/// A program of `exec`.
+#[derive(Debug)]
+struct Program {
+    id: u64,
+    child: Child,
+    /// Master of its terminal until it is handed over, then a copy for resizing.
+    tty: Option<OwnedFd>,
+}
+
+#[derive(Debug)]
+struct Monitor {
+    dir: OwnedFd,
+    listener: OwnedFd,
+    connections: Vec<Connection>,
+    state: State,
+    /// The first process, from its clone to its end.
+    init: Option<Child>,
+    programs: Vec<Program>,
+    console: Console,
+    namespaces: child::Own,
+    oom_file: Option<String>,
+    oom_before: u64,
+    last_id: u64,
+    /// Told to end, and by whom; done when the last process of the node is reaped.
+    quitting: Option<(u64, u64)>,
+}
+
+enum Source {
+    Listener,
+    Connection(u64),
+    Console,
+    Attached(usize),
+    InitStatus,
+    InitEnd,
+    ProgramStatus(u64),
+    ProgramEnd(u64),
+}
+
+/// Becomes the monitor; returns when it is told to quit.
+pub(crate) fn run(
+    spawn: &Spawn,
+    dir: OwnedFd,
+    first: OwnedFd,
+    join: Option<OwnedFd>,
+) -> Result<()> {
+    spawner::close_all_but(
+        &mut [Some(dir.as_fd()), Some(first.as_fd()), join.as_ref().map(AsFd::as_fd)]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<BorrowedFd<'_>>>(),
+    );
+    become_own_process(&spawn.name)?;
+    let told = start(spawn, dir, join);
+    match told {
+        Ok(mut monitor) => {
+            let hello = Message::Event(Event::Hello(monitor.state.clone()));
+            // A daemon that is gone already will never know of this monitor: end with it.
+            packet::send(&first, &hello, &[]).doing(|| "greet the daemon")?;
+            monitor.add_connection(first);
+            monitor.serve()
+        }
+        Err(Fail(step)) => {
+            let message = Message::Answer { id: 0, answer: Answer::Failed { step } };
+            packet::send(&first, &message, &[]).doing(|| "tell the daemon")
+        }
+    }
+}
+
+fn become_own_process(name: &str) -> Result<()> {
+    rustix::process::setsid().doing(|| "setsid")?;
+    for signal in [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGTERM,
+        libc::SIGPIPE,
+    ] {
+        // SAFETY: ignoring a signal needs no handler.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    // SAFETY: as above; children are waited for by their pidfd.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    let short: String = format!("vnode:{name}").chars().take(15).collect();
+    let short = std::ffi::CString::new(short).doing(|| "name of the process")?;
+    rustix::thread::set_name(&short).doing(|| "name of the process")
+}
+
+fn start(spawn: &Spawn, dir: OwnedFd, join: Option<OwnedFd>) -> Result<Monitor> {
+    let namespaces = child::Own::enter(spawn, join)?;
+    let listener =
+        listen_in(&dir).doing(|| format!("listen on `{SOCKET}` in the node's folder"))?;
+    let own = std::process::id();
+    let earlier = record::read(&dir).unwrap_or_default();
+    let state = State {
+        version: VERSION,
+        monitor: Pid { pid: own, start: start_time(own).doing(|| "read /proc/self/stat")? },
+        init: None,
+        started_unix_ms: earlier.started_unix_ms,
+        boots: earlier.boots,
+        last_exit: earlier.last_exit,
+    };
+    record::write(&dir, &state).doing(|| "write the state record")?;
+    Ok(Monitor {
+        dir,
+        listener,
+        connections: Vec::new(),
+        state,
+        init: None,
+        programs: Vec::new(),
+        console: Console::new(),
+        namespaces,
+        oom_file: None,
+        oom_before: 0,
+        last_id: 0,
+        quitting: None,
+    })
+}
+
+/// The folder's path may be longer than a socket address: bind through the open folder.
+fn listen_in(dir: &OwnedFd) -> io::Result<OwnedFd> {
+    match rustix::fs::unlinkat(dir, SOCKET, rustix::fs::AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(e) => return Err(e.into()),
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let bound = SocketAddrUnix::new(format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd()))
+        .and_then(|address| bind(&socket, &address));
+    rustix::process::umask(before);
+    bound?;
+    listen(&socket, 8)?;
+    Ok(socket)
+}
+
+impl Monitor {
+    fn serve(&mut self) -> Result<()> {
+        loop {
+            let (sources, ready) = self.wait()?;
+            for (source, flags) in sources.into_iter().zip(ready) {
+                if flags.is_empty() {
+                    continue;
+                }
+                self.handle(source, flags);
+            }
+            self.connections.retain(|c| !c.gone);
+            if let Some((connection, id)) = self.quitting
+                && self.init.is_none()
+                && self.programs.is_empty()
+            {
+                self.answer(connection, id, Answer::Done, &[]);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for the next thing to happen.
+    fn wait(&self) -> Result<(Vec<Source>, Vec<PollFlags>)> {
+        let mut sources = vec![Source::Listener];
+        let mut fds = vec![PollFd::new(&self.listener, PollFlags::IN)];
+        let mut add = |source, fd, flags| {
+            sources.push(source);
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        };
+        if let Some(stream) = &self.console.stream {
+            let out = if self.console.is_blocked() { PollFlags::OUT } else { PollFlags::empty() };
+            add(Source::Console, stream.as_fd(), PollFlags::IN | out);
+        }
+        if !self.console.is_blocked() {
+            for (index, to) in self.console.attached.iter().enumerate() {
+                add(Source::Attached(index), to.as_fd(), PollFlags::IN);
+            }
+        }
+        // Status before end: an error text is read before the process that sent it is reaped.
+        if let Some(init) = &self.init {
+            if let Some(status) = &init.status {
+                add(Source::InitStatus, status.as_fd(), PollFlags::IN);
+            }
+            add(Source::InitEnd, init.pidfd.as_fd(), PollFlags::IN);
+        }
+        for program in &self.programs {
+            if let Some(status) = &program.child.status {
+                add(Source::ProgramStatus(program.id), status.as_fd(), PollFlags::IN);
+            }
+            add(Source::ProgramEnd(program.id), program.child.pidfd.as_fd(), PollFlags::IN);
+        }
+        for connection in &self.connections {
+            add(Source::Connection(connection.id), connection.socket.as_fd(), PollFlags::IN);
+        }
+        loop {
+            match poll(&mut fds, None) {
+                Ok(_) => break,
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(Fail(format!("poll: {e}"))),
+            }
+        }
+        let ready = fds.iter().map(PollFd::revents).collect();
+        Ok((sources, ready))
+    }
+
+    fn handle(&mut self, source: Source, flags: PollFlags) {
+        match source {
+            Source::Listener => self.accept(),
+            Source::Connection(id) => self.receive(id),
+            Source::Console => {
+                if flags.contains(PollFlags::OUT) {
+                    self.console.flush();
+                }
+                if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                    self.console.pump(&self.dir, 8);
+                }
+            }
+            Source::Attached(index) => {
+                // Another one may have gone in this round and the places shifted: then the next round sees it.
+                if index < self.console.attached.len() && !self.console.typed(index) {
+                    self.console.attached.remove(index);
+                }
+            }
+            Source::InitStatus => self.init_told(),
+            Source::InitEnd => self.init_ended(),
+            Source::ProgramStatus(id) => self.program_told(id),
+            Source::ProgramEnd(id) => self.program_ended(id),
+        }
+    }
+
+    fn accept(&mut self) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        // One that went away before it was accepted is nobody.
+        let Ok(socket) = accept_with(&self.listener, flags) else { return };
+        let own = rustix::process::geteuid();
+        // The mode of the socket says so too; this holds when the folder's file system has no modes.
+        let known = rustix::net::sockopt::socket_peercred(&socket)
+            .is_ok_and(|peer| peer.uid.is_root() || peer.uid == own);
+        if known && self.connections.len() < MAX_CONNECTIONS {
+            self.add_connection(socket);
+        }
+    }
+
+    fn add_connection(&mut self, socket: OwnedFd) {
+        if rustix::io::ioctl_fionbio(&socket, true).is_ok() {
+            self.last_id += 1;
+            self.connections.push(Connection { id: self.last_id, socket, gone: false });
+        }
+    }
+
+    fn receive(&mut self, id: u64) {
+        let Some(connection) = self.connections.iter_mut().find(|c| c.id == id && !c.gone) else {
+            return;
+        };
+        let packet = match packet::receive(&connection.socket) {
+            Ok(Some(packet)) => packet,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+            Ok(None) | Err(_) => {
+                connection.gone = true;
+                return;
+            }
+        };
+        let request: Request = match packet.parse() {
+            Ok(request) => request,
+            Err(e) => {
+                // Without its number it cannot be answered by it; 0 is nobody's.
+                self.answer(id, 0, Answer::Failed { step: format!("read the request: {e}") }, &[]);
+                return;
+            }
+        };
+        let asked = (id, request.id);
+        let answer = match request.ask {
+            Ask::State => Ok(Some(Answer::State(self.state.clone()))),
+            Ask::Boot(boot) => self.boot(asked, &boot, packet.fds).map(|()| None),
+            Ask::Exec(exec) => self.exec(asked, &exec, packet.fds).map(|()| None),
+            Ask::Signal { signal } => self.signal(signal).map(|()| Some(Answer::Done)),
+            Ask::ExecSignal { exec, signal } => {
+                self.signal_program(exec, signal).map(|()| Some(Answer::Done))
+            }
+            Ask::Resize { exec, rows, cols } => {
+                self.resize(exec, rows, cols).map(|()| Some(Answer::Done))
+            }
+            Ask::Console => {
+                match self.console.attach(&self.dir).doing(|| "attach to the console") {
+                    Ok(end) => {
+                        self.answer(id, request.id, Answer::Done, &[end.as_fd()]);
+                        Ok(None)
+                    }
+                    Err(fail) => Err(fail),
+                }
+            }
+            Ask::Quit { kill } => {
+                if self.init.is_none() || kill {
+                    if let Some(init) = &self.init {
+                        // It may have ended by itself this instant.
+                        let _ = child::signal(&init.pidfd, libc::SIGKILL);
+                    }
+                    self.quitting = Some(asked);
+                    Ok(None)
+                } else {
+                    Err(Fail("the node is running".to_owned()))
+                }
+            }
+        };
+        match answer {
+            Ok(None) => {}
+            Ok(Some(answer)) => self.answer(id, request.id, answer, &[]),
+            Err(Fail(step)) => self.answer(id, request.id, Answer::Failed { step }, &[]),
+        }
+    }
+
+    fn answer(&mut self, connection: u64, id: u64, answer: Answer, fds: &[BorrowedFd<'_>]) {
+        if let Some(to) = self.connections.iter_mut().find(|c| c.id == connection) {
+            // A daemon that does not take its answers is let go; it asks for the state when it comes back.
+            to.gone |= packet::send(&to.socket, &Message::Answer { id, answer }, fds).is_err();
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        let message = Message::Event(event);
+        for to in &mut self.connections {
+            to.gone |= packet::send(&to.socket, &message, &[]).is_err();
+        }
+    }
+
+    fn boot(&mut self, asked: (u64, u64), boot: &Boot, fds: Vec<OwnedFd>) -> Result<()> {
+        if self.init.is_some() {
+            return Err(Fail("the node is running".to_owned()));
+        }
+        let log = Log::open(&self.dir, boot.log_limit_bytes).doing(|| "open the console log")?;
+        let mut fds = fds.into_iter();
+        let cgroup = if boot.cgroup { fds.next() } else { None };
+        self.oom_file.clone_from(&boot.oom_file);
+        self.oom_before = self.oom_kills();
+        let (child, output) = child::start_init(boot, &self.dir, &self.namespaces, cgroup, asked)?;
+        self.console.begin(log, output);
+        self.init = Some(child);
+        Ok(())
+    }
+
+    /// The first process tells of its terminal, its failure, or (by the end) of its exec.
+    fn init_told(&mut self) {
+        let Some(init) = &mut self.init else { return };
+        let asked = init.asked;
+        match init.listen() {
+            Told::Nothing => {}
+            Told::Tty(master) => {
+                if let Err(e) = self.console.set_tty(master) {
+                    init.failure = Some(format!("console: {e}"));
+                }
+            }
+            // Its end follows and is what is reported.
+            Told::Failed => {}
+            Told::Started => {
+                self.state.init = Some(init.id);
+                self.state.started_unix_ms = record::now_unix_ms();
+                self.state.boots += 1;
+                if let Some((connection, id)) = asked {
+                    self.answer(connection, id, Answer::Done, &[]);
+                }
+                self.tell(Event::Started(self.state.clone()));
+                self.write_record();
+            }
+        }
+    }
+
+    fn init_ended(&mut self) {
+        // Terminal, readiness, failure and the end: more than these it does not tell.
+        for _ in 0..4 {
+            self.init_told();
+        }
+        let Some(mut init) = self.init.take() else { return };
+        let (code, signal) = match child::reap(&init.pidfd) {
+            Ok(Some(end)) => end,
+            Ok(None) => {
+                self.init = Some(init);
+                return;
+            }
+            // Reaped by nobody else, so its end is real and only its status is lost.
+            Err(_) => (None, None),
+        };
+        self.console.pump(&self.dir, 4096);
+        self.console.stream = None;
+        if self.state.init.is_none() {
+            let step = init.failure.take().unwrap_or_else(|| match (code, signal) {
+                (_, Some(signal)) => format!("set-up was ended by signal {signal}"),
+                (code, None) => format!("set-up ended with status {}", code.unwrap_or(-1)),
+            });
+            if let Some((connection, id)) = init.asked {
+                self.answer(connection, id, Answer::Failed { step }, &[]);
+            }
+            return;
+        }
+        // In a process namespace reboot(2) ends the first process with one of these, and nothing else can:
+        // a first process has no default action for them.
+        let reboot = match signal {
+            Some(libc::SIGHUP) => Some(true),
+            Some(libc::SIGINT) => Some(false),
+            _ => None,
+        };
+        let exit = Exit {
+            code,
+            signal,
+            at_unix_ms: record::now_unix_ms(),
+            reboot,
+            oom_killed: self.oom_kills() > self.oom_before,
+        };
+        self.state.init = None;
+        self.state.last_exit = Some(exit);
+        self.tell(Event::Exited(self.state.clone()));
+        self.write_record();
+    }
+
+    fn write_record(&self) {
+        // A full disk: the daemon has been told, and asks this process, not the record, while it lives.
+        let _ = record::write(&self.dir, &self.state);
+    }
+
+    fn oom_kills(&self) -> u64 {
+        self.oom_file
+            .as_ref()
+            .and_then(|path| std::fs::read_to_string(path).ok())
+            .and_then(|text| {
+                text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+            })
+            .unwrap_or(0)
+    }
+
+    fn running(&self) -> Result<&Child> {
+        match &self.init {
+            Some(init) if self.state.init.is_some() => Ok(init),
+            _ => Err(Fail("the node is not running".to_owned())),
+        }
+    }
+
+    fn signal(&self, signal: i32) -> Result<()> {
+        child::signal(&self.running()?.pidfd, signal).doing(|| format!("send signal {signal}"))
+    }
+
+    fn exec(&mut self, asked: (u64, u64), exec: &Exec, fds: Vec<OwnedFd>) -> Result<()> {
+        if self.programs.len() >= MAX_EXECS {
+            return Err(Fail(format!("{MAX_EXECS} programs are running in the node already")));
+        }
+        let init = self.running()?;
+        let child = child::start_exec(exec, init, &self.namespaces, fds, asked)?;
+        self.last_id += 1;
+        self.programs.push(Program { id: self.last_id, child, tty: None });
+        Ok(())
+    }
+
+    fn program_told(&mut self, id: u64) {
+        let Some(program) = self.programs.iter_mut().find(|p| p.id == id) else { return };
+        match program.child.listen() {
+            Told::Nothing | Told::Failed => {}
+            Told::Tty(master) => program.tty = Some(master),
+            Told::Started => {
+                let asked = program.child.asked.take();
+                let tty = program.tty.as_ref().and_then(|t| rustix::io::dup(t).ok());
+                if let Some((connection, request)) = asked {
+                    let fds: Vec<BorrowedFd<'_>> = tty.iter().map(AsFd::as_fd).collect();
+                    self.answer(connection, request, Answer::Exec { exec: id }, &fds);
+                }
+            }
+        }
+    }
+
+    fn program_ended(&mut self, id: u64) {
+        for _ in 0..4 {
+            self.program_told(id);
+        }
+        let Some(at) = self.programs.iter().position(|p| p.id == id) else { return };
+        let (code, signal) = match child::reap(&self.programs[at].child.pidfd) {
+            Ok(Some(end)) => end,
+            Ok(None) => return,
+            Err(_) => (None, None),
+        };
+        let mut program = self.programs.swap_remove(at);
+        if let Some((connection, request)) = program.child.asked.take() {
+            let step = program.child.failure.take().unwrap_or_else(|| {
+                "ended while it was being set up: the node's first process has ended".to_owned()
+            });
+            self.answer(connection, request, Answer::Failed { step }, &[]);
+        } else {
+            self.tell(Event::ExecExited { exec: id, code, signal });
+        }
+    }
+
+    fn signal_program(&self, id: u64, signal: i32) -> Result<()> {
+        // One that has ended has nothing left to be told.
+        let Some(program) = self.programs.iter().find(|p| p.id == id) else { return Ok(()) };
+        child::signal_group(program.child.id.pid, signal, signal == libc::SIGKILL)
+            .doing(|| format!("send signal {signal}"))
+    }
+
+    fn resize(&self, exec: Option<u64>, rows: u16, cols: u16) -> Result<()> {
+        let what = || "set the window's size";
+        match exec {
+            None => self.console.resize(rows, cols).doing(what),
+            Some(id) => match self.programs.iter().find(|p| p.id == id) {
+                Some(Program { tty: Some(tty), .. }) => {
+                    console::set_size(tty, rows, cols).doing(what)
+                }
+                Some(_) => Err(Fail("the program has no terminal".to_owned())),
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+/// Joins the namespaces of a descriptor.
+pub(crate) fn setns(fd: BorrowedFd<'_>, kinds: i32) -> io::Result<()> {
+    // SAFETY: changes the namespaces of this process, which has one thread; `fd` is open.
+    checked(unsafe { libc::syscall(libc::SYS_setns, fd.as_raw_fd(), kinds) }).map(drop)
+}

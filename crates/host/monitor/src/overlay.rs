@@ -1,0 +1,160 @@
+//! The root of a node: its read-only layers, its own writable layer, one overlay.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount,
+};
+
+use crate::wire::{ROOT, UPPER, WORK};
+
+/// An overlay and how it is reached.
+#[derive(Debug)]
+pub enum Overlay {
+    /// Not attached anywhere yet.
+    Detached(OwnedFd),
+    /// Attached at [`ROOT`] of the node's folder (kernels before 6.8, whose overlay has no `lowerdir+`).
+    Attached(OwnedFd),
+}
+
+/// Why an overlay could not be made: what was being done, and the kernel's answer.
+pub type Failure = (String, io::Error);
+
+fn open_dir(at: BorrowedFd<'_>, path: impl rustix::path::Arg + Copy) -> io::Result<OwnedFd> {
+    Ok(openat(at, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Opens layers, upper and work folder, all as paths.
+///
+/// # Errors
+/// The layer that is not there.
+pub fn open_parts(
+    dir: BorrowedFd<'_>,
+    layers: &[impl AsRef<Path>],
+) -> Result<(Vec<OwnedFd>, OwnedFd, OwnedFd), Failure> {
+    let mut open = Vec::with_capacity(layers.len());
+    for layer in layers {
+        let layer = layer.as_ref();
+        open.push(
+            open_dir(rustix::fs::CWD, layer)
+                .map_err(|e| (format!("open layer {}", layer.display()), e))?,
+        );
+    }
+    let upper = open_dir(dir, UPPER).map_err(|e| (format!("open `{UPPER}` of the node"), e))?;
+    let work = open_dir(dir, WORK).map_err(|e| (format!("open `{WORK}` of the node"), e))?;
+    Ok((open, upper, work))
+}
+
+/// Makes the overlay of `layers` (uppermost first), `upper` and `work`.
+///
+/// Paths are given to the kernel as `/proc/self/fd/N`: they are short whatever the host's paths are, and the
+/// node reads no host path in its mount table. `/proc` must be the host's.
+///
+/// # Errors
+/// Names the step.
+pub fn make(
+    dir: BorrowedFd<'_>,
+    layers: &[OwnedFd],
+    upper: &OwnedFd,
+    work: &OwnedFd,
+) -> Result<Overlay, Failure> {
+    let fail = |what: &str, e: rustix::io::Errno| (format!("mount overlay: {what}"), e.into());
+    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|e| fail("fsopen", e))?;
+    // Without a name the mount table shows an empty field, which programs misread.
+    fsconfig_set_string(fs.as_fd(), "source", "overlay").map_err(|e| fail("source", e))?;
+    for layer in layers {
+        let path = format!("/proc/self/fd/{}", layer.as_raw_fd());
+        match fsconfig_set_string(fs.as_fd(), "lowerdir+", path.as_str()) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::INVAL) => return make_before_6_8(dir, layers, upper, work),
+            Err(e) => return Err(fail("lowerdir", e)),
+        }
+    }
+    let upper = format!("/proc/self/fd/{}", upper.as_raw_fd());
+    let work = format!("/proc/self/fd/{}", work.as_raw_fd());
+    fsconfig_set_string(fs.as_fd(), "upperdir", upper.as_str()).map_err(|e| fail("upperdir", e))?;
+    fsconfig_set_string(fs.as_fd(), "workdir", work.as_str()).map_err(|e| fail("workdir", e))?;
+    // Layers are shared between nodes and may be anywhere, so no index of them may be kept.
+    fsconfig_set_string(fs.as_fd(), "index", "off").map_err(|e| fail("index=off", e))?;
+    fsconfig_create(fs.as_fd()).map_err(|e| fail("layers do not go together", e))?;
+    fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+        .map(Overlay::Detached)
+        .map_err(|e| fail("fsmount", e))
+}
+
+fn make_before_6_8(
+    dir: BorrowedFd<'_>,
+    layers: &[OwnedFd],
+    upper: &OwnedFd,
+    work: &OwnedFd,
+) -> Result<Overlay, Failure> {
+    let lower: Vec<String> =
+        layers.iter().map(|l| format!("/proc/self/fd/{}", l.as_raw_fd())).collect();
+    let data = format!(
+        "lowerdir={},upperdir=/proc/self/fd/{},workdir=/proc/self/fd/{},index=off",
+        lower.join(":"),
+        upper.as_raw_fd(),
+        work.as_raw_fd()
+    );
+    let fail = |what: &str, e: rustix::io::Errno| (format!("mount overlay: {what}"), e.into());
+    let data = std::ffi::CString::new(data).expect("made of numbers only");
+    let target = format!("/proc/self/fd/{}/{ROOT}", dir.as_raw_fd());
+    rustix::mount::mount(
+        "overlay",
+        target.as_str(),
+        "overlay",
+        rustix::mount::MountFlags::empty(),
+        data.as_c_str(),
+    )
+    .map_err(|e| fail("layers do not go together, or are too many for this kernel", e))?;
+    open_dir(dir, ROOT).map(Overlay::Attached).map_err(|e| ("open the overlay".to_owned(), e))
+}
+
+/// Attaches the overlay at [`ROOT`] of the node's folder and gives its descriptor.
+///
+/// # Errors
+/// The folder is not there.
+pub fn attach(overlay: Overlay, dir: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
+    match overlay {
+        Overlay::Attached(root) => Ok(root),
+        Overlay::Detached(root) => {
+            move_mount(root.as_fd(), "", dir, ROOT, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+                .map_err(|e| (format!("attach the root at `{ROOT}` of the node"), e.into()))?;
+            Ok(root)
+        }
+    }
+}
+
+/// Whether something is mounted at [`ROOT`] of the node's folder.
+///
+/// # Errors
+/// The folder cannot be looked at; one that is missing has nothing mounted.
+pub fn is_attached(dir: &Path) -> io::Result<bool> {
+    use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    match statx(rustix::fs::CWD, dir.join(ROOT), flags, StatxFlags::empty()) {
+        Ok(found) => Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
+        Err(rustix::io::Errno::NOENT) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Takes everything mounted at [`ROOT`] of the node's folder away; idempotent.
+///
+/// # Errors
+/// The kernel refused.
+pub fn detach(dir: &Path) -> io::Result<()> {
+    let root = dir.join(ROOT);
+    // A mount may be stacked on another; sixteen is more than anyone did by mistake.
+    for _ in 0..16 {
+        if !is_attached(dir)? {
+            return Ok(());
+        }
+        rustix::mount::unmount(&root, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?;
+    }
+    Err(io::Error::other("too many mounts stacked on the root"))
+}

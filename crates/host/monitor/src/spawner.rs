@@ -1,0 +1,78 @@
+//! The spawner: forks one monitor for each request, and forgets it.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use vnode_monitor::packet;
+use vnode_monitor::wire::{Net, Spawn};
+
+use crate::fail::{Doing, Fail, Result};
+use crate::monitor;
+
+/// Serves until the daemon is gone.
+pub(crate) fn run(socket: OwnedFd) -> ! {
+    // SAFETY: ignoring SIGCHLD needs no handler; monitors that end are then reaped by the kernel.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    // A node's programs, once they are in its process namespace but before their exec, are this program:
+    // the node must not be able to look into it.
+    // SAFETY: changes an attribute of this process only.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+    // Only for those who list processes; a process without the name works as well.
+    let _ = rustix::thread::set_name(c"vnode-spawner");
+    let mut socket = Some(socket);
+    loop {
+        let held = socket.as_ref().expect("given away only by a child, which does not come back");
+        match packet::receive(held) {
+            Ok(Some(packet)) => fork_monitor(&mut socket, packet),
+            Ok(None) => std::process::exit(0),
+            Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => std::process::exit(0),
+            // A message that is not understood has no one to be answered to: its descriptors are closed,
+            // which the daemon sees as the end of the connection it passed along.
+            Err(_) => {}
+        }
+    }
+}
+
+fn fork_monitor(socket: &mut Option<OwnedFd>, packet: packet::Packet) {
+    // SAFETY: this process has one thread, so the child may go on as an ordinary program.
+    if unsafe { libc::fork() } != 0 {
+        // Parent. A failed fork too is seen by the daemon as the end of the connection it passed along.
+        return;
+    }
+    drop(socket.take());
+    let code = match start(packet) {
+        Ok(()) => 0,
+        Err(Fail(_)) => 1,
+    };
+    // SAFETY: ends this process without running anything of the parent's.
+    unsafe { libc::_exit(code) }
+}
+
+fn start(packet: packet::Packet) -> Result<()> {
+    let spawn: Spawn = packet.parse().doing(|| "read the request")?;
+    let mut fds = packet.fds.into_iter();
+    let (Some(dir), Some(first)) = (fds.next(), fds.next()) else {
+        return Err(Fail("the request lacks descriptors".to_owned()));
+    };
+    let join = match spawn.net {
+        Net::Join => fds.next(),
+        Net::Own | Net::Host => None,
+    };
+    monitor::run(&spawn, dir, first, join)
+}
+
+/// Keeps `fds` and the standard streams; closes all else that was inherited.
+pub(crate) fn close_all_but(fds: &mut [BorrowedFd<'_>]) {
+    use std::os::fd::AsRawFd;
+    fds.sort_by_key(AsRawFd::as_raw_fd);
+    let mut from = 3_u32;
+    for fd in fds.iter() {
+        let fd = fd.as_raw_fd().cast_unsigned();
+        if fd > from {
+            // SAFETY: only descriptors that nothing in this process owns lie between those kept.
+            unsafe { libc::syscall(libc::SYS_close_range, from, fd - 1, 0) };
+        }
+        from = fd + 1;
+    }
+    // SAFETY: as above.
+    unsafe { libc::syscall(libc::SYS_close_range, from, u32::MAX, 0) };
+}
