@@ -2,4 +2,5 @@
 //!
 //! Pure data: nothing here does I/O on its own or knows what a node is.
 
+pub mod frame;
 pub mod impairment;

@@ -1,0 +1,233 @@
+//! Frames of a running command: what goes over the stream of `exec`, `shell` and `console`.
+//!
+//! ```text
+//!  kind (1 byte) │ length (4 bytes, big endian) │ payload (length bytes)
+//! ```
+//!
+//! Either side may be hostile: a length above [`MAX_PAYLOAD`], a kind that is not known and a stream that
+//! ends inside a frame are errors, and nothing is allocated for a length before it is checked.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Largest payload of a frame, bytes.
+pub const MAX_PAYLOAD: usize = 256 * 1024;
+/// Bytes before the payload.
+const HEAD: usize = 5;
+
+/// One frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Frame {
+    /// To the program: bytes of its standard input.
+    Stdin(Vec<u8>),
+    /// To the program: its standard input ends.
+    StdinEnd,
+    /// To the program: a signal, by number.
+    Signal(i32),
+    /// To the program: the terminal's size in characters.
+    Resize { rows: u16, columns: u16 },
+    /// From the program: bytes of its standard output, or of its terminal.
+    Stdout(Vec<u8>),
+    /// From the program: bytes of its standard error.
+    Stderr(Vec<u8>),
+    /// From the program: it ended. The last frame.
+    Exit(Exit),
+    /// Instead of [`Frame::Exit`]: it could not be run to its end. JSON of the API's error form.
+    Error(Vec<u8>),
+}
+
+/// How a program ended: one of the two is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+}
+
+impl Exit {
+    /// As a shell gives it: the code, or 128 and the signal.
+    pub fn shell_code(self) -> i32 {
+        self.code.unwrap_or_else(|| 128 + self.signal.unwrap_or(0))
+    }
+}
+
+/// Why a frame cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error("the stream broke off")]
+    Io(#[from] io::Error),
+    #[error("a frame of {length} bytes is longer than {MAX_PAYLOAD}")]
+    TooLong { length: usize },
+    #[error("kind {kind} of frame is not known")]
+    Kind { kind: u8 },
+    #[error("a frame of kind {kind} has {length} bytes")]
+    Length { kind: u8, length: usize },
+}
+
+const STDIN: u8 = 1;
+const STDIN_END: u8 = 2;
+const SIGNAL: u8 = 3;
+const RESIZE: u8 = 4;
+const STDOUT: u8 = 17;
+const STDERR: u8 = 18;
+const EXIT: u8 = 19;
+const ERROR: u8 = 20;
+
+impl Frame {
+    /// The frame's bytes. A payload above [`MAX_PAYLOAD`] must have been cut before.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Stdin(bytes) => framed(STDIN, bytes),
+            Self::StdinEnd => framed(STDIN_END, &[]),
+            Self::Signal(number) => framed(SIGNAL, &number.to_be_bytes()),
+            Self::Resize { rows, columns } => {
+                let ([a, b], [c, d]) = (rows.to_be_bytes(), columns.to_be_bytes());
+                framed(RESIZE, &[a, b, c, d])
+            }
+            Self::Stdout(bytes) => framed(STDOUT, bytes),
+            Self::Stderr(bytes) => framed(STDERR, bytes),
+            Self::Exit(exit) => {
+                let (kind, value) = match (exit.code, exit.signal) {
+                    (Some(code), _) => (0, code),
+                    (None, signal) => (1, signal.unwrap_or(0)),
+                };
+                let mut payload = vec![kind];
+                payload.extend_from_slice(&value.to_be_bytes());
+                framed(EXIT, &payload)
+            }
+            Self::Error(json) => framed(ERROR, json),
+        }
+    }
+
+    fn decode(kind: u8, payload: Vec<u8>) -> Result<Self, Error> {
+        let odd = Error::Length { kind, length: payload.len() };
+        match kind {
+            STDIN => Ok(Self::Stdin(payload)),
+            STDIN_END if payload.is_empty() => Ok(Self::StdinEnd),
+            SIGNAL => match payload.try_into() {
+                Ok(bytes) => Ok(Self::Signal(i32::from_be_bytes(bytes))),
+                Err(_) => Err(odd),
+            },
+            RESIZE => match payload[..] {
+                [a, b, c, d] => Ok(Self::Resize {
+                    rows: u16::from_be_bytes([a, b]),
+                    columns: u16::from_be_bytes([c, d]),
+                }),
+                _ => Err(odd),
+            },
+            STDOUT => Ok(Self::Stdout(payload)),
+            STDERR => Ok(Self::Stderr(payload)),
+            EXIT => match payload[..] {
+                [0, a, b, c, d] => Ok(Self::Exit(Exit {
+                    code: Some(i32::from_be_bytes([a, b, c, d])),
+                    signal: None,
+                })),
+                [1, a, b, c, d] => Ok(Self::Exit(Exit {
+                    code: None,
+                    signal: Some(i32::from_be_bytes([a, b, c, d])),
+                })),
+                _ => Err(odd),
+            },
+            ERROR => Ok(Self::Error(payload)),
+            STDIN_END => Err(odd),
+            kind => Err(Error::Kind { kind }),
+        }
+    }
+}
+
+fn framed(kind: u8, payload: &[u8]) -> Vec<u8> {
+    debug_assert!(payload.len() <= MAX_PAYLOAD, "payloads are cut before they are framed");
+    let length = u32::try_from(payload.len()).expect("payloads are cut before they are framed");
+    let mut bytes = Vec::with_capacity(HEAD + payload.len());
+    bytes.push(kind);
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// Writes one frame with one write where the other side takes it at once; does not flush.
+///
+/// # Errors
+/// As writing does.
+pub async fn write(to: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> io::Result<()> {
+    to.write_all(&frame.encode()).await
+}
+
+/// Reads one frame; `None` when the stream ends between two frames. Not cancel-safe: give it a task of
+/// its own.
+///
+/// # Errors
+/// What is not a frame, and as reading does.
+pub async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<Frame>, Error> {
+    let mut head = [0; HEAD];
+    if from.read(&mut head[..1]).await? == 0 {
+        return Ok(None);
+    }
+    from.read_exact(&mut head[1..]).await?;
+    let [kind, length @ ..] = head;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MAX_PAYLOAD {
+        return Err(Error::TooLong { length });
+    }
+    let mut payload = vec![0; length];
+    from.read_exact(&mut payload).await?;
+    Frame::decode(kind, payload).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_all(bytes: &[u8]) -> Result<Vec<Frame>, Error> {
+        // A slice is always ready, so the future is never pending.
+        let mut rest = bytes;
+        let mut frames = vec![];
+        loop {
+            let mut future = std::pin::pin!(read(&mut rest));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            match future.as_mut().poll(&mut context) {
+                std::task::Poll::Ready(Ok(Some(frame))) => frames.push(frame),
+                std::task::Poll::Ready(Ok(None)) => return Ok(frames),
+                std::task::Poll::Ready(Err(error)) => return Err(error),
+                std::task::Poll::Pending => panic!("a slice is always ready"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_frame_comes_back_as_it_went() {
+        let frames = vec![
+            Frame::Stdin(b"in\0".to_vec()),
+            Frame::StdinEnd,
+            Frame::Signal(15),
+            Frame::Resize { rows: 24, columns: 300 },
+            Frame::Stdout(vec![7; MAX_PAYLOAD]),
+            Frame::Stderr(vec![]),
+            Frame::Exit(Exit { code: Some(-1), signal: None }),
+            Frame::Exit(Exit { code: None, signal: Some(9) }),
+            Frame::Error(b"{}".to_vec()),
+        ];
+        let bytes: Vec<u8> = frames.iter().flat_map(Frame::encode).collect();
+        assert_eq!(read_all(&bytes).unwrap(), frames);
+    }
+
+    #[test]
+    fn what_is_no_frame_is_refused() {
+        assert!(matches!(read_all(&[1, 0xff, 0, 0, 0]), Err(Error::TooLong { .. })));
+        assert!(matches!(read_all(&[99, 0, 0, 0, 0]), Err(Error::Kind { kind: 99 })));
+        assert!(matches!(read_all(&[SIGNAL, 0, 0, 0, 1, 9]), Err(Error::Length { .. })));
+        assert!(matches!(read_all(&[EXIT, 0, 0, 0, 5, 2, 0, 0, 0, 0]), Err(Error::Length { .. })));
+        assert!(matches!(read_all(&[STDIN, 0, 0, 0, 2, 9]), Err(Error::Io(_))));
+        assert!(matches!(read_all(&[STDIN, 0, 0]), Err(Error::Io(_))));
+    }
+
+    #[test]
+    fn exit_codes_are_those_of_a_shell() {
+        assert_eq!(Exit { code: Some(3), signal: None }.shell_code(), 3);
+        assert_eq!(Exit { code: None, signal: Some(9) }.shell_code(), 137);
+    }
+}
