@@ -29,6 +29,8 @@ pub enum Error {
     },
     #[error("cannot read the operations")]
     Read(#[source] vnode_store::Error),
+    #[error("cannot note the event of an operation")]
+    Event(#[source] vnode_event::Error),
     #[error("the engine is stopping; try again with the next daemon")]
     Stopping,
 }

@@ -15,6 +15,7 @@
 //! Invariants: no side effect before the plan is durable; exactly two durable writes for a plan of any
 //! size; an inverse never runs before the inverses of all that was built on its step.
 
+mod board;
 mod engine;
 mod error;
 pub mod fault;
@@ -26,8 +27,9 @@ mod plan;
 mod run;
 mod runner;
 mod status;
+mod step;
 
-pub use engine::{Engine, Options, Recovered};
+pub use engine::{Engine, Options, Recovered, StepStats};
 pub use error::{Error, FailureKind, Result, StepError};
 pub use outcome::{Outcome, StepFailure};
 pub use plan::{OnFailure, OperationId, Plan, Recovery, Step};

@@ -31,8 +31,8 @@ impl fmt::Display for StepFailure {
 pub enum Outcome {
     /// Every step is done.
     Completed,
-    /// Some groups failed and were undone; all else is done.
-    Partly { errors: Vec<StepFailure> },
+    /// Some groups failed and were undone; all else is done. `left` names steps whose inverse failed.
+    Partly { errors: Vec<StepFailure>, left: Vec<String> },
     /// Nothing is left of it. `errors` are failures beside the cause; none is of an inverse.
     RolledBack { cause: StepFailure, errors: Vec<StepFailure> },
     /// Cancelled. `left` names the steps not done, for plans that go on; it is empty after a roll-back.
@@ -50,7 +50,7 @@ impl Outcome {
     pub fn failures(&self) -> Vec<&StepFailure> {
         match self {
             Self::Completed | Self::Cancelled { .. } => Vec::new(),
-            Self::Partly { errors } => errors.iter().collect(),
+            Self::Partly { errors, .. } => errors.iter().collect(),
             Self::RolledBack { cause, errors } | Self::Failed { cause, errors, .. } => {
                 std::iter::once(cause).chain(errors).collect()
             }

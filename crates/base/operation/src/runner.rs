@@ -8,10 +8,10 @@ use vnode_event::Log;
 use vnode_store::Change;
 
 use crate::{
+    board::Report,
     error::StepError,
     outcome::Outcome,
     plan::{OperationId, Plan, Step},
-    run::Report,
 };
 
 /// Does the steps of one kind of plan.

@@ -127,18 +127,36 @@ pub struct Status {
 /// reads are joined into one, so following costs the engine nothing.
 #[derive(Debug)]
 pub struct Follow {
-    pub(crate) receiver: watch::Receiver<Arc<Summary>>,
-    pub(crate) first: bool,
+    receiver: Option<watch::Receiver<Arc<Summary>>>,
+    /// To be given before anything else.
+    first: Option<Arc<Summary>>,
 }
 
 impl Follow {
-    /// The summary now at the first call, then each changed one; `None` after the one that says it ended.
-    /// Cancel-safe.
+    pub(crate) fn new(mut receiver: watch::Receiver<Arc<Summary>>) -> Self {
+        let first = receiver.borrow_and_update().clone();
+        Self { receiver: Some(receiver), first: Some(first) }
+    }
+
+    /// Of an operation that has ended.
+    pub(crate) fn ended(summary: Summary) -> Self {
+        Self { receiver: None, first: Some(Arc::new(summary)) }
+    }
+
+    /// The summary now at the first call, then each changed one; `None` after the one that says it ended,
+    /// or when the engine stopped. Cancel-safe.
     pub async fn next(&mut self) -> Option<Arc<Summary>> {
-        if std::mem::take(&mut self.first) {
-            return Some(self.receiver.borrow_and_update().clone());
+        let summary = match self.first.take() {
+            Some(first) => first,
+            None => {
+                let receiver = self.receiver.as_mut()?;
+                receiver.changed().await.ok()?;
+                receiver.borrow_and_update().clone()
+            }
+        };
+        if summary.state.is_ended() {
+            self.receiver = None;
         }
-        self.receiver.changed().await.ok()?;
-        Some(self.receiver.borrow_and_update().clone())
+        Some(summary)
     }
 }
