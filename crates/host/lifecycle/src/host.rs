@@ -196,7 +196,7 @@ impl Host {
         Err(unbuilt())
     }
 
-    pub fn events(&self) -> &vnode_event::Log {
+    pub fn events(&self) -> &Arc<vnode_event::Log> {
         unreachable!("not built yet")
     }
     pub fn operations(&self) -> &vnode_operation::Engine {
