@@ -1,0 +1,264 @@
+//! All routes with their limits, and the document that describes them.
+
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Router};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::error::{Code, Problem};
+use crate::routes::{event, image, lab, link, machine, node, operation, stream, token};
+use crate::serve::Peer;
+use crate::state::Api;
+
+/// Largest body of an ordinary request, bytes.
+const SMALL_BODY: usize = 256 * 1024;
+/// Largest body with a topology in it, bytes.
+const TOPOLOGY_BODY: usize = 8 << 20;
+/// Time of a request that only looks or begins something.
+const SHORT: Duration = Duration::from_secs(30);
+/// Time of a request that does something before it answers.
+const LONG: Duration = Duration::from_secs(300);
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "vnode",
+        version = "1",
+        description = "Labs of virtual nodes on one host.\n\nOver the unix socket only root is let in. \
+            Over TCP every request carries `Authorization: Bearer TOKEN`.\n\nErrors have one form, \
+            `Problem`. Long work answers 202 with an operation. A node is named `NODE` where that is \
+            unique on the host, else `LAB%2FNODE`.",
+        license(name = "MIT OR Apache-2.0")
+    ),
+    components(schemas(Problem)),
+    tags(
+        (name = "labs"), (name = "nodes"), (name = "links"), (name = "images"),
+        (name = "operations"), (name = "events"), (name = "machine"), (name = "tokens")
+    )
+)]
+struct Document;
+
+fn all() -> OpenApiRouter<Api> {
+    // Answers at once, or begins something and answers.
+    let short = OpenApiRouter::new()
+        .routes(routes!(lab::list))
+        .routes(routes!(lab::show, lab::down))
+        .routes(routes!(node::list, node::create))
+        .routes(routes!(node::show, node::destroy))
+        .routes(routes!(node::inspect))
+        .routes(routes!(node::boot))
+        .routes(routes!(node::halt))
+        .routes(routes!(node::reboot))
+        .routes(routes!(link::list))
+        .routes(routes!(operation::list))
+        .routes(routes!(operation::show))
+        .routes(routes!(operation::cancel))
+        .routes(routes!(image::list))
+        .routes(routes!(image::pull))
+        .routes(routes!(image::import))
+        .routes(routes!(token::list, token::create))
+        .routes(routes!(token::remove))
+        .routes(routes!(machine::health))
+        .routes(routes!(machine::version))
+        .routes(routes!(machine::metrics))
+        .routes(routes!(machine::stop))
+        .layer(DefaultBodyLimit::max(SMALL_BODY))
+        .layer(from_fn(|request: Request, next: Next| within(SHORT, request, next)));
+    // Does it before it answers.
+    let long = OpenApiRouter::new()
+        .routes(routes!(node::pause))
+        .routes(routes!(node::resume))
+        .routes(routes!(node::mount))
+        .routes(routes!(node::unmount))
+        .routes(routes!(link::set))
+        .routes(routes!(link::down))
+        .routes(routes!(link::up))
+        .routes(routes!(link::reset))
+        .routes(routes!(image::remove))
+        .routes(routes!(image::gc))
+        .routes(routes!(machine::doctor))
+        .routes(routes!(machine::clean))
+        .layer(DefaultBodyLimit::max(SMALL_BODY))
+        .layer(from_fn(|request: Request, next: Next| within(LONG, request, next)));
+    let topology = OpenApiRouter::new()
+        .routes(routes!(lab::up, lab::apply))
+        .layer(DefaultBodyLimit::max(TOPOLOGY_BODY))
+        .layer(from_fn(|request: Request, next: Next| within(LONG, request, next)));
+    // Goes on as long as somebody reads, or writes.
+    let streams = OpenApiRouter::new()
+        .routes(routes!(event::stream))
+        .routes(routes!(operation::follow))
+        .routes(routes!(stream::exec))
+        .routes(routes!(stream::console))
+        .routes(routes!(stream::logs))
+        .routes(routes!(stream::capture))
+        .layer(DefaultBodyLimit::max(SMALL_BODY));
+    // An archive is as large as what is copied; it is never held in memory.
+    let archives = OpenApiRouter::new()
+        .routes(routes!(stream::copy_out, stream::copy_in))
+        .layer(DefaultBodyLimit::disable());
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(short)
+        .merge(long)
+        .merge(topology)
+        .merge(streams)
+        .merge(archives)
+}
+
+/// The document that describes every route, as it is served and committed.
+#[must_use]
+pub fn openapi_json() -> String {
+    let mut text = all().into_openapi().to_pretty_json().expect("the document has a JSON form");
+    text.push('\n');
+    text
+}
+
+impl Api {
+    /// All routes, ready to serve.
+    pub fn router(&self) -> Router {
+        let (router, _) = all().split_for_parts();
+        router
+            .route("/v1/openapi.json", get(document))
+            // Where scrapers look when nobody tells them otherwise.
+            .route("/metrics", get(machine::metrics))
+            .fallback(nowhere)
+            .method_not_allowed_fallback(wrong_method)
+            .layer(from_fn_with_state(self.clone(), admit))
+            .with_state(self.clone())
+    }
+}
+
+async fn document() -> Response {
+    // Made when asked for: kept, it would be memory that an idle daemon has no use for.
+    ([(CONTENT_TYPE, "application/json")], openapi_json()).into_response()
+}
+
+async fn nowhere(request: Request) -> Problem {
+    Problem::new(Code::NotFound, format!("no route `{}`", request.uri().path()))
+        .hint("GET `/v1/openapi.json` describes all routes")
+}
+
+async fn wrong_method(request: Request) -> Response {
+    let text = format!("`{}` takes no {}", request.uri().path(), request.method());
+    let problem =
+        Problem::new(Code::Usage, text).hint("GET `/v1/openapi.json` describes all routes");
+    (axum::http::StatusCode::METHOD_NOT_ALLOWED, axum::Json(problem)).into_response()
+}
+
+/// Lets in who may: over TCP only with a token. Counts the answers.
+async fn admit(
+    State(api): State<Api>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let allowed = match peer {
+        Peer::Unix { .. } => true,
+        Peer::Tcp(_) => {
+            let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+            let token = header
+                .and_then(|value| value.split_once(' '))
+                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+            token.is_some_and(|(_, token)| api.tokens.allows(token.trim()))
+        }
+    };
+    let response = if allowed {
+        tracing::debug!(method = %request.method(), path = request.uri().path(), "request");
+        next.run(request).await
+    } else {
+        tracing::warn!(?peer, "request refused: no valid token");
+        Problem::new(Code::Unauthorized, "a valid token is needed")
+            .hint(
+                "`vnode token create NAME` on the daemon's host makes one; send it with `--token`",
+            )
+            .into_response()
+    };
+    api.metrics.answered(response.status().as_u16());
+    response
+}
+
+/// Ends a request that takes too long. What it began as an operation goes on.
+async fn within(limit: Duration, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(Code::Deadline, "the request took too long")
+            .cause(format!("no answer within {} s", limit.as_secs()))
+            .hint("`vnode op ls` shows what it began")
+            .into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `VNODE_REWRITE=1` writes the document instead of comparing it.
+    #[test]
+    fn the_committed_document_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/reference/openapi.json");
+        let current = openapi_json();
+        if std::env::var_os("VNODE_REWRITE").is_some() {
+            std::fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
+            std::fs::write(path, &current).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            committed == current,
+            "docs/reference/openapi.json is not current: run this test with VNODE_REWRITE=1"
+        );
+    }
+
+    #[test]
+    fn every_error_status_in_the_document_has_the_one_form() {
+        let document: serde_json::Value = serde_json::from_str(&openapi_json()).unwrap();
+        let mut seen = 0;
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let Some(responses) = operation["responses"].as_object() else { continue };
+                for (status, response) in responses {
+                    if status.starts_with('4') || status.starts_with('5') {
+                        let form = &response["content"]["application/json"]["schema"]["$ref"];
+                        assert_eq!(
+                            form, "#/components/schemas/Problem",
+                            "{method} {path} {status}"
+                        );
+                        seen += 1;
+                    }
+                }
+            }
+        }
+        assert!(seen > 20);
+    }
+
+    #[test]
+    fn every_reference_in_the_document_leads_somewhere() {
+        fn references(value: &serde_json::Value, found: &mut Vec<String>) {
+            match value {
+                serde_json::Value::Object(map) => {
+                    if let Some(reference) = map.get("$ref").and_then(|value| value.as_str()) {
+                        found.push(reference.to_owned());
+                    }
+                    map.values().for_each(|value| references(value, found));
+                }
+                serde_json::Value::Array(list) => {
+                    list.iter().for_each(|value| references(value, found));
+                }
+                _ => {}
+            }
+        }
+        let document: serde_json::Value = serde_json::from_str(&openapi_json()).unwrap();
+        let mut found = vec![];
+        references(&document, &mut found);
+        for reference in found {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The routes, one file for each resource.
+
+pub(crate) mod event;
+pub(crate) mod image;
+pub(crate) mod lab;
+pub(crate) mod link;
+pub(crate) mod machine;
+pub(crate) mod node;
+pub(crate) mod operation;
+pub(crate) mod stream;
+pub(crate) mod token;

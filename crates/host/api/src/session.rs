@@ -1,0 +1,208 @@
+//! A running program or a console at one end, a stream of frames at the other.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Mutex;
+use vnode_lifecycle::{Console, Exec, ExecControl, Reader, WindowSize, Writer};
+use vnode_protocol::frame::{self, Exit, Frame};
+
+use crate::error::{Code, Problem};
+use crate::state::Api;
+
+/// Bytes of output in one frame.
+const PIECE: usize = 32 * 1024;
+/// After the program's end its output is read until it ends, or until it has been quiet for this long: a
+/// child that it left behind may hold it open for ever.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// Joins a program and a client until one of them is gone.
+pub(crate) async fn exec<S>(stream: S, mut exec: Exec)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (mut from_client, to_client) = tokio::io::split(stream);
+    let to_client = Mutex::new(to_client);
+    let control = exec.control();
+    let mut stdin = exec.stdin.take();
+    let (stdout, stderr) = (exec.stdout.take(), exec.stderr.take());
+    let activity = Activity::default();
+
+    let output = async {
+        let pumps = async {
+            tokio::join!(
+                pump(stdout, &to_client, Frame::Stdout, &activity),
+                pump(stderr, &to_client, Frame::Stderr, &activity)
+            );
+        };
+        let mut pumps = std::pin::pin!(pumps);
+        // Mostly the output ends first, and nothing is waited for.
+        let (exit, ended) = tokio::select! {
+            () = &mut pumps => (exec.wait().await, true),
+            exit = exec.wait() => (exit, false),
+        };
+        if !ended {
+            until_quiet(pumps, &activity).await;
+        }
+        let last = match exit {
+            Ok(exit) => Frame::Exit(Exit { code: exit.code, signal: exit.signal }),
+            Err(error) => problem_frame(&Problem::from_error(Code::Failed, &error)),
+        };
+        end(&to_client, &last).await;
+    };
+    let input = async {
+        while let Some(frame) = next(&mut from_client).await {
+            match frame {
+                Frame::Stdin(bytes) => feed(&mut stdin, &bytes).await,
+                Frame::StdinEnd => stdin = None,
+                Frame::Signal(signal) => signalled(&*control, signal).await,
+                Frame::Resize { rows, columns } => {
+                    let size = WindowSize { rows, cols: columns };
+                    if let Err(error) = control.resize(size).await {
+                        tracing::debug!(%error, "cannot resize a terminal");
+                    }
+                }
+                other => return refused(&other),
+            }
+        }
+    };
+    tokio::select! {
+        () = output => {}
+        // The client is gone: dropping `exec` kills the program.
+        () = input => {}
+    }
+}
+
+/// Joins a console and a client until one of them is gone.
+pub(crate) async fn console<S>(stream: S, console: Console, api: &Api, node: &str)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (mut from_client, to_client) = tokio::io::split(stream);
+    let to_client = Mutex::new(to_client);
+    let mut keys = Some(console.input);
+    let activity = Activity::default();
+    let output = async {
+        pump(Some(console.output), &to_client, Frame::Stdout, &activity).await;
+        end(&to_client, &Frame::Exit(Exit { code: Some(0), signal: None })).await;
+    };
+    let input = async {
+        while let Some(frame) = next(&mut from_client).await {
+            match frame {
+                Frame::Stdin(bytes) => feed(&mut keys, &bytes).await,
+                // The console goes on to be seen; there is nothing more to type.
+                Frame::StdinEnd => keys = None,
+                Frame::Resize { rows, columns } => {
+                    if let Err(error) = api.host.console_resize(node, rows, columns).await {
+                        tracing::debug!(%error, "cannot resize a console");
+                    }
+                }
+                other => return refused(&other),
+            }
+        }
+    };
+    tokio::select! {
+        () = output => {}
+        () = input => {}
+    }
+}
+
+/// What the pumps do, to tell a quiet program from a slow client.
+#[derive(Debug, Default)]
+struct Activity {
+    /// Pieces read so far.
+    pieces: AtomicU64,
+    /// Pumps that wait for the client just now.
+    writing: AtomicUsize,
+}
+
+/// Lets the pumps go on until the output ends or has been quiet for a while.
+async fn until_quiet(mut pumps: std::pin::Pin<&mut impl Future<Output = ()>>, activity: &Activity) {
+    loop {
+        let before = activity.pieces.load(Ordering::Relaxed);
+        if tokio::time::timeout(QUIET, &mut pumps).await.is_ok() {
+            return;
+        }
+        let read = activity.pieces.load(Ordering::Relaxed) != before;
+        if !read && activity.writing.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+    }
+}
+
+/// Sends what a stream gives as frames, until it ends or the client is gone.
+async fn pump(
+    from: Option<Reader>,
+    to: &Mutex<impl AsyncWrite + Unpin>,
+    frame: impl Fn(Vec<u8>) -> Frame,
+    activity: &Activity,
+) {
+    let Some(mut from) = from else { return };
+    let mut piece = vec![0; PIECE];
+    loop {
+        let length = match from.read(&mut piece).await {
+            Ok(0) => return,
+            Ok(length) => length,
+            // A terminal whose last user has gone answers EIO: its end.
+            Err(_) => return,
+        };
+        activity.pieces.fetch_add(1, Ordering::Relaxed);
+        activity.writing.fetch_add(1, Ordering::Relaxed);
+        let written = frame::write(&mut *to.lock().await, &frame(piece[..length].to_vec())).await;
+        activity.writing.fetch_sub(1, Ordering::Relaxed);
+        if written.is_err() {
+            return;
+        }
+    }
+}
+
+async fn end(to: &Mutex<impl AsyncWrite + Unpin>, last: &Frame) {
+    let mut to = to.lock().await;
+    let told = async {
+        frame::write(&mut *to, last).await?;
+        to.shutdown().await
+    };
+    if let Err(error) = told.await {
+        tracing::debug!(%error, "a client went before its program's end");
+    }
+}
+
+async fn next(from: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
+    match frame::read(from).await {
+        Ok(frame) => frame,
+        Err(error) => {
+            tracing::debug!(%error, "a client broke off");
+            None
+        }
+    }
+}
+
+/// Writes to the program; one that reads no more is not an error, what comes later is thrown away.
+async fn feed(stdin: &mut Option<Writer>, bytes: &[u8]) {
+    if let Some(writer) = stdin {
+        let written = async {
+            writer.write_all(bytes).await?;
+            writer.flush().await
+        };
+        if written.await.is_err() {
+            *stdin = None;
+        }
+    }
+}
+
+async fn signalled(control: &dyn ExecControl, signal: i32) {
+    if !(1..=64).contains(&signal) {
+        tracing::debug!(signal, "no such signal");
+    } else if let Err(error) = control.signal(signal).await {
+        tracing::debug!(%error, signal, "cannot signal a program");
+    }
+}
+
+fn refused(frame: &Frame) {
+    tracing::debug!(?frame, "a client sent what only the daemon sends");
+}
+
+fn problem_frame(problem: &Problem) -> Frame {
+    Frame::Error(serde_json::to_vec(problem).expect("a problem has a JSON form"))
+}
