@@ -1,0 +1,129 @@
+//! Messages for netem, tbf and the fifos (`linux/pkt_sched.h`).
+
+use super::normal;
+use super::shaper::{Bottleneck, Fifo, Netem};
+use crate::netlink::{Batch, Message};
+
+/// `TC_H_ROOT`.
+pub(super) const ROOT: u32 = 0xffff_ffff;
+/// Our handles, `major:0`.
+pub(super) const NETEM: u32 = 1 << 16;
+pub(super) const TBF: u32 = 2 << 16;
+pub(super) const PFIFO: u32 = 3 << 16;
+pub(super) const BFIFO: u32 = 4 << 16;
+/// Kernel time unit of old attributes: 64 ns.
+const TICK_NS: u64 = 64;
+
+/// Whether the discipline is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Put it in the place of whatever is there.
+    Create,
+    /// Change the one with our handle; its queue and counters stay.
+    Change,
+}
+
+impl Mode {
+    fn flags(self) -> i32 {
+        match self {
+            Mode::Create => libc::NLM_F_CREATE | libc::NLM_F_REPLACE,
+            Mode::Change => 0,
+        }
+    }
+}
+
+/// `struct tcmsg`.
+pub(super) fn header(index: u32, handle: u32, parent: u32) -> [u8; 20] {
+    let mut header = [0; 20];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header[8..12].copy_from_slice(&handle.to_ne_bytes());
+    header[12..16].copy_from_slice(&parent.to_ne_bytes());
+    header
+}
+
+fn discipline<'a>(
+    batch: &'a mut Batch,
+    index: u32,
+    handle: u32,
+    parent: u32,
+    mode: Mode,
+    kind: &str,
+) -> Message<'a> {
+    let header = header(index, handle, parent);
+    let what = format!("set the {kind} discipline");
+    let mut message = batch.message(libc::RTM_NEWQDISC, mode.flags(), &header, what);
+    message.text(libc::TCA_KIND, kind);
+    message
+}
+
+/// Numbers one after the other, as C structures of equal members have them.
+fn numbers(values: &[u32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_ne_bytes()).collect()
+}
+
+/// `netem` at the root. All parameters are always given: those left out would keep their old values.
+pub(super) fn write_netem(batch: &mut Batch, index: u32, netem: &Netem, mode: Mode) {
+    let ticks = |ns: u64| u32::try_from(ns / TICK_NS).unwrap_or(u32::MAX);
+    let gap = u32::from(netem.reorder > 0);
+    // struct tc_netem_qopt: latency, limit, loss, gap, duplicate, jitter. The times are rounded; those below count.
+    let options = numbers(&[
+        ticks(netem.delay_ns),
+        netem.limit,
+        netem.loss,
+        gap,
+        netem.duplicate,
+        ticks(netem.jitter_ns),
+    ]);
+    let correlations = numbers(&[netem.delay_correlation, netem.loss_correlation, 0]);
+    let mut message = discipline(batch, index, NETEM, ROOT, mode, "netem");
+    message.nest_after(libc::TCA_OPTIONS, &options, |data| {
+        data.bytes(1, &correlations) // TCA_NETEM_CORR
+            .bytes(3, &numbers(&[netem.reorder, 0])) // TCA_NETEM_REORDER
+            .bytes(4, &numbers(&[netem.corrupt, 0])) // TCA_NETEM_CORRUPT
+            .u64(10, netem.delay_ns) // TCA_NETEM_LATENCY64
+            .u64(11, netem.jitter_ns); // TCA_NETEM_JITTER64
+        if netem.jitter_ns > 0 {
+            let table = if netem.normal { normal::normal() } else { normal::uniform() };
+            data.bytes(2, &table); // TCA_NETEM_DELAY_DIST
+        }
+    });
+}
+
+/// `tbf` below netem, or at the root.
+pub(super) fn write_tbf(
+    batch: &mut Batch,
+    index: u32,
+    bottleneck: &Bottleneck,
+    below_netem: bool,
+    mode: Mode,
+) {
+    let parent = if below_netem { NETEM | 1 } else { ROOT };
+    let rate32 = u32::try_from(bottleneck.rate).unwrap_or(u32::MAX);
+    let bucket_ns = u64::from(bottleneck.burst) * 1_000_000_000 / bottleneck.rate.max(1);
+    let bucket = u32::try_from(bucket_ns / TICK_NS).unwrap_or(u32::MAX);
+    // struct tc_tbf_qopt: two struct tc_ratespec (cell_log, linklayer = Ethernet, overhead, cell_align, mpu, rate), limit,
+    // buffer, mtu. With a link layer given the kernel wants no rate table. Its limit is what a change gives the fifo.
+    let mut options = vec![0; 36];
+    options[1] = 1;
+    options[8..12].copy_from_slice(&rate32.to_ne_bytes());
+    options[24..28].copy_from_slice(&bottleneck.queue.limit().to_ne_bytes());
+    options[28..32].copy_from_slice(&bucket.to_ne_bytes());
+    let mut message = discipline(batch, index, TBF, parent, mode, "tbf");
+    message.nest(libc::TCA_OPTIONS, |data| {
+        data.bytes(1, &options).u32(6, bottleneck.burst); // TCA_TBF_PARMS, TCA_TBF_BURST
+        if bottleneck.rate > u64::from(u32::MAX) {
+            data.u64(4, bottleneck.rate); // TCA_TBF_RATE64
+        }
+    });
+}
+
+/// The queue in `tbf`.
+pub(super) fn write_fifo(batch: &mut Batch, index: u32, bottleneck: &Bottleneck, mode: Mode) {
+    let handle = match bottleneck.queue {
+        Fifo::Packets(_) => PFIFO,
+        Fifo::Bytes(_) => BFIFO,
+    };
+    let kind = bottleneck.queue.kind();
+    discipline(batch, index, handle, TBF | 1, mode, kind)
+        .bytes(libc::TCA_OPTIONS, &numbers(&[bottleneck.queue.limit()]));
+}

@@ -1,0 +1,109 @@
+//! What the tests of this crate share: a host namespace of their own, and Debian's programs run inside a namespace.
+#![allow(dead_code)] // each test program uses a part
+#![allow(clippy::disallowed_methods)] // the results are held against what ip, tc, nft and ping say
+
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use serde_json::Value;
+use vnode_network::{BridgeSpec, End, Host, Ns, Owner, Place};
+
+/// A host namespace made for one test, with loopback up; `None`, said aloud, without the right to make one.
+pub fn host() -> Option<Host> {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: not run as root");
+        return None;
+    }
+    let ns = Ns::create().expect("root makes namespaces");
+    ns.loopback_up().unwrap();
+    Some(Host::new(ns))
+}
+
+pub fn owner() -> Owner {
+    Owner { instance: "test".into(), lab: "lab:1".into(), operation: "op-7".into() }
+}
+
+pub fn bridge(host: &Host, name: &str, addresses: &[&str]) -> BridgeSpec {
+    let spec = BridgeSpec {
+        name: name.into(),
+        addresses: nets(addresses),
+        mtu: None,
+        ageing_s: None,
+        owner: owner(),
+        what: format!("bridge {name}"),
+    };
+    host.ensure_bridge(&spec).unwrap();
+    spec
+}
+
+pub fn nets(addresses: &[&str]) -> Vec<IpNet> {
+    addresses.iter().map(|address| address.parse().unwrap()).collect()
+}
+
+/// An end inside a node with addresses, up.
+pub fn inside<'a>(ns: &'a Ns, name: &'a str, addresses: &'a [IpNet]) -> End<'a> {
+    End {
+        place: Place::Node(ns),
+        name,
+        alternative_name: None,
+        mac: None,
+        addresses,
+        routes: &[],
+        impairment: None,
+        up: true,
+    }
+}
+
+/// An end on the host, a port of `bridge`.
+pub fn outside<'a>(owner: &'a Owner, name: &'a str, bridge: Option<&'a str>) -> End<'a> {
+    End {
+        place: Place::Host { bridge, owner, what: "test end" },
+        name,
+        alternative_name: None,
+        mac: None,
+        addresses: &[],
+        routes: &[],
+        impairment: None,
+        up: true,
+    }
+}
+
+/// Runs a program inside a namespace.
+pub fn output(ns: &Ns, words: &str) -> Output {
+    let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+    ns.run(move || Command::new(&words[0]).args(&words[1..]).output().expect("Debian's programs"))
+        .unwrap()
+}
+
+/// As [`output`], for a program that must succeed: what it printed.
+pub fn run(ns: &Ns, words: &str) -> String {
+    let output = output(ns, words);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// As [`run`], for programs that print JSON.
+pub fn json(ns: &Ns, words: &str) -> Value {
+    let text = run(ns, words);
+    if text.trim().is_empty() {
+        return Value::Array(Vec::new());
+    }
+    serde_json::from_str(&text).expect("the program prints JSON")
+}
+
+/// Whether one ping passes.
+pub fn pings(ns: &Ns, to: &str) -> bool {
+    let program = if to.contains(':') { "ping -6" } else { "ping -4" };
+    output(ns, &format!("{program} -n -c 1 -W 2 {to}")).status.success()
+}
+
+/// Waits until `condition` holds; fails the test when it does not within ten seconds.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < end, "{what} did not come about");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
