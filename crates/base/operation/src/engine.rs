@@ -383,7 +383,7 @@ async fn begin(
     let mut changes = runner.begin(&plan).await.map_err(|cause| Error::Refused {
         kind: plan.kind.clone(),
         subject: plan.subject.clone(),
-        cause,
+        cause: Box::new(cause),
     })?;
     let failed = |source| Error::Store { doing: "write the plan", id, source };
     changes.push(journal::begin(id, started, &plan).map_err(failed)?);
@@ -406,7 +406,7 @@ async fn begin(
 
 /// Runs an operation to rest and writes its end.
 async fn drive(shared: Arc<Shared>, board: Arc<Board>, runner: Arc<dyn Runner>, mut run: Run) {
-    let Some(mut outcome) = run.to_rest().await else { return };
+    let Some(mut outcome) = run.rest().await else { return };
     let mut written = finish(&shared, &board, runner.as_ref(), &outcome).await;
     if let Err(error) = &written {
         let error = StepError::from_error(error);
@@ -414,7 +414,7 @@ async fn drive(shared: Arc<Shared>, board: Arc<Board>, runner: Arc<dyn Runner>, 
         // What nobody will know of must not stay; a plan that goes on is gone on with by the next daemon.
         if board.plan.recovery == Recovery::RollBack && !matches!(outcome, Outcome::Failed { .. }) {
             run.undo_after_all(whole(error));
-            let Some(undone) = run.to_rest().await else { return };
+            let Some(undone) = run.rest().await else { return };
             outcome = undone;
             written = finish(&shared, &board, runner.as_ref(), &outcome).await;
         }
@@ -445,8 +445,11 @@ async fn finish(
 ) -> Result<Status> {
     let id = board.id;
     let plan = &board.plan;
-    let refused =
-        |cause| Error::Refused { kind: plan.kind.clone(), subject: plan.subject.clone(), cause };
+    let refused = |cause| Error::Refused {
+        kind: plan.kind.clone(),
+        subject: plan.subject.clone(),
+        cause: Box::new(cause),
+    };
     let failed = |source| Error::Store { doing: "write the end", id, source };
     fault::point("finish.before").map_err(|error| refused(StepError::from_error(&error)))?;
     let mut tries = 0;

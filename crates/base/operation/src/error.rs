@@ -19,7 +19,7 @@ pub enum Error {
     #[error("operation `{id}` has already ended")]
     Ended { id: OperationId },
     #[error("a plan of kind `{kind}` for `{subject}` is refused: {cause}")]
-    Refused { kind: String, subject: String, cause: StepError },
+    Refused { kind: String, subject: String, cause: Box<StepError> },
     #[error("cannot {doing} of operation `{id}`")]
     Store {
         doing: &'static str,

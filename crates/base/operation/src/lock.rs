@@ -97,7 +97,13 @@ impl Locks {
     /// Where every taking of locks begins. One for each task at a time: the types order the locks taken
     /// through one guard, not through two.
     pub fn begin(&self) -> Guard<'static, Nothing> {
-        Guard { locks: self.clone(), held: Vec::new(), taken: Instant::now(), _level: PhantomData }
+        Guard {
+            locks: self.clone(),
+            held: Vec::new(),
+            taken: Instant::now(),
+            _above: PhantomData,
+            _level: PhantomData,
+        }
     }
 
     /// What each level has cost so far, in the order of the levels.
@@ -131,7 +137,13 @@ impl Locks {
             held.push(Held { guard: Some(guard), _claim: claim });
         }
         self.0.counters[L::RANK].taken.fetch_add(1, Relaxed);
-        Guard { locks: self.clone(), held, taken: Instant::now(), _level: PhantomData }
+        Guard {
+            locks: self.clone(),
+            held,
+            taken: Instant::now(),
+            _above: PhantomData,
+            _level: PhantomData,
+        }
     }
 }
 
@@ -210,7 +222,8 @@ pub struct Guard<'above, L: Level> {
     locks: Locks,
     held: Vec<Held>,
     taken: Instant,
-    _level: PhantomData<(&'above mut (), fn() -> L)>,
+    _above: PhantomData<&'above mut ()>,
+    _level: PhantomData<fn() -> L>,
 }
 
 impl<L: Level> Guard<'_, L> {

@@ -142,7 +142,7 @@ impl Run {
     }
 
     /// Runs until all is at rest. `None`: the engine stopped, and the next one takes the operation up.
-    pub(crate) async fn to_rest(&mut self) -> Option<Outcome> {
+    pub(crate) async fn rest(&mut self) -> Option<Outcome> {
         loop {
             self.start_jobs();
             if self.jobs.is_empty() {
