@@ -9,12 +9,13 @@ use vnode_protocol::impairment::Impairment;
 
 use super::Span;
 
-/// One link: its near end is always in a node, its far end may be.
+/// One link: its near end is always in a container, its far end may be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Link {
-    /// `a:eth1--b:eth1`, ends in the order of the file. Far ends that are no node are written as
-    /// containerlab's brief form does (`a:eth1--host:veth0`), `a:eth1--vxlan:<remote>/<vni>`, or
-    /// `a:eth1--dummy`.
+    /// `a:eth1--b:eth1`: the near end, then the far end. Both are in the order of the file, except
+    /// that a container always comes before a bridge or the host. Far ends that are no node are
+    /// written as containerlab's brief form does (`a:eth1--host:veth0`),
+    /// `a:eth1--vxlan:<remote>/<vni>`, or `a:eth1--dummy`.
     pub id: String,
     pub near: Endpoint,
     pub far: Far,
@@ -32,10 +33,19 @@ pub struct Link {
 impl Link {
     /// Whether `id` names this link, with its ends in either order.
     pub fn is_called(&self, id: &str) -> bool {
-        self.id == id
-            || id.split_once("--").is_some_and(|(first, second)| {
-                self.id.split_once("--").is_some_and(|(near, far)| near == second && far == first)
-            })
+        self.id == id || format!("{}--{}", self.far_name(), self.near.name()) == id
+    }
+
+    /// The second half of [`Link::id`]: name of the far end.
+    pub fn far_name(&self) -> String {
+        match &self.far {
+            Far::Node { endpoint, .. } => endpoint.name(),
+            Far::Host { interface, .. } => format!("host:{interface}"),
+            Far::Management { interface, .. } => format!("mgmt-net:{interface}"),
+            Far::Macvlan { interface, .. } => format!("macvlan:{interface}"),
+            Far::Vxlan { remote, vni, .. } => format!("vxlan:{remote}/{vni}"),
+            Far::Dummy => "dummy".to_owned(),
+        }
     }
 
     /// The ends that are in nodes: one or two.
@@ -85,7 +95,8 @@ impl Endpoint {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Far {
-    /// Another node (or the same, on another interface).
+    /// Another container (or the same, on another interface), or a port of that name on a node of
+    /// kind bridge.
     Node {
         endpoint: Endpoint,
         /// Written as `veth-stitch`: containerlab joins two pairs in the host. Made as one pair here.

@@ -1,0 +1,551 @@
+//! Links of all types, in the brief and the extended form (`vnode-lifecycle` 7.5).
+
+use std::collections::{BTreeMap, HashMap};
+
+use vnode_protocol::impairment::Impairment;
+
+use crate::keys;
+use crate::model::{DEFAULT_MTU, Endpoint, Far, Link, Mac, MacvlanMode, Node, NodeKind};
+use crate::parse::fields::{Fields, count, short, text, text_map};
+use crate::parse::impair;
+use crate::parse::wiring::Wiring;
+use crate::report::{At, Report};
+use crate::yaml::{Entry, Node as Yaml, Value};
+
+/// All links of the lab, with the names under which events may speak of them.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    pub(crate) links: Vec<Link>,
+    /// `first--second` in both orders, as the identity and as the file has it.
+    pub(crate) by_name: HashMap<String, usize>,
+}
+
+/// Reads `links`.
+pub(crate) fn read(
+    entry: Option<&Entry>,
+    nodes: &[Node],
+    wiring: &mut Wiring<'_>,
+    report: &mut Report<'_>,
+) -> Links {
+    let mut links = Links::default();
+    let Some(entry) = entry else { return links };
+    let Yaml::List(items) = &entry.value.node else {
+        report.error(&entry.value.at, format!("`links` is a list, not {}", entry.value.describe()));
+        return links;
+    };
+    for item in items {
+        let mut reader = Reader { nodes, wiring, report };
+        if let Some((link, written)) = reader.link(item) {
+            let at = links.links.len();
+            for (first, second) in [&written, &(link.near.name(), link.far_name())] {
+                links.by_name.entry(format!("{first}--{second}")).or_insert(at);
+                links.by_name.entry(format!("{second}--{first}")).or_insert(at);
+            }
+            links.links.push(link);
+        }
+    }
+    links
+}
+
+/// One end as written.
+struct End {
+    node: String,
+    endpoint: Endpoint,
+    /// `impair` of this end.
+    impair: Option<std::rc::Rc<Value>>,
+    at: At,
+}
+
+struct Reader<'r, 'w, 'n, 'a> {
+    nodes: &'n [Node],
+    wiring: &'r mut Wiring<'w>,
+    report: &'r mut Report<'a>,
+}
+
+/// The ends' names in the order of the file.
+type Written = (String, String);
+
+impl Reader<'_, '_, '_, '_> {
+    fn link(&mut self, item: &Value) -> Option<(Link, Written)> {
+        if !matches!(item.node, Yaml::Map(_)) {
+            self.report.error_with(
+                &item.at,
+                format!("a link is a map, not {}", item.describe()),
+                "write `- endpoints: [\"a:eth1\", \"b:eth1\"]`",
+            );
+            return None;
+        }
+        let fields = Fields::read(item, "a link", keys::LINK, self.report);
+        let given =
+            fields.get("type").and_then(|e| Some((e, text(&e.value, "type", self.report)?)));
+        let (kind, kind_at) =
+            given.map_or(("veth", item.at.clone()), |(e, k)| (k, e.value.at.clone()));
+        let two = matches!(kind, "veth" | "veth-stitch");
+        let one =
+            matches!(kind, "host" | "mgmt-net" | "macvlan" | "vxlan" | "vxlan-stitch" | "dummy");
+        if !two && !one {
+            self.report.error_with(
+                &kind_at,
+                format!("unknown type of link `{}`", short(kind)),
+                "types are veth, veth-stitch, host, mgmt-net, macvlan, vxlan, vxlan-stitch and dummy",
+            );
+            return None;
+        }
+        let ends = self.ends(&fields, item, if two { 2 } else { 1 })?;
+        let base = match fields.get("impair") {
+            Some(entry) => impair::read(&Impairment::default(), &entry.value, self.report),
+            None => Impairment::default(),
+        };
+        let mtu = fields
+            .get("mtu")
+            .and_then(|entry| count(&entry.value, "mtu", 68..=65_535, self.report))
+            .and_then(|mtu| u32::try_from(mtu).ok())
+            .unwrap_or(DEFAULT_MTU);
+        let labels = fields.get("labels").map_or_else(BTreeMap::new, |entry| {
+            let map = text_map(&entry.value, "labels", self.report);
+            map.into_iter().map(|(key, value, _)| (key.to_owned(), value.to_owned())).collect()
+        });
+        let vars = vars(&fields, self.report);
+        self.unused_keys(&fields, kind, two);
+        let parts = if two {
+            self.between(ends, &base, kind == "veth-stitch", &kind_at)
+        } else {
+            let end = ends.into_iter().next()?;
+            self.outward(end, &base, kind, &fields, item)
+        };
+        let (near, far, written) = parts?;
+        let mut link = Link {
+            id: String::new(),
+            near,
+            far,
+            mtu,
+            labels,
+            vars,
+            span: self.report.span(&item.at),
+        };
+        link.id = format!("{}--{}", link.near.name(), link.far_name());
+        let written = written.unwrap_or_else(|| (link.near.name(), link.far_name()));
+        self.same_address(&link, item);
+        Some((link, written))
+    }
+
+    /// Two ends of one link cannot have one address.
+    fn same_address(&mut self, link: &Link, item: &Value) {
+        if let Far::Node { endpoint: far, .. } = &link.far {
+            let v4 = link.near.ipv4.map(|net| net.addr());
+            let v6 = link.near.ipv6.map(|net| net.addr());
+            if (v4.is_some() && v4 == far.ipv4.map(|net| net.addr()))
+                || (v6.is_some() && v6 == far.ipv6.map(|net| net.addr()))
+            {
+                self.report
+                    .error(&item.at, format!("both ends of `{}` have the same address", link.id));
+            }
+        }
+    }
+
+    /// A key of another type of link is not acted on.
+    fn unused_keys(&mut self, fields: &Fields<'_>, kind: &str, two: bool) {
+        for (name, entry) in fields.names() {
+            let used = match name {
+                "endpoints" => two || fields.get("endpoint").is_none(),
+                "endpoint" => !two,
+                "host-interface" => matches!(kind, "host" | "mgmt-net" | "macvlan"),
+                "mode" => kind == "macvlan",
+                "remote" | "vni" | "dst-port" | "udp-port" | "src-port" => {
+                    kind.starts_with("vxlan")
+                }
+                _ => true,
+            };
+            if !used && !entry.value.is_null() {
+                self.report.warn(
+                    &entry.key_at,
+                    format!("`{name}` has no meaning for a link of type {kind}"),
+                );
+            }
+        }
+    }
+
+    fn ends(&mut self, fields: &Fields<'_>, item: &Value, wanted: usize) -> Option<Vec<End>> {
+        let listed: Vec<&Value> = match (fields.get("endpoints"), fields.get("endpoint")) {
+            (_, Some(entry)) if wanted == 1 => vec![&entry.value],
+            (Some(entry), _) => match &entry.value.node {
+                Yaml::List(items) => items.iter().map(|item| &**item).collect(),
+                _ => {
+                    self.report.error(
+                        &entry.value.at,
+                        format!("`endpoints` is a list, not {}", entry.value.describe()),
+                    );
+                    return None;
+                }
+            },
+            _ => Vec::new(),
+        };
+        if listed.len() != wanted {
+            let (text, hint) = if wanted == 2 {
+                (
+                    "has two `endpoints`",
+                    "write `endpoints: [\"a:eth1\", \"b:eth1\"]`; for more than two, a LAN under `networks`",
+                )
+            } else {
+                ("has one `endpoint`", "write `endpoint: {node: a, interface: eth1}`")
+            };
+            let at = fields.get("endpoints").map_or(&item.at, |entry| &entry.value.at);
+            self.report.error_with(
+                at,
+                format!("a link of this type {text}, not {}", listed.len()),
+                hint,
+            );
+            return None;
+        }
+        let mut ends: Vec<End> =
+            listed.into_iter().map(|value| self.end(value)).collect::<Option<_>>()?;
+        self.addresses(fields, &mut ends);
+        Some(ends)
+    }
+
+    fn end(&mut self, value: &Value) -> Option<End> {
+        let mut end = End {
+            node: String::new(),
+            endpoint: Endpoint { span: self.report.span(&value.at), ..Endpoint::default() },
+            impair: None,
+            at: value.at.clone(),
+        };
+        if let Yaml::Scalar { text, .. } = &value.node {
+            let Some((node, interface)) = text.split_once(':') else {
+                self.report.error_with(
+                    &value.at,
+                    format!("`{}` is no endpoint", short(text)),
+                    "write `node:interface`",
+                );
+                return None;
+            };
+            end.node = node.trim().to_owned();
+            end.endpoint.interface = interface.trim().to_owned();
+        } else {
+            let fields = Fields::read(value, "an endpoint", keys::ENDPOINT, self.report);
+            let (Some(node), Some(interface)) = (fields.get("node"), fields.get("interface"))
+            else {
+                self.report.error_with(
+                    &value.at,
+                    "an endpoint has a `node` and an `interface`",
+                    "write `{node: a, interface: eth1}`, or \"a:eth1\"",
+                );
+                return None;
+            };
+            end.node = text(&node.value, "node", self.report)?.to_owned();
+            end.endpoint.interface = text(&interface.value, "interface", self.report)?.to_owned();
+            end.endpoint.mac = fields.get("mac").and_then(|entry| mac(entry, self.report));
+            end.endpoint.ipv4 =
+                fields.get("ipv4").and_then(|entry| prefix(&entry.value, "ipv4", self.report));
+            end.endpoint.ipv6 =
+                fields.get("ipv6").and_then(|entry| prefix(&entry.value, "ipv6", self.report));
+            end.endpoint.vars = vars(&fields, self.report);
+            end.impair = fields.get("impair").map(|entry| std::rc::Rc::clone(&entry.value));
+        }
+        end.endpoint.node.clone_from(&end.node);
+        Some(end)
+    }
+
+    /// `ipv4` and `ipv6` of the link: one or two prefixes, in the order of the endpoints.
+    fn addresses(&mut self, fields: &Fields<'_>, ends: &mut [End]) {
+        for key in ["ipv4", "ipv6"] {
+            let Some(entry) = fields.get(key) else { continue };
+            let values: Vec<&Value> = match &entry.value.node {
+                Yaml::List(items) => items.iter().map(|item| &**item).collect(),
+                _ => vec![&entry.value],
+            };
+            if values.len() > ends.len() {
+                self.report.error(
+                    &entry.value.at,
+                    format!("`{key}` has {} addresses for {} ends", values.len(), ends.len()),
+                );
+                continue;
+            }
+            for (end, value) in ends.iter_mut().zip(values) {
+                if value.is_null()
+                    || matches!(&value.node, Yaml::Scalar { text, .. } if text.is_empty())
+                {
+                    continue;
+                }
+                let twice = if key == "ipv4" {
+                    prefix(value, key, self.report).is_some_and(|net| {
+                        end.endpoint.ipv4.replace(net).is_some_and(|before| before != net)
+                    })
+                } else {
+                    prefix(value, key, self.report).is_some_and(|net| {
+                        end.endpoint.ipv6.replace(net).is_some_and(|before| before != net)
+                    })
+                };
+                if twice {
+                    self.report.error_twice(
+                        &value.at,
+                        format!(
+                            "`{key}` of `{}` is given twice, with different values",
+                            end.endpoint.name()
+                        ),
+                        "given for the endpoint here",
+                        &end.at,
+                    );
+                }
+            }
+        }
+    }
+
+    /// A link between two ends, of which one may be the host in one of its forms.
+    fn between(
+        &mut self,
+        ends: Vec<End>,
+        base: &Impairment,
+        stitch: bool,
+        kind_at: &At,
+    ) -> Option<(Endpoint, Far, Option<Written>)> {
+        let written: Vec<String> = ends.iter().map(|end| end.endpoint.name()).collect();
+        let written = (written.first()?.clone(), written.get(1)?.clone());
+        let mut sides = Vec::with_capacity(2);
+        for end in ends {
+            let side = self.side(&end)?;
+            let impair = match &end.impair {
+                Some(value) => impair::read(base, value, self.report),
+                None => base.clone(),
+            };
+            self.wiring.take(side.owner(&end), &end.endpoint.interface, &end.at, self.report);
+            sides.push((side, end, impair));
+        }
+        // The near end is a container's.
+        if !matches!(sides[0].0, Side::Container) {
+            sides.swap(0, 1);
+        }
+        let (far_side, far_end, far_impair) = sides.pop()?;
+        let (near_side, near_end, near_impair) = sides.pop()?;
+        if !matches!(near_side, Side::Container) {
+            self.report.error_with(
+                &near_end.at,
+                format!(
+                    "neither `{}` nor `{}` is an interface of a container",
+                    written.0, written.1
+                ),
+                "one end of a link is always in a linux node",
+            );
+            return None;
+        }
+        if stitch {
+            self.report.warn_with(
+                kind_at,
+                "`veth-stitch` is made as one pair between the two nodes",
+                "`vnode capture` and `impair` work on every link",
+            );
+        }
+        let near = Endpoint { impair: near_impair, ..near_end.endpoint };
+        let interface = far_end.endpoint.interface.clone();
+        let far = match far_side {
+            Side::Container | Side::Bridge => {
+                Far::Node { endpoint: Endpoint { impair: far_impair, ..far_end.endpoint }, stitch }
+            }
+            Side::Host => Far::Host { interface, impair: far_impair },
+            Side::Management => Far::Management { interface, impair: far_impair },
+            Side::Macvlan => Far::Macvlan { interface, mode: MacvlanMode::Bridge },
+        };
+        Some((near, far, Some(written)))
+    }
+
+    /// A link of a type that has one end in a node.
+    fn outward(
+        &mut self,
+        end: End,
+        base: &Impairment,
+        kind: &str,
+        fields: &Fields<'_>,
+        item: &Value,
+    ) -> Option<(Endpoint, Far, Option<Written>)> {
+        let side = self.side(&end)?;
+        if !matches!(side, Side::Container) {
+            self.report.error(
+                &end.at,
+                format!("`{}` is no interface of a container", end.endpoint.name()),
+            );
+            return None;
+        }
+        self.wiring.take(side.owner(&end), &end.endpoint.interface, &end.at, self.report);
+        let impair = match &end.impair {
+            Some(value) => impair::read(base, value, self.report),
+            None => base.clone(),
+        };
+        let near = Endpoint { impair, ..end.endpoint };
+        let needed = |name: &str, report: &mut Report<'_>| {
+            let found = fields
+                .get(name)
+                .and_then(|e| text(&e.value, name, report))
+                .filter(|t| !t.is_empty());
+            if found.is_none() {
+                report.error(&item.at, format!("a link of type {kind} needs `{name}`"));
+            }
+            found
+        };
+        let far = match kind {
+            "dummy" => Far::Dummy,
+            "host" | "mgmt-net" | "macvlan" => {
+                let interface = needed("host-interface", self.report)?.to_owned();
+                let at =
+                    fields.get("host-interface").map_or(item.at.clone(), |e| e.value.at.clone());
+                match kind {
+                    "macvlan" => Far::Macvlan { interface, mode: self.mode(fields) },
+                    _ => {
+                        self.wiring.take("", &interface, &at, self.report);
+                        match kind {
+                            "host" => Far::Host { interface, impair: base.clone() },
+                            _ => Far::Management { interface, impair: base.clone() },
+                        }
+                    }
+                }
+            }
+            _ => {
+                let remote = needed("remote", self.report)?.to_owned();
+                needed("vni", self.report)?;
+                let port_key =
+                    if fields.get("udp-port").is_some() { "udp-port" } else { "dst-port" };
+                needed(port_key, self.report)?;
+                if remote.chars().any(|c| c.is_whitespace() || c.is_control() || c == '/') {
+                    self.report.error(
+                        &item.at,
+                        format!("`remote: {}` is no address or host name", short(&remote)),
+                    );
+                }
+                let mut number = |name: &str, high: u64| {
+                    fields.get(name).and_then(|e| count(&e.value, name, 1..=high, self.report))
+                };
+                let vni = u32::try_from(number("vni", 16_777_215)?).ok()?;
+                let dst_port = u16::try_from(number(port_key, 65_535)?).ok()?;
+                let src_port = number("src-port", 65_535).and_then(|port| u16::try_from(port).ok());
+                Far::Vxlan { remote, vni, dst_port, src_port, stitch: kind == "vxlan-stitch" }
+            }
+        };
+        Some((near, far, None))
+    }
+
+    fn mode(&mut self, fields: &Fields<'_>) -> MacvlanMode {
+        let Some(entry) = fields.get("mode") else { return MacvlanMode::Bridge };
+        let Some(given) = text(&entry.value, "mode", self.report) else {
+            return MacvlanMode::Bridge;
+        };
+        let all = [
+            MacvlanMode::Bridge,
+            MacvlanMode::Private,
+            MacvlanMode::Vepa,
+            MacvlanMode::Passthru,
+            MacvlanMode::Source,
+        ];
+        let found = all.into_iter().find(|mode| mode.as_str() == given);
+        if found.is_none() {
+            self.report.error_with(
+                &entry.value.at,
+                format!("there is no macvlan mode `{}`", short(given)),
+                "modes are bridge, private, vepa, passthru and source",
+            );
+        }
+        found.unwrap_or_default()
+    }
+
+    fn side(&mut self, end: &End) -> Option<Side> {
+        let side = match self.wiring.node(&end.node) {
+            Some(at) => match self.nodes.get(at).map(|node| node.kind) {
+                Some(NodeKind::Bridge) => Side::Bridge,
+                Some(NodeKind::Host) => Side::Host,
+                _ => Side::Container,
+            },
+            None => match end.node.as_str() {
+                "host" => Side::Host,
+                "mgmt-net" => Side::Management,
+                "macvlan" => Side::Macvlan,
+                _ => {
+                    self.wiring.unknown(&end.node, &end.at, self.report);
+                    return None;
+                }
+            },
+        };
+        let interface = &end.endpoint.interface;
+        if !crate::parse::wiring::is_interface(interface) {
+            self.report.error_with(
+                &end.at,
+                format!("`{}` is no name for an interface", short(interface)),
+                "1 to 60 visible characters without `:`",
+            );
+            return None;
+        }
+        Some(side)
+    }
+}
+
+/// Where an end is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Side {
+    Container,
+    Bridge,
+    Host,
+    Management,
+    Macvlan,
+}
+
+impl Side {
+    /// Node in whose network the interface is; empty is the host's, `macvlan` shares one.
+    fn owner(self, end: &End) -> &str {
+        match self {
+            Self::Container => &end.node,
+            Self::Bridge | Self::Host | Self::Management => "",
+            Self::Macvlan => "macvlan",
+        }
+    }
+}
+
+/// An Ethernet address that an interface may have.
+pub(crate) fn mac(entry: &Entry, report: &mut Report<'_>) -> Option<Mac> {
+    let given = text(&entry.value, "mac", report)?;
+    match Mac::parse(given) {
+        Some(mac) if !mac.is_group() && mac != Mac([0; 6]) => Some(mac),
+        Some(_) => {
+            report
+                .error(&entry.value.at, format!("`{given}` cannot be an interface's own address"));
+            None
+        }
+        None => {
+            report.error_with(
+                &entry.value.at,
+                format!("`mac: {}` is no Ethernet address", short(given)),
+                "write six pairs of hexadecimal digits, as in 02:00:00:00:00:01",
+            );
+            None
+        }
+    }
+}
+
+/// An address with its prefix length.
+pub(crate) fn prefix<T: std::str::FromStr>(
+    value: &Value,
+    key: &str,
+    report: &mut Report<'_>,
+) -> Option<T> {
+    let given = text(value, key, report)?;
+    let parsed = given.parse().ok();
+    if parsed.is_none() {
+        let example = if key == "ipv4" { "10.0.0.1/24" } else { "2001:db8::1/64" };
+        report.error_with(
+            &value.at,
+            format!("`{key}: {}` is no address with prefix length", short(given)),
+            format!("write it as {example}"),
+        );
+    }
+    parsed
+}
+
+fn vars(fields: &Fields<'_>, report: &mut Report<'_>) -> BTreeMap<String, serde_json::Value> {
+    let Some(entry) = fields.get("vars") else { return BTreeMap::new() };
+    match &entry.value.node {
+        Yaml::Map(entries) => {
+            entries.iter().map(|e| (e.key.to_string(), e.value.to_json())).collect()
+        }
+        _ => {
+            report
+                .error(&entry.value.at, format!("`vars` is a map, not {}", entry.value.describe()));
+            BTreeMap::new()
+        }
+    }
+}

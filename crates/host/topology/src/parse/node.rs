@@ -1,0 +1,585 @@
+//! One node, from its layers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::keys;
+use crate::kinds;
+use crate::model::{
+    Bind, Dns, HOST_IMAGE, Health, HealthTest, ImagePullPolicy, NetworkMode, Node, NodeKind,
+    Resources, RestartPolicy,
+};
+use crate::parse::binds;
+use crate::parse::fields::{Fields, boolean, bytes, count, short, text, texts};
+use crate::parse::layers::{Layers, Shared};
+use crate::parse::stage::{self, Waits};
+use crate::report::{At, Report};
+use crate::world::World;
+use crate::yaml::Entry;
+
+/// Largest env-file that is taken.
+const MOST_ENV_FILE: usize = 1 << 20;
+
+/// What all nodes of the lab are read with.
+pub(crate) struct Reader<'a> {
+    pub(crate) world: &'a dyn World,
+    pub(crate) folder: &'a Path,
+    pub(crate) lab: &'a str,
+    pub(crate) home: Option<String>,
+    pub(crate) waits: Waits,
+    /// Contents of env-files read so far; many nodes name the same one.
+    pub(crate) env_files: HashMap<String, Option<Vec<(String, String)>>>,
+}
+
+/// Where values are written that are checked when all nodes are known.
+#[derive(Debug)]
+pub(crate) struct Places {
+    pub(crate) name: At,
+    pub(crate) mgmt_ipv4: Option<At>,
+    pub(crate) mgmt_ipv6: Option<At>,
+    pub(crate) network_mode: Option<At>,
+    /// In the order of the node's ports.
+    pub(crate) ports: Vec<At>,
+}
+
+impl Reader<'_> {
+    /// Reads one node. A kind that cannot be run is an error, and the node is read as a container
+    /// all the same, so that the rest of the file is checked too.
+    pub(crate) fn node<'v>(
+        &mut self,
+        entry: &'v Entry,
+        shared: &Shared<'v>,
+        report: &mut Report<'_>,
+    ) -> (Node, Places) {
+        let own = Fields::read(
+            &entry.value,
+            &format!("node `{}`", short(&entry.key)),
+            keys::NODE,
+            report,
+        );
+        let layers = shared.layers(&own);
+        let mut node = Node {
+            name: entry.key.to_string(),
+            kind: kind(&layers, report),
+            span: report.span(&entry.key_at),
+            ..Node::default()
+        };
+        let mut places = Places {
+            name: entry.key_at.clone(),
+            mgmt_ipv4: None,
+            mgmt_ipv6: None,
+            network_mode: None,
+            ports: Vec::new(),
+        };
+        node.group = layers.text("group", report).map(|(group, _)| group.to_owned());
+        node.labels = self.map(&layers, "labels", &node.name, report);
+        if node.kind != NodeKind::Linux {
+            meaningless(&own, node.kind, report);
+            return (node, places);
+        }
+        self.image_and_start(&mut node, &layers, report);
+        self.files(&mut node, &layers, &mut places, report);
+        self.env(&mut node, &layers, report);
+        network(&mut node, &layers, &mut places, report);
+        limits(&mut node, &layers, report);
+        rights(&mut node, &layers, report);
+        node.sysctls = self.map(&layers, "sysctls", &node.name, report);
+        node.stages = stage::read(&layers.every("stages"), &node.name, &mut self.waits, report);
+        node.healthcheck = layers.one("healthcheck").and_then(|entry| health(entry, report));
+        (node, places)
+    }
+
+    /// Puts the words in that stand for names and folders of the lab.
+    fn magic(&self, given: &str, node: &str) -> String {
+        if !given.contains("__clab") {
+            return given.to_owned();
+        }
+        let dir = self.folder.join(format!("clab-{}", self.lab));
+        given
+            .replace("__clabNodeDir__", &dir.join(node).to_string_lossy())
+            .replace("__clabDir__", &dir.to_string_lossy())
+            .replace("__clabNodeName__", node)
+            .replace("__clabLabName__", self.lab)
+    }
+
+    fn map(
+        &self,
+        layers: &Layers<'_, '_>,
+        key: &str,
+        node: &str,
+        report: &mut Report<'_>,
+    ) -> BTreeMap<String, String> {
+        let merged = layers.merged(key, report);
+        merged
+            .into_iter()
+            .map(|(key, (value, _))| (key.to_owned(), self.magic(value, node)))
+            .collect()
+    }
+
+    fn image_and_start(&self, node: &mut Node, layers: &Layers<'_, '_>, report: &mut Report<'_>) {
+        let name = node.name.clone();
+        let image = layers.text("image", report);
+        if let Some((image, at)) = &image
+            && (image.chars().any(|c| c.is_whitespace() || c.is_control()) || image.len() > 512)
+        {
+            report.error(at, format!("`{}` is no image reference", short(image)));
+        }
+        node.image = Some(image.map_or(HOST_IMAGE, |(image, _)| image).to_owned());
+        if let Some((policy, at)) = layers.text("image-pull-policy", report) {
+            node.image_pull_policy = match policy.to_ascii_lowercase().as_str() {
+                "ifnotpresent" => ImagePullPolicy::IfNotPresent,
+                "never" => ImagePullPolicy::Never,
+                "always" => ImagePullPolicy::Always,
+                _ => {
+                    report.error(
+                        &at,
+                        format!(
+                            "`image-pull-policy` is IfNotPresent, Never or Always, not `{}`",
+                            short(policy)
+                        ),
+                    );
+                    ImagePullPolicy::IfNotPresent
+                }
+            };
+        }
+        if let Some((policy, at)) = layers.text("restart-policy", report) {
+            node.restart_policy = match policy {
+                // Unquoted, `no` is a truth value to some; here it is the word.
+                "no" | "false" => RestartPolicy::No,
+                "on-failure" => RestartPolicy::OnFailure,
+                "always" => RestartPolicy::Always,
+                "unless-stopped" => RestartPolicy::UnlessStopped,
+                _ => {
+                    report.error(&at, format!("`restart-policy` is no, on-failure, always or unless-stopped, not `{}`", short(policy)));
+                    RestartPolicy::Always
+                }
+            };
+        }
+        if let Some(entry) = layers.one("startup-delay") {
+            let delay = count(&entry.value, "startup-delay", 0..=86_400, report).unwrap_or(0);
+            node.startup_delay_s = u32::try_from(delay).unwrap_or(0);
+        }
+        if let Some((given, _)) = layers.text("startup-config", report)
+            && !given.contains('\n')
+            && !given.contains("://")
+        {
+            let given = self.magic(given, &name);
+            node.startup_config = Some(binds::host_path(&given, self.folder, self.home.as_deref()));
+        }
+        if let Some(entry) = layers.one("auto-remove") {
+            node.auto_remove = boolean(&entry.value, "auto-remove", report).unwrap_or(false);
+        }
+        let joined = layers.joined("exec", report);
+        node.exec = joined.into_iter().map(|(line, _)| self.magic(line, &name)).collect();
+        let mut word =
+            |key: &str| layers.text(key, report).map(|(given, _)| self.magic(given, &name));
+        node.user = word("user");
+        node.entrypoint = word("entrypoint");
+        node.cmd = word("cmd");
+        node.backend = word("backend");
+        node.hostname = word("hostname");
+        if let Some(hostname) = &node.hostname
+            && let Some(entry) = layers.one("hostname")
+            && !is_host_name(hostname)
+        {
+            report.error_with(
+                &entry.value.at,
+                format!("`{}` is no host name", short(hostname)),
+                "letters, digits, `-` and `.`, at most 253",
+            );
+        }
+    }
+
+    fn files(
+        &self,
+        node: &mut Node,
+        layers: &Layers<'_, '_>,
+        places: &mut Places,
+        report: &mut Report<'_>,
+    ) {
+        let home = self.home.as_deref();
+        let mut all: Vec<Bind> = Vec::new();
+        for (given, at) in layers.joined("binds", report) {
+            let given = self.magic(given, &node.name);
+            let bind = binds::bind(&given, &at, self.folder, home, report);
+            put(&mut all, bind);
+        }
+        for (given, at) in layers.joined("volumes", report) {
+            let given = self.magic(given, &node.name);
+            let bind = binds::volume(&given, &at, self.folder, home, report);
+            put(&mut all, bind);
+        }
+        node.binds = all;
+        for (given, at) in layers.list("ports", report) {
+            for port in binds::ports(given, &at, report) {
+                node.ports.push(port);
+                places.ports.push(at.clone());
+            }
+        }
+        for (given, at) in layers.joined("devices", report) {
+            if let Some(device) = binds::device(given, &at, report)
+                && !node.devices.contains(&device)
+            {
+                node.devices.push(device);
+            }
+        }
+        for (given, at) in layers.list("tmpfs", report) {
+            if !given.starts_with('/') {
+                report.error(
+                    &at,
+                    format!("`tmpfs` takes absolute paths in the node, not `{}`", short(given)),
+                );
+            }
+            node.tmpfs.push(given.to_owned());
+        }
+    }
+
+    /// `env` over `env-files` over the caller's environment.
+    fn env(&mut self, node: &mut Node, layers: &Layers<'_, '_>, report: &mut Report<'_>) {
+        let mut env = BTreeMap::new();
+        let merged = layers.merged("env", report);
+        if let Some((import, at)) = merged.get("__IMPORT_ENVS") {
+            match *import {
+                "true" => env.extend(self.world.all_env()),
+                "false" | "" => {}
+                _ => report.error(at, "`__IMPORT_ENVS` is true or false"),
+            }
+        }
+        for (given, at) in layers.joined("env-files", report) {
+            let given = self.magic(given, &node.name);
+            if let Some(pairs) = self.env_file(&given, &at, report) {
+                env.extend(pairs.iter().cloned());
+            }
+        }
+        for (key, (value, at)) in merged {
+            if key == "__IMPORT_ENVS" {
+                continue;
+            }
+            if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
+                report.error(&at, format!("`{}` cannot be an environment variable", short(key)));
+                continue;
+            }
+            env.insert(key.to_owned(), self.magic(value, &node.name));
+        }
+        node.env = env;
+    }
+
+    fn env_file(
+        &mut self,
+        given: &str,
+        at: &At,
+        report: &mut Report<'_>,
+    ) -> Option<&Vec<(String, String)>> {
+        if !self.env_files.contains_key(given) {
+            let path = binds::host_path(given, self.folder, self.home.as_deref());
+            let pairs = match self.world.read(&path) {
+                Ok(text) if text.len() <= MOST_ENV_FILE => {
+                    Some(env_pairs(&text, given, at, report))
+                }
+                Ok(_) => {
+                    report.error(at, format!("env-file `{}` is longer than 1 MiB", short(given)));
+                    None
+                }
+                Err(error) => {
+                    report.error(at, format!("cannot read env-file `{}`: {error}", short(given)));
+                    None
+                }
+            };
+            self.env_files.insert(given.to_owned(), pairs);
+        }
+        self.env_files.get(given)?.as_ref()
+    }
+}
+
+/// Adds a bind in the place of an earlier one with the same destination, else at the end.
+fn put(all: &mut Vec<Bind>, bind: Option<Bind>) {
+    let Some(bind) = bind else { return };
+    match all.iter_mut().find(|other| other.destination == bind.destination) {
+        Some(other) => *other = bind,
+        None => all.push(bind),
+    }
+}
+
+/// Lines `NAME=value`, with comments, blank lines, `export` and quotes around the value.
+fn env_pairs(text: &str, file: &str, at: &At, report: &mut Report<'_>) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        match line.split_once('=') {
+            Some((name, value)) if !name.trim().is_empty() => {
+                let value = value.trim();
+                let quoted = ['"', '\''].into_iter().find_map(|quote| {
+                    value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote))
+                });
+                pairs.push((name.trim().to_owned(), quoted.unwrap_or(value).to_owned()));
+            }
+            _ => report.warn(
+                at,
+                format!(
+                    "line {} of env-file `{}` is not of the form NAME=value and is left out",
+                    number + 1,
+                    short(file)
+                ),
+            ),
+        }
+    }
+    pairs
+}
+
+fn kind(layers: &Layers<'_, '_>, report: &mut Report<'_>) -> NodeKind {
+    let Some(entry) = layers.kind else { return NodeKind::Linux };
+    let Some(given) = text(&entry.value, "kind", report) else { return NodeKind::Linux };
+    if let Some((_, kind)) = kinds::RUN.iter().find(|(name, _)| *name == given) {
+        return *kind;
+    }
+    match kinds::hint(given) {
+        Some(hint) => report.error_with(
+            &entry.value.at,
+            format!("vnode cannot run the kind `{given}` (it runs linux, bridge and host)"),
+            hint,
+        ),
+        None => report.error_with(
+            &entry.value.at,
+            format!("unknown kind `{}` (vnode runs linux, bridge and host)", short(given)),
+            "containerlab as vnode knows it has no such kind either",
+        ),
+    }
+    NodeKind::Linux
+}
+
+/// Keys of the node's own that mean nothing for a bridge or the host.
+fn meaningless(own: &Fields<'_>, kind: NodeKind, report: &mut Report<'_>) {
+    let what = if kind == NodeKind::Bridge { "a bridge" } else { "the host" };
+    for (name, entry) in own.names() {
+        let acted =
+            keys::NODE.iter().any(|key| key.name == name && key.acted != keys::Acted::No(""));
+        if acted && !matches!(name, "kind" | "group" | "labels") && !entry.value.is_null() {
+            report.warn(&entry.key_at, format!("`{name}` has no meaning for {what}"));
+        }
+    }
+}
+
+fn network(node: &mut Node, layers: &Layers<'_, '_>, places: &mut Places, report: &mut Report<'_>) {
+    fn address<T: FromStr>(
+        layers: &Layers<'_, '_>,
+        key: &str,
+        what: &str,
+        report: &mut Report<'_>,
+    ) -> Option<(T, At)> {
+        let (given, at) = layers.text(key, report)?;
+        match given.parse() {
+            Ok(address) => Some((address, at)),
+            Err(_) => {
+                report.error(&at, format!("`{key}: {}` is not {what}", short(given)));
+                None
+            }
+        }
+    }
+    if let Some((address, at)) = address(layers, "mgmt-ipv4", "an IPv4 address", report) {
+        node.mgmt_ipv4 = Some(address);
+        places.mgmt_ipv4 = Some(at);
+    }
+    if let Some((address, at)) = address(layers, "mgmt-ipv6", "an IPv6 address", report) {
+        node.mgmt_ipv6 = Some(address);
+        places.mgmt_ipv6 = Some(at);
+    }
+    if let Some((mode, at)) = layers.text("network-mode", report) {
+        node.network_mode = match mode {
+            "bridge" => NetworkMode::Management,
+            "none" => NetworkMode::None,
+            "host" => NetworkMode::Host,
+            _ => match mode.strip_prefix("container:").filter(|name| !name.is_empty()) {
+                // Whether it is a node of this lab is known when all nodes are.
+                Some(name) => NetworkMode::Container(name.to_owned()),
+                None => {
+                    report.error_with(
+                        &at,
+                        format!("there is no network mode `{}`", short(mode)),
+                        "modes are none, host and container:<node>",
+                    );
+                    NetworkMode::Management
+                }
+            },
+        };
+        places.network_mode = Some(at);
+    }
+    if let Some(entry) = layers.one("dns") {
+        let fields = Fields::read(&entry.value, "`dns`", keys::DNS, report);
+        let mut list = |key: &str| {
+            fields.get(key).map_or_else(Vec::new, |entry| texts(&entry.value, key, report))
+        };
+        let servers = list("servers");
+        let search = list("search").into_iter().map(|(text, _)| text.to_owned()).collect();
+        let options = list("options").into_iter().map(|(text, _)| text.to_owned()).collect();
+        let mut dns = Dns { servers: Vec::new(), search, options };
+        for (given, at) in servers {
+            match given.parse::<IpAddr>() {
+                Ok(address) => dns.servers.push(address),
+                Err(_) => {
+                    report.error(&at, format!("name server `{}` is no address", short(given)))
+                }
+            }
+        }
+        node.dns = dns;
+    }
+    for (alias, at) in layers.list("aliases", report) {
+        if is_host_name(alias) {
+            node.aliases.push(alias.to_owned());
+        } else {
+            report.error(&at, format!("the alias `{}` is no host name", short(alias)));
+        }
+    }
+}
+
+fn limits(node: &mut Node, layers: &Layers<'_, '_>, report: &mut Report<'_>) {
+    let mut limits = Resources::default();
+    // Of `resources`, each key is taken from the most specific layer that has it.
+    let mut ours: HashMap<&'static str, &Entry> = HashMap::new();
+    for layer in layers.every("resources") {
+        let fields = Fields::read(&layer.value, "`resources`", keys::RESOURCES, report);
+        for (name, entry) in fields.names() {
+            if !entry.value.is_null() {
+                ours.entry(name).or_insert(entry);
+            }
+        }
+    }
+    let both =
+        |name: &'static str, report: &mut Report<'_>| match (layers.one(name), ours.get(name)) {
+            (Some(plain), Some(ours)) if !plain.value.same(&ours.value) => {
+                report.error_twice(
+                    &ours.key_at,
+                    format!("`{name}` and `resources.{name}` differ"),
+                    format!("`{name}` given here"),
+                    &plain.key_at,
+                );
+                None
+            }
+            (Some(entry), _) => Some(entry),
+            (None, ours) => ours.copied(),
+        };
+    let memory = both("memory", report);
+    let cpu = both("cpu", report);
+    let cpu_set = both("cpu-set", report);
+    limits.memory_bytes = memory.and_then(|entry| bytes(&entry.value, "memory", report));
+    limits.cpu = cpu.and_then(|entry| {
+        let given = text(&entry.value, "cpu", report)?;
+        match given.parse::<f64>() {
+            Ok(cpu) if cpu > 0.0 && cpu <= 8192.0 => Some(cpu),
+            // Containerlab takes zero for no limit.
+            Ok(0.0) => None,
+            _ => {
+                report.error(
+                    &entry.value.at,
+                    format!("`cpu` is a number of processors, not `{}`", short(given)),
+                );
+                None
+            }
+        }
+    });
+    limits.cpu_set = cpu_set.and_then(|entry| {
+        let given = text(&entry.value, "cpu-set", report)?;
+        if binds::is_cpu_set(given) {
+            return Some(given.to_owned());
+        }
+        report.error(
+            &entry.value.at,
+            format!("`cpu-set` is a list such as `0-2,4`, not `{}`", short(given)),
+        );
+        None
+    });
+    let mut size = |name: &str| ours.get(name).and_then(|entry| bytes(&entry.value, name, report));
+    limits.memory_high_bytes = size("memory-high");
+    limits.swap_bytes = size("swap");
+    limits.cpu_weight = ours
+        .get("cpu-weight")
+        .and_then(|entry| count(&entry.value, "cpu-weight", 1..=10_000, report))
+        .and_then(|weight| u32::try_from(weight).ok());
+    limits.pids =
+        ours.get("pids").and_then(|entry| count(&entry.value, "pids", 1..=4_194_304, report));
+    node.resources = limits;
+    node.shm_size_bytes =
+        layers.one("shm-size").and_then(|entry| bytes(&entry.value, "shm-size", report));
+}
+
+fn rights(node: &mut Node, layers: &Layers<'_, '_>, report: &mut Report<'_>) {
+    for (given, at) in layers.joined("cap-add", report) {
+        let upper = given.to_ascii_uppercase();
+        let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') {
+            report.error(&at, format!("`{}` is no capability", short(given)));
+        } else if !node.cap_add.iter().any(|have| have == name) {
+            node.cap_add.push(name.to_owned());
+        }
+    }
+    if let Some(entry) = layers.one("privileged") {
+        node.privileged = boolean(&entry.value, "privileged", report).unwrap_or(false);
+    }
+    if let Some((mode, at)) = layers.text("cgroupns-mode", report) {
+        if matches!(mode, "host" | "private") {
+            node.cgroupns_mode = Some(mode.to_owned());
+        } else {
+            report.error(&at, format!("`cgroupns-mode` is host or private, not `{}`", short(mode)));
+        }
+    }
+    if let Some((mode, at)) = layers.text("pid-mode", report) {
+        if mode == "host" || mode.strip_prefix("container:").is_some_and(|name| !name.is_empty()) {
+            node.pid_mode = Some(mode.to_owned());
+        } else {
+            report.error(
+                &at,
+                format!("`pid-mode` is host or container:<node>, not `{}`", short(mode)),
+            );
+        }
+    }
+    let options = layers.list("security-opts", report);
+    node.security_opts = options.into_iter().map(|(option, _)| option.to_owned()).collect();
+}
+
+fn health(entry: &Entry, report: &mut Report<'_>) -> Option<Health> {
+    let fields = Fields::read(&entry.value, "`healthcheck`", keys::HEALTH, report);
+    let mut seconds = |name: &str, default: u32, least: u64| {
+        fields
+            .get(name)
+            .and_then(|entry| count(&entry.value, name, least..=86_400, report))
+            .and_then(|number| u32::try_from(number).ok())
+            .unwrap_or(default)
+    };
+    let (start_period_s, interval_s) = (seconds("start-period", 0, 0), seconds("interval", 30, 1));
+    let (timeout_s, retries) = (seconds("timeout", 30, 1), seconds("retries", 3, 1));
+    let Some(list) = fields.get("test") else {
+        report.error(&entry.value.at, "`healthcheck` has no `test`");
+        return None;
+    };
+    let words = texts(&list.value, "test", report);
+    let rest = |words: &[(&str, At)]| -> Vec<String> {
+        words.iter().skip(1).map(|(word, _)| (*word).to_owned()).collect()
+    };
+    let test = match words.first() {
+        Some(("NONE", _)) => HealthTest::None,
+        Some(("CMD", _)) if words.len() > 1 => HealthTest::Command(rest(&words)),
+        Some(("CMD-SHELL", _)) if words.len() > 1 => HealthTest::Shell(rest(&words).join(" ")),
+        _ => {
+            report.error_with(
+                &list.value.at,
+                "`test` begins with CMD or CMD-SHELL, then has the command",
+                "write `test: [CMD-SHELL, \"cat /etc/os-release\"]`",
+            );
+            return None;
+        }
+    };
+    Some(Health { test, start_period_s, interval_s, timeout_s, retries })
+}
+
+/// A name that may stand in /etc/hosts.
+fn is_host_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 253
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+        && !text.starts_with(['-', '.'])
+}
