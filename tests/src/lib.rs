@@ -1,1 +1,176 @@
+//! What the end-to-end tests share: topologies, and answers of `vnode` and `ping` as values.
 
+use std::time::Duration;
+
+use serde_json::Value;
+use vnode_testkit::{Host, eventually};
+
+/// How long a test waits for what should come at once: generous, because the guest tier is slow.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// A lab of nodes on the host's root that sleep, from the lines of its `nodes:` and `links:`.
+pub fn lab(name: &str, nodes: &str, links: &str) -> String {
+    format!(
+        "name: {name}\ntopology:\n  defaults: {{kind: linux, image: host, cmd: sleep infinity}}\n  \
+         nodes:\n{}  links:\n{}",
+        indent(nodes),
+        if links.trim().is_empty() { "    []\n".to_owned() } else { indent(links) }
+    )
+}
+
+fn indent(text: &str) -> String {
+    text.lines()
+        .filter(|l| !l.trim().is_empty())
+        .map(|l| format!("    {}\n", l.trim_end()))
+        .collect()
+}
+
+/// Two nodes `a` (10.0.0.1) and `b` (10.0.0.2) on one link, with more keys of the link as they stand in the file.
+pub fn pair(name: &str, more: &str) -> String {
+    let link = format!(
+        "- endpoints: [\"a:eth1\", \"b:eth1\"]\n  ipv4: [10.0.0.1/24, 10.0.0.2/24]\n{}",
+        more.lines().map(|l| format!("  {l}\n")).collect::<String>()
+    );
+    lab(name, "a:\nb:", &link)
+}
+
+/// The link of [`pair`].
+pub const LINK: &str = "a:eth1--b:eth1";
+
+/// `n` nodes `n1`, `n2`, ... on one LAN, addressed 10.0.x.y/16.
+pub fn star(name: &str, n: usize) -> String {
+    let nodes: String = (1..=n).map(|i| format!("n{i}:\n")).collect();
+    let members: String = (1..=n)
+        .map(|i| {
+            format!("        - {{node: n{i}, interface: eth1, ipv4: {}/16}}\n", star_address(i))
+        })
+        .collect();
+    let mut text = lab(name, &nodes, "");
+    text.push_str(&format!("  networks:\n    lan0:\n      members:\n{members}"));
+    text
+}
+
+/// Address of the `i`-th node of [`star`].
+pub fn star_address(i: usize) -> String {
+    format!("10.0.{}.{}", i / 250, i % 250 + 1)
+}
+
+/// Writes the topology into the host's directory and brings it up.
+#[track_caller]
+pub fn up(host: &Host, text: &str) -> String {
+    let name = text.lines().find_map(|l| l.strip_prefix("name: ")).expect("a lab has a name");
+    let file = host.write(&format!("{name}.clab.yml"), text).display().to_string();
+    host.vnode(&["up", &file]).ok();
+    file
+}
+
+/// All nodes, as `vnode ps --json` tells.
+#[track_caller]
+pub fn nodes(host: &Host) -> Vec<Value> {
+    let answer = host.vnode(&["ps", "--json"]).ok().json();
+    answer.as_array().cloned().unwrap_or_default()
+}
+
+/// One node of `vnode ps --json`.
+#[track_caller]
+pub fn node(host: &Host, name: &str) -> Value {
+    let all = nodes(host);
+    let found = all.iter().find(|n| n["node"] == name).cloned();
+    found.unwrap_or_else(|| panic!("no node {name} in {all:?}"))
+}
+
+/// A node's state in one word; `absent` when there is none.
+pub fn state(host: &Host, name: &str) -> String {
+    let all = nodes(host);
+    let found = all.iter().find(|n| n["node"] == name);
+    found.map_or("absent".to_owned(), |n| n["state"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Waits until the node is in this state.
+#[track_caller]
+pub fn wait_for_state(host: &Host, name: &str, wanted: &str) {
+    let mut last = String::new();
+    eventually(&format!("node {name} is {wanted}"), SOON, || {
+        last = state(host, name);
+        (last == wanted).then_some(())
+    });
+}
+
+/// Process id of a node's first process, in the host's numbers.
+#[track_caller]
+pub fn pid(host: &Host, name: &str) -> String {
+    node(host, name)["pid"]
+        .as_i64()
+        .unwrap_or_else(|| panic!("node {name} has no process"))
+        .to_string()
+}
+
+/// What `ping` measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Rtt {
+    pub sent: u32,
+    pub received: u32,
+    pub min_ms: f64,
+    pub avg_ms: f64,
+    pub max_ms: f64,
+}
+
+impl Rtt {
+    /// Share of requests without an answer.
+    pub fn loss(&self) -> f64 {
+        1.0 - f64::from(self.received) / f64::from(self.sent)
+    }
+}
+
+/// Runs `ping` in a node with these arguments before the address.
+#[track_caller]
+pub fn ping(host: &Host, node: &str, args: &[&str], address: &str) -> Rtt {
+    let out = host.exec(node, &[&["ping", "-n"], args, &[address]].concat());
+    parse_ping(&out.stdout).unwrap_or_else(|| panic!("ping said: {}", out.all()))
+}
+
+/// Reads the closing lines of iputils' ping.
+pub fn parse_ping(text: &str) -> Option<Rtt> {
+    let line = text.lines().find(|l| l.contains("packets transmitted"))?;
+    let mut numbers = line.split(',').filter_map(|p| p.split_whitespace().next()?.parse().ok());
+    let (sent, received) = (numbers.next()?, numbers.next()?);
+    let times = text.lines().find_map(|l| l.strip_prefix("rtt ")?.split_once("= ")).map(|(_, t)| t);
+    let mut times = times.unwrap_or("").split('/').filter_map(|t| t.trim().parse().ok());
+    let mut next = || times.next().unwrap_or(f64::NAN);
+    Some(Rtt { sent, received, min_ms: next(), avg_ms: next(), max_ms: next() })
+}
+
+/// Goodput of TCP from `from` to `to`, Mbit/s, over `seconds`.
+#[track_caller]
+pub fn tcp_mbit(host: &Host, from: &str, to: &str, address: &str, seconds: u32) -> f64 {
+    let server = host
+        .vnode_command(&["exec", to, "--", "iperf3", "-s", "-1"])
+        .stdout(std::process::Stdio::null())
+        .spawn();
+    let mut server = server.expect("sh starts");
+    let answer = eventually("iperf3 answers", SOON, || {
+        let time = seconds.to_string();
+        let out = host.exec(from, &["iperf3", "-c", address, "-t", &time, "-J"]);
+        (out.code == 0).then(|| out.json())
+    });
+    server.wait().expect("a started child can be waited for");
+    answer["end"]["sum_received"]["bits_per_second"].as_f64().expect("iperf3 measures") / 1e6
+}
+
+/// Panics unless `value` lies in the range, which is the test's tolerance.
+#[track_caller]
+pub fn assert_between(what: &str, value: f64, range: std::ops::RangeInclusive<f64>) {
+    assert!(range.contains(&value), "{what} is {value}, not within {range:?}");
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn pings_closing_lines_are_read() {
+        let text = "--- 10.0.0.2 ping statistics ---\n20 packets transmitted, 18 received, 10% packet loss, time 19ms\n\
+                    rtt min/avg/max/mdev = 0.028/0.040/0.079/0.012 ms, pipe 2";
+        let rtt = super::parse_ping(text).unwrap();
+        assert_eq!((rtt.sent, rtt.received), (20, 18));
+        assert!((rtt.loss() - 0.1).abs() < 1e-9 && rtt.max_ms == 0.079);
+    }
+}

@@ -1,0 +1,60 @@
+//! The guest tier: tests that need another kernel than this machine's, run in one emulated Debian machine.
+
+use std::time::Duration;
+
+use vnode_testkit::guest::{self, Suite};
+use vnode_testkit::{needs, skip};
+
+/// The test programs and which of their tests: those that say `needs_or_guest!`.
+fn suites() -> Vec<Suite> {
+    let suite = |target: &str, filters: &[&str]| Suite {
+        target: target.to_owned(),
+        filters: filters.iter().map(|f| (*f).to_owned()).collect(),
+    };
+    vec![
+        suite("netem", &[]),
+        suite(
+            "impairments",
+            &[
+                "t59_rate_and_delay",
+                "t60_",
+                "t61_",
+                "t62_",
+                "t63_",
+                "t65_",
+                "t66_",
+                "t67_",
+                "t68_",
+                "t69_",
+                "t70_",
+                "t71_",
+                "t73_",
+            ],
+        ),
+        suite("limits", &["limits_hold_under_cgroup_v2", "a_node_out_of_memory"]),
+    ]
+}
+
+#[test]
+fn guest_tier() {
+    needs!(Root, Program("iperf3"), Program("tcpdump"));
+    if vnode_testkit::in_guest() {
+        return skip("this is the guest");
+    }
+    if let Some(why) = guest::missing() {
+        return skip(&why);
+    }
+    let cases = guest::run(
+        &suites(),
+        &["iperf3", "tcpdump"],
+        Duration::from_secs(60),
+        Duration::from_secs(570),
+    );
+    let failed = guest::report(&cases);
+    // The cases are results of their own in the summary; this one says that the guest itself did its work.
+    assert!(
+        cases.iter().any(|c| c.outcome == guest::Outcome::Passed),
+        "no test passed in the guest"
+    );
+    assert!(failed.is_empty(), "failed in the guest: {failed:?}");
+}

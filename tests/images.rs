@@ -1,0 +1,194 @@
+//! Roots that nodes are made from: tarballs, OCI layouts, archives, a registry with a mirror; good ones and bad.
+
+use vnode_testkit::image::{self, ImageSpec};
+use vnode_testkit::{Host, Output, Registry, needs};
+use vnode_tests::nodes;
+
+/// Brings up one node from an image with a file `/hello`.
+fn up_from(host: &Host, reference: &str) -> Output {
+    let text = format!(
+        "name: one\ntopology:\n  nodes:\n    a: {{kind: linux, image: \"{reference}\", cmd: /bin/sleep 1000}}\n"
+    );
+    let file = host.write("one.clab.yml", &text).display().to_string();
+    host.vnode(&["up", &file])
+}
+
+fn hello() -> ImageSpec {
+    ImageSpec::default().with_file("hello", "from the image\n", 0o644)
+}
+
+#[track_caller]
+fn says_hello(host: &Host) {
+    assert_eq!(host.exec("a", &["cat", "/hello"]).ok().stdout, "from the image\n");
+    host.vnode(&["down", "one"]).ok();
+    assert!(nodes(host).is_empty());
+}
+
+#[test]
+fn a_node_runs_on_a_tarball() {
+    needs!(Root, Program("busybox"));
+    let host = Host::new();
+    let tar = image::write_tarball(&hello(), &host.dir().join("root.tar"));
+    up_from(&host, &tar.display().to_string()).ok();
+    says_hello(&host);
+}
+
+#[test]
+fn a_node_runs_on_an_oci_layout_and_its_archive() {
+    needs!(Root, Program("busybox"));
+    let host = Host::new();
+    let built = image::build(&hello());
+    let dir = host.dir().join("layout");
+    image::write_oci_layout(&built, "hello:1", &dir);
+    up_from(&host, &dir.display().to_string()).ok();
+    says_hello(&host);
+    let archive = host.dir().join("layout.tar");
+    image::write_oci_archive(&built, "hello:1", &archive);
+    up_from(&host, &archive.display().to_string()).ok();
+    says_hello(&host);
+}
+
+#[test]
+fn a_node_runs_on_what_docker_save_writes() {
+    needs!(Root, Program("busybox"));
+    let host = Host::new();
+    let archive = host.dir().join("save.tar");
+    image::write_docker_archive(&image::build(&hello()), "hello:1", &archive);
+    up_from(&host, &archive.display().to_string()).ok();
+    says_hello(&host);
+}
+
+#[test]
+fn t11_two_nodes_of_one_registry_image_fetch_it_once() {
+    needs!(Root, Program("busybox"), Program("docker-registry"));
+    let host = Host::new();
+    let registry = Registry::start(&host);
+    let built = image::build(&hello());
+    registry.push("test/hello", "1", &built);
+    let reference = format!("{}/test/hello:1", registry.address);
+    let text = format!(
+        "name: one\ntopology:\n  defaults: {{kind: linux, image: \"{reference}\", cmd: /bin/sleep 1000}}\n  nodes:\n    a:\n    b:\n    c:\n"
+    );
+    let file = host.write("one.clab.yml", &text).display().to_string();
+    host.vnode(&["up", &file]).ok();
+    assert_eq!(registry.downloads(&built.layer), 1, "{}", registry.log());
+    says_hello(&host);
+    // The next lab finds it in the catalogue.
+    host.vnode(&["up", &file]).ok();
+    assert_eq!(registry.downloads(&built.layer), 1);
+    says_hello(&host);
+}
+
+#[test]
+fn t14_a_blob_with_the_wrong_digest_is_refused_and_leaves_nothing() {
+    needs!(Root, Program("busybox"), Program("docker-registry"));
+    let host = Host::new();
+    let registry = Registry::start(&host);
+    let built = image::build(&hello());
+    registry.push("test/hello", "1", &built);
+    let good = std::fs::read(registry.blob_path(&built.layer)).unwrap();
+    let mut bad = good.clone();
+    let middle = bad.len() / 2;
+    bad[middle] ^= 1;
+    std::fs::write(registry.blob_path(&built.layer), &bad).unwrap();
+    let reference = format!("{}/test/hello:1", registry.address);
+    let out = up_from(&host, &reference);
+    assert_ne!(out.code, 0);
+    assert!(out.all().contains("digest"), "{}", out.all());
+    assert!(!host.vnode(&["image", "ls"]).ok().stdout.contains("test/hello"));
+    host.vnode(&["down", "one"]).ok();
+    // Mended at the source, it is fetched anew.
+    std::fs::write(registry.blob_path(&built.layer), &good).unwrap();
+    up_from(&host, &reference).ok();
+    says_hello(&host);
+}
+
+#[test]
+fn images_are_listed_removed_and_kept_while_in_use() {
+    needs!(Root, Program("busybox"));
+    let host = Host::new();
+    let tar = image::write_tarball(&hello(), &host.dir().join("root.tar")).display().to_string();
+    host.vnode(&["image", "import", &tar, "--name", "mine:1"]).ok();
+    up_from(&host, "mine:1").ok();
+    assert!(host.vnode(&["image", "ls"]).ok().stdout.contains("mine:1"));
+    let out = host.vnode(&["image", "rm", "mine:1"]);
+    assert_ne!(out.code, 0, "in use");
+    assert!(out.all().contains("one/a") || out.all().contains("use"), "{}", out.all());
+    says_hello(&host);
+    host.vnode(&["image", "rm", "mine:1"]).ok();
+    assert!(!host.vnode(&["image", "ls"]).ok().stdout.contains("mine:1"));
+}
+
+/// A tarball of one bad entry.
+fn bad_tar(kind: &str) -> Vec<u8> {
+    // Written by hand: a tar library would refuse to make these.
+    let mut header = [0_u8; 512];
+    let (name, link, flag): (&[u8], &[u8], u8) = match kind {
+        "traversal" => (b"../../escape", b"", b'0'),
+        "absolute link" => (b"etc", b"/etc", b'2'),
+        "hard link out" => (b"x", b"../../../etc/passwd", b'1'),
+        other => panic!("no {other}"),
+    };
+    header[..name.len()].copy_from_slice(name);
+    header[100..108].copy_from_slice(b"0000644\0");
+    header[108..116].copy_from_slice(b"0000000\0");
+    header[116..124].copy_from_slice(b"0000000\0");
+    header[124..136].copy_from_slice(b"00000000000\0");
+    header[136..148].copy_from_slice(b"00000000000\0");
+    header[156] = flag;
+    header[157..157 + link.len()].copy_from_slice(link);
+    header[257..265].copy_from_slice(b"ustar\x0000");
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    [header.to_vec(), vec![0; 1024]].concat()
+}
+
+#[test]
+fn malformed_tarballs_are_refused_and_leave_nothing() {
+    needs!(Root, Program("busybox"));
+    let host = Host::new();
+    host.vnode(&["ps"]).ok();
+    let good = image::root_tar(&hello());
+    let cases = [
+        ("traversal", bad_tar("traversal")),
+        ("hard link out", bad_tar("hard link out")),
+        ("truncated", good[..good.len() / 2].to_vec()),
+        ("noise", (0..20_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()),
+    ];
+    for (name, bytes) in cases {
+        let path = host.dir().join("bad.tar");
+        std::fs::write(&path, bytes).unwrap();
+        let out = host.vnode(&["image", "import", &path.display().to_string(), "--name", "bad:1"]);
+        assert_ne!(out.code, 0, "{name}");
+        assert!(!out.stderr.trim().is_empty(), "{name} has a message");
+        assert!(
+            !host.vnode(&["image", "ls"]).ok().stdout.contains("bad:1"),
+            "{name} is not in the catalogue"
+        );
+        assert!(
+            !host.dir().join("escape").exists()
+                && !host.dir().parent().unwrap().join("escape").exists()
+        );
+    }
+}
+
+#[test]
+fn a_link_out_of_the_tarball_stays_inside_the_node() {
+    needs!(Root, Program("busybox"));
+    let host = Host::new();
+    // `etc` itself is a link to /etc, then a file is written through it: it must land in the node's own root.
+    let mut bytes = bad_tar("absolute link");
+    bytes.truncate(512);
+    let mut rest =
+        image::root_tar(&ImageSpec { busybox: false, ..ImageSpec::default() }.with_file(
+            "etc/vnode-test-owned",
+            "x",
+            0o644,
+        ));
+    bytes.append(&mut rest);
+    let path = host.dir().join("link.tar");
+    std::fs::write(&path, bytes).unwrap();
+    host.vnode(&["image", "import", &path.display().to_string(), "--name", "link:1"]);
+    assert!(!std::path::Path::new("/etc/vnode-test-owned").exists());
+}

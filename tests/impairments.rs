@@ -1,0 +1,306 @@
+//! What links do to frames, end to end: the cases of the specification's section 4.6.
+//!
+//! Most need netem, which not every kernel has: those run in the guest tier (`guest.rs`), under software emulation.
+//! Tolerances are wide above and narrow below: an emulated machine is late, never early.
+
+use vnode_testkit::{Host, eventually, needs, needs_or_guest};
+use vnode_tests::{LINK, SOON, assert_between, lab, pair, ping, tcp_mbit, up};
+
+/// What a slow machine may add to a round trip, ms.
+const LATE: f64 = 12.0;
+
+#[test]
+fn t59_rate_alone_shapes_tcp_each_way() {
+    needs!(Root, Program("iperf3"));
+    let host = Host::new();
+    up(&host, &pair("rate", "impair: {rate: 10mbit}"));
+    assert_between("a to b", tcp_mbit(&host, "a", "b", "10.0.0.2", 3), 8.8..=9.9);
+    assert_between("b to a", tcp_mbit(&host, "b", "a", "10.0.0.1", 3), 8.8..=9.9);
+}
+
+#[test]
+fn t59_rate_and_delay_together() {
+    needs_or_guest!(Root, Netem, Program("iperf3"));
+    let host = Host::new();
+    up(&host, &pair("both", "impair: {rate: 10mbit, delay: 50ms}"));
+    let rtt = ping(&host, "a", &["-c", "10", "-i", "0.2"], "10.0.0.2");
+    assert_between("round trip", rtt.min_ms, 99.9..=100.0 + LATE);
+    assert_between("a to b", tcp_mbit(&host, "a", "b", "10.0.0.2", 8), 7.5..=9.9);
+}
+
+#[test]
+fn t60_loss_is_that_of_both_ways() {
+    needs_or_guest!(Root, Netem);
+    let host = Host::new();
+    up(&host, &pair("lossy", "impair: {loss: 5%}"));
+    let rtt = ping(&host, "a", &["-c", "2000", "-i", "0.004", "-W", "2"], "10.0.0.2");
+    // 9.75 %, four sigma of 2000 requests to each side.
+    assert_between("loss", rtt.loss(), 0.071..=0.124);
+}
+
+#[test]
+fn t61_each_direction_has_its_own_values() {
+    needs_or_guest!(Root, Netem, Program("tcpdump"));
+    let host = Host::new();
+    let link = "- type: veth\n  endpoints:\n    - {node: a, interface: eth1, ipv4: 10.0.0.1/24, impair: {delay: 10ms}}\n    \
+                - {node: b, interface: eth1, ipv4: 10.0.0.2/24, impair: {delay: 40ms}}";
+    up(&host, &lab("ways", "a:\nb:", link));
+    ping(&host, "a", &["-c", "2"], "10.0.0.2");
+    let watch = |node: &str| {
+        let args = ["exec", node, "--", "tcpdump", "-tt", "-n", "-i", "eth1", "-c", "2", "icmp"];
+        host.vnode_command(&args)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    // Both ends' clocks are one: the kernel's.
+    let (at_a, at_b) = (watch("a"), watch("b"));
+    std::thread::sleep(std::time::Duration::from_secs(3)); // tcpdump says it listens before it does
+    ping(&host, "a", &["-c", "3"], "10.0.0.2");
+    let times = |child: std::process::Child| -> Vec<f64> {
+        let out = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        text.lines().filter_map(|l| l.split_whitespace().next()?.parse().ok()).collect()
+    };
+    let (a, b) = (times(at_a), times(at_b));
+    assert_eq!((a.len(), b.len()), (2, 2));
+    // A frame is seen by the sender's capture before its queue: request sent, request come, answer sent, answer come.
+    assert_between("a to b", (b[0] - a[0]) * 1e3, 9.9..=10.0 + LATE);
+    assert_between("b to a", (a[1] - b[1]) * 1e3, 39.9..=40.0 + LATE);
+}
+
+#[test]
+fn t62_delays_below_a_millisecond() {
+    needs_or_guest!(Root, Netem);
+    let host = Host::new();
+    let file = up(&host, &pair("short", ""));
+    let bare = ping(&host, "a", &["-c", "50", "-i", "0.01"], "10.0.0.2").min_ms;
+    host.vnode(&["link", "set", LINK, "delay=400us"]).ok();
+    let rtt = ping(&host, "a", &["-c", "100", "-i", "0.01"], "10.0.0.2").min_ms;
+    assert_between("0.4 ms each way", rtt, 0.8..=0.8 + bare + 2.0);
+    host.vnode(&["link", "set", LINK, "delay=50us"]).ok();
+    let rtt = ping(&host, "a", &["-c", "100", "-i", "0.01"], "10.0.0.2").min_ms;
+    assert_between("0.05 ms each way", rtt, 0.1..=0.1 + bare + 2.0);
+    host.vnode(&["down", &file]).ok();
+}
+
+#[test]
+fn t63_delay_without_a_rate() {
+    needs_or_guest!(Root, Netem);
+    let host = Host::new();
+    up(&host, &pair("delayed", "impair: {delay: 20ms}"));
+    let rtt = ping(&host, "a", &["-c", "10", "-i", "0.1"], "10.0.0.2");
+    assert_between("round trip", rtt.min_ms, 39.9..=40.0 + LATE);
+    // A hundred full frames in one burst come through within the delay: no rate holds them back.
+    let burst = ping(&host, "a", &["-c", "100", "-l", "100", "-s", "1400", "-q"], "10.0.0.2");
+    assert_eq!(burst.received, burst.sent);
+    assert_between("the last of a burst", burst.max_ms, 39.9..=40.0 + 8.0 * LATE);
+}
+
+#[test]
+fn t65_all_kinds_of_frames_are_delayed() {
+    needs_or_guest!(Root, Netem);
+    let host = Host::new();
+    up(&host, &pair("kinds", "ipv6: [\"fd00::1/64\", \"fd00::2/64\"]\nimpair: {delay: 30ms}"));
+    let v6 = eventually("IPv6 answers", SOON, || {
+        let rtt = ping(&host, "a", &["-c", "3", "-i", "0.2"], "fd00::2");
+        (rtt.received == 3).then_some(rtt)
+    });
+    assert_between("IPv6", v6.min_ms, 59.9..=60.0 + LATE);
+    // The first packet waits for ARP, which is delayed each way as well.
+    host.exec("a", &["ip", "neigh", "flush", "dev", "eth1"]);
+    let v4 = ping(&host, "a", &["-c", "1"], "10.0.0.2");
+    assert_between("ARP and then the packet", v4.max_ms, 59.9..=130.0 + LATE);
+}
+
+#[test]
+fn t66_a_queue_of_ten_packets_drops_the_rest_of_a_burst() {
+    needs_or_guest!(Root, Netem);
+    let host = Host::new();
+    let link = "- type: veth\n  endpoints:\n    - {node: a, interface: eth1, ipv4: 10.0.0.1/24, impair: {rate: 1mbit, queue: 10}}\n    \
+                - {node: b, interface: eth1, ipv4: 10.0.0.2/24}";
+    up(&host, &lab("queue", "a:\nb:", link));
+    ping(&host, "a", &["-c", "1"], "10.0.0.2");
+    let burst =
+        ping(&host, "a", &["-c", "50", "-l", "50", "-s", "1400", "-q", "-W", "2"], "10.0.0.2");
+    assert_between("lost of 50", f64::from(burst.sent - burst.received), 36.0..=40.0);
+}
+
+#[test]
+fn t67_a_link_that_is_down_carries_nothing_and_takes_changes() {
+    needs_or_guest!(Root, Netem);
+    let host = Host::new();
+    up(&host, &pair("downed", "impair: {delay: 10ms}"));
+    host.vnode(&["link", "down", LINK]).ok();
+    assert!(!host.ping("a", "10.0.0.2"));
+    host.vnode(&["link", "set", LINK, "delay=30ms"]).ok();
+    assert!(!host.ping("a", "10.0.0.2"), "a change does not bring it up");
+    host.vnode(&["link", "up", LINK]).ok();
+    let rtt = ping(&host, "a", &["-c", "5", "-i", "0.2"], "10.0.0.2");
+    assert_between("the new delay", rtt.min_ms, 59.9..=60.0 + LATE);
+}
+
+#[test]
+fn t68_a_change_keeps_what_it_does_not_name() {
+    needs_or_guest!(Root, Netem);
+    let host = Host::new();
+    up(&host, &pair("kept", "impair: {delay: 20ms, rate: 100mbit}"));
+    host.vnode(&["link", "set", LINK, "rate=50mbit", "--from", "a"]).ok();
+    let rtt = ping(&host, "a", &["-c", "5", "-i", "0.2"], "10.0.0.2");
+    assert_between("the delay stays", rtt.min_ms, 39.9..=40.0 + LATE);
+    let links = host.vnode(&["link", "ls", "--json"]).ok().json();
+    let ends = links[0]["ends"].as_array().unwrap().clone();
+    let rate = |node: &str| {
+        ends.iter().find(|e| e["node"] == node).unwrap()["current"]["rate_bps"].clone()
+    };
+    assert_eq!(rate("a"), 50_000_000, "{links}");
+    assert_eq!(rate("b"), 100_000_000, "the other direction stays: {links}");
+    // No packet is lost while values change under a flow.
+    let flow = ["exec", "a", "--", "ping", "-n", "-q", "-c", "200", "-i", "0.01", "10.0.0.2"];
+    let flow = host.vnode_command(&flow).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    for rate in ["rate=60mbit", "rate=70mbit", "rate=80mbit"] {
+        host.vnode(&["link", "set", LINK, rate]).ok();
+    }
+    let text = String::from_utf8_lossy(&flow.wait_with_output().unwrap().stdout).into_owned();
+    let rtt = vnode_tests::parse_ping(&text).unwrap();
+    assert_eq!(rtt.received, rtt.sent, "{text}");
+}
+
+#[test]
+fn t69_reset_returns_to_the_declared_values() {
+    needs_or_guest!(Root, Netem);
+    let host = Host::new();
+    up(&host, &pair("reset", "impair: {delay: 20ms}"));
+    for i in 1..=10 {
+        let delay = format!("delay={}ms", 5 * i);
+        let loss = format!("loss={}%", i % 3);
+        host.vnode(&["link", "set", LINK, &delay, &loss]).ok();
+    }
+    host.vnode(&["link", "reset", LINK]).ok();
+    let rtt = ping(&host, "a", &["-c", "20", "-i", "0.05"], "10.0.0.2");
+    assert_eq!(rtt.received, 20);
+    assert_between("the declared delay", rtt.min_ms, 39.9..=40.0 + LATE);
+}
+
+#[test]
+fn t70_a_lan_of_four_delays_each_pair() {
+    needs_or_guest!(Root, Netem);
+    let host = Host::new();
+    let mut text = vnode_tests::star("lan", 4);
+    text.push_str("      impair: {rate: 100mbit, delay: 10ms}\n");
+    up(&host, &text);
+    for (from, to) in [(1, 2), (2, 3), (4, 1)] {
+        let rtt = ping(
+            &host,
+            &format!("n{from}"),
+            &["-c", "5", "-i", "0.2"],
+            &vnode_tests::star_address(to),
+        );
+        assert_between("round trip", rtt.min_ms, 19.8..=20.0 + LATE);
+    }
+}
+
+#[test]
+fn t71_members_of_a_lan_add_their_own_delays() {
+    needs_or_guest!(Root, Netem);
+    let host = Host::new();
+    let text = vnode_tests::star("members", 3)
+        .replace("node: n1, interface: eth1,", "node: n1, interface: eth1, impair: {delay: 10ms},")
+        .replace("node: n2, interface: eth1,", "node: n2, interface: eth1, impair: {delay: 20ms},");
+    up(&host, &text);
+    let rtt = |from: &str, to| {
+        ping(&host, from, &["-c", "5", "-i", "0.2"], &vnode_tests::star_address(to)).min_ms
+    };
+    assert_between("first to second", rtt("n1", 2), 59.8..=60.0 + LATE);
+    assert_between("first to third", rtt("n1", 3), 19.8..=20.0 + LATE);
+}
+
+#[test]
+fn t73_the_timeline_does_what_it_says() {
+    needs_or_guest!(Root, Netem);
+    let host = Host::new();
+    let mut text = pair("timed", "impair: {delay: 5ms}");
+    text.push_str(&format!(
+        "events:\n  - {{at: 2s, link: \"{LINK}\", do: down}}\n  - {{at: 4s, link: \"{LINK}\", do: up, set: {{delay: 30ms}}}}\n"
+    ));
+    up(&host, &text);
+    eventually("the link goes down", SOON, || (!host.ping("a", "10.0.0.2")).then_some(()));
+    eventually("the link comes up", SOON, || host.ping("a", "10.0.0.2").then_some(()));
+    let rtt = ping(&host, "a", &["-c", "5", "-i", "0.2"], "10.0.0.2");
+    assert_between("the delay the timeline set", rtt.min_ms, 59.9..=60.0 + LATE);
+}
+
+#[test]
+fn t75_an_impairment_the_kernel_cannot_do_fails_and_names_all() {
+    needs!(Root, Program("tc"));
+    if vnode_testkit::Need::Netem.missing().is_none() {
+        return vnode_testkit::skip("this kernel has netem");
+    }
+    let host = Host::new();
+    let file =
+        host.write("lab.clab.yml", &pair("delayed", "impair: {delay: 10ms}")).display().to_string();
+    let out = host.vnode(&["up", &file]);
+    assert_ne!(out.code, 0);
+    let said = out.all();
+    assert!(said.contains("eth1") && said.contains("delay") && said.contains("netem"), "{said}");
+    assert!(!host.ping("a", "10.0.0.2"), "no link is left up and unshaped");
+    host.vnode(&["down", "delayed"]).ok();
+    up(&host, &pair("rated", "impair: {rate: 10mbit}"));
+    let out = host.vnode(&["link", "set", LINK, "delay=5ms"]);
+    assert_ne!(out.code, 0);
+    assert!(out.all().contains("delay"), "{}", out.all());
+}
+
+#[test]
+fn t75_a_bad_value_is_refused_and_the_old_one_stays() {
+    needs!(Root);
+    let host = Host::new();
+    up(&host, &pair("rated", "impair: {rate: 10mbit}"));
+    for bad in ["rate=fast", "loss=120%", "delay=-1ms", "nothing=1"] {
+        let out = host.vnode(&["link", "set", LINK, bad]);
+        assert_ne!(out.code, 0, "{bad}");
+    }
+    let links = host.vnode(&["link", "ls", "--json"]).ok().json();
+    assert_eq!(links[0]["ends"][0]["current"]["rate_bps"], 10_000_000, "{links}");
+}
+
+#[test]
+fn t76_values_survive_halt_reboot_and_a_new_daemon() {
+    needs!(Root, Program("tc"));
+    let host = Host::new();
+    up(&host, &pair("kept", "impair: {rate: 10mbit}"));
+    host.vnode(&["link", "set", LINK, "rate=20mbit"]).ok();
+    let shaped = |when: &str| {
+        let links = host.vnode(&["link", "ls", "--json"]).ok().json();
+        for end in links[0]["ends"].as_array().unwrap() {
+            assert_eq!(end["current"]["rate_bps"], 20_000_000, "{when}: {links}");
+            assert_eq!(end["drift"], false, "{when}: the kernel holds it: {links}");
+        }
+    };
+    shaped("at first");
+    host.vnode(&["halt", "a"]).ok();
+    host.vnode(&["boot", "a"]).ok();
+    shaped("after halt and boot");
+    host.vnode(&["reboot", "b"]).ok();
+    shaped("after reboot");
+    host.kill9_daemon();
+    shaped("with a new daemon");
+}
+
+#[test]
+fn t78_a_change_by_a_foreign_hand_is_reported_as_drift() {
+    needs!(Root, Program("tc"));
+    let host = Host::new();
+    up(&host, &pair("drift", "impair: {rate: 10mbit}"));
+    let drift = || {
+        let links = host.vnode(&["link", "ls", "--json"]).ok().json();
+        links[0]["ends"].as_array().unwrap().iter().any(|e| e["drift"] == true)
+    };
+    assert!(!drift());
+    let pid = vnode_tests::pid(&host, "a");
+    host.run("nsenter", &["-t", &pid, "-n", "tc", "qdisc", "del", "dev", "eth1", "root"]).ok();
+    assert!(drift());
+    host.vnode(&["link", "reset", LINK]).ok();
+    assert!(!drift(), "repaired");
+}

@@ -1,0 +1,71 @@
+//! Memory, processor and process limits, under cgroup v1 where the machine has it and under v2 in the guest tier.
+#![allow(clippy::unwrap_used)] // helpers of tests
+
+use vnode_testkit::{Host, eventually, needs_or_guest};
+use vnode_tests::{SOON, lab, node, up};
+
+/// A limit's file as the node's first process is held by it: v2's name, or v1's hierarchy and name.
+fn limit(host: &Host, name: &str, v2: &str, v1: (&str, &str)) -> String {
+    let pid = vnode_tests::pid(host, name);
+    let groups = host.run("cat", &[&format!("/proc/{pid}/cgroup")]).ok().stdout;
+    let path = |controller: &str| {
+        groups.lines().find_map(|l| {
+            let mut parts = l.splitn(3, ':').skip(1);
+            let names = parts.next()?;
+            names
+                .split(',')
+                .any(|n| n == controller)
+                .then(|| parts.next().unwrap_or_default().to_owned())
+        })
+    };
+    let file = if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        format!("/sys/fs/cgroup{}/{v2}", path("").expect("a v2 line"))
+    } else {
+        format!("/sys/fs/cgroup/{}{}/{}", v1.0, path(v1.0).expect("a v1 line"), v1.1)
+    };
+    host.run("cat", &[&file]).ok().stdout.trim().to_owned()
+}
+
+fn limits_hold() {
+    let host = Host::new();
+    up(&host, &lab("limits", "a: {memory: 64mb, cpu: 0.5, resources: {pids: 40}}", ""));
+    let memory: u64 =
+        limit(&host, "a", "memory.max", ("memory", "memory.limit_in_bytes")).parse().unwrap();
+    assert!((60_000_000..=68_000_000).contains(&memory), "{memory}");
+    assert_eq!(limit(&host, "a", "pids.max", ("pids", "pids.max")), "40");
+    let quota = limit(&host, "a", "cpu.max", ("cpu", "cpu.cfs_quota_us"));
+    assert!(quota == "50000 100000" || quota == "50000", "{quota}");
+    // And they bite: more processes than allowed are refused, more memory than allowed is the end.
+    let out = host.exec("a", &["sh", "-c", "for i in $(seq 100); do sleep 5 & done; wait"]);
+    assert!(out.stderr.to_lowercase().contains("fork") || out.code != 0, "{}", out.all());
+    let out =
+        host.exec("a", &["sh", "-c", "head -c 200000000 /dev/zero | tail -c 199999999 | wc -c"]);
+    assert!(!out.stdout.contains("199999999"), "{}", out.all());
+    host.vnode(&["down", "limits"]).ok();
+}
+
+#[test]
+fn limits_hold_under_cgroup_v1() {
+    vnode_testkit::needs!(Root, CgroupV1);
+    limits_hold();
+}
+
+#[test]
+fn limits_hold_under_cgroup_v2() {
+    needs_or_guest!(Root, CgroupV2);
+    limits_hold();
+}
+
+#[test]
+fn a_node_out_of_memory_says_so() {
+    vnode_testkit::needs!(Root);
+    let host = Host::new();
+    let nodes = "a: {memory: 32mb, restart-policy: \"no\", cmd: sh -c \"sleep 1; exec tail -c 399999999 /dev/zero\"}";
+    up(&host, &lab("oom", nodes, ""));
+    let exit = eventually("it is killed", SOON, || {
+        let node = node(&host, "a");
+        (node["state"] != "running")
+            .then(|| node["last_exit"].as_str().unwrap_or_default().to_owned())
+    });
+    assert!(exit.contains("memory") || exit.contains('9'), "{exit}");
+}

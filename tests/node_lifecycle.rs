@@ -1,0 +1,312 @@
+//! One node's life: exec, halt, boot, reboot from inside and outside, restart policy, destroy, files in and out.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use vnode_testkit::{Host, eventually, needs};
+use vnode_tests::{LINK, SOON, lab, node, pair, pid, state, up, wait_for_state};
+
+#[test]
+fn t22_create_makes_a_stopped_node_with_a_stable_number() {
+    needs!(Root);
+    let host = Host::new();
+    host.vnode(&["create", "solo", "--", "sleep", "infinity"]).ok();
+    assert_eq!(state(&host, "solo"), "stopped");
+    let vmid = node(&host, "solo")["vmid"].clone();
+    host.vnode(&["boot", "solo"]).ok();
+    assert_eq!(host.vnode(&["state", "solo"]).ok().stdout.trim(), "running");
+    assert_eq!(node(&host, "solo")["vmid"], vmid);
+    host.vnode(&["destroy", "solo"]).ok();
+    assert_eq!(state(&host, "solo"), "absent");
+}
+
+#[test]
+fn t29_create_again_is_the_same_node_and_another_definition_a_conflict() {
+    needs!(Root);
+    let host = Host::new();
+    host.vnode(&["create", "solo", "--", "sleep", "infinity"]).ok();
+    let vmid = node(&host, "solo")["vmid"].clone();
+    host.vnode(&["create", "solo", "--", "sleep", "infinity"]).ok();
+    assert_eq!(node(&host, "solo")["vmid"], vmid);
+    let out = host.vnode(&["create", "solo", "--", "sleep", "5"]).exits(1);
+    assert!(out.all().contains("solo"), "{}", out.all());
+    assert_eq!(node(&host, "solo")["vmid"], vmid, "nothing changed");
+}
+
+#[test]
+fn t38_mount_gives_a_stopped_nodes_root() {
+    needs!(Root);
+    let host = Host::new();
+    host.vnode(&["create", "solo", "--", "sleep", "infinity"]).ok();
+    let folder = host.vnode(&["mount", "solo"]).ok().stdout.trim().to_owned();
+    assert_eq!(state(&host, "solo"), "mounted");
+    assert_eq!(host.vnode(&["mount", "solo"]).ok().stdout.trim(), folder, "again gives the same");
+    host.run("sh", &["-c", "echo from-outside >\"$1\"/root/note", "sh", &folder]).ok();
+    host.vnode(&["unmount", "solo"]).ok();
+    assert_eq!(state(&host, "solo"), "stopped");
+    host.vnode(&["boot", "solo"]).ok();
+    assert_eq!(host.exec("solo", &["cat", "/root/note"]).ok().stdout.trim(), "from-outside");
+    assert!(
+        !std::path::Path::new("/root/note").exists(),
+        "the machine's own root is not written to"
+    );
+}
+
+#[test]
+fn t42_boot_of_a_running_node_has_no_effect() {
+    needs!(Root);
+    let host = Host::new();
+    up(&host, &lab("one", "a:", ""));
+    let before = pid(&host, "a");
+    host.vnode(&["boot", "a"]).ok();
+    assert_eq!(pid(&host, "a"), before);
+}
+
+#[test]
+fn t44_exec_keeps_streams_status_and_input() {
+    needs!(Root);
+    let host = Host::new();
+    up(&host, &lab("one", "a:", ""));
+    let out = host.exec("a", &["sh", "-c", "echo out; echo err >&2; exit 7"]).exits(7);
+    assert_eq!((out.stdout.as_str(), out.stderr.as_str()), ("out\n", "err\n"));
+    let input = vec![b'x'; 300_000];
+    let out = host.vnode_with_input(&["exec", "a", "--", "wc", "-c"], &input).ok();
+    assert_eq!(out.stdout.trim(), "300000");
+    let missing = host.exec("a", &["no-such-program"]);
+    assert_eq!(missing.code, 127, "{}", missing.all());
+    host.vnode(&["halt", "a"]).ok();
+    let stopped = host.exec("a", &["true"]);
+    assert_eq!(stopped.code, 1);
+    assert!(
+        stopped.stderr.contains("stopped") || stopped.stderr.contains("not running"),
+        "{}",
+        stopped.stderr
+    );
+}
+
+#[test]
+fn t44_a_cancelled_exec_takes_its_processes_with_it() {
+    needs!(Root);
+    let host = Host::new();
+    up(&host, &lab("one", "a:", ""));
+    let args = ["exec", "a", "--", "sh", "-c", "sleep 4321 & sleep 4321"];
+    let mut child = host.vnode_command(&args).stdout(Stdio::null()).spawn().unwrap();
+    let sleepers = || {
+        host.processes()
+            .iter()
+            .filter(|p| p.argv.iter().any(|a| a == "4321") && p.argv[0] == "sleep")
+            .count()
+    };
+    eventually("both sleep", SOON, || (sleepers() == 2).then_some(()));
+    let client = host
+        .processes()
+        .into_iter()
+        .find(|p| p.argv.iter().any(|a| a == "exec"))
+        .expect("the client runs");
+    client.signal(rustix::process::Signal::KILL);
+    child.wait().unwrap();
+    eventually("none sleeps", SOON, || (sleepers() == 0).then_some(()));
+    assert_eq!(state(&host, "a"), "running");
+}
+
+#[test]
+fn t45_halt_and_boot_keep_files_addresses_and_links() {
+    needs!(Root, Program("ping"));
+    let host = Host::new();
+    up(&host, &pair("two", ""));
+    host.exec("a", &["sh", "-c", "echo kept >/root/file"]).ok();
+    let address =
+        |name: &str| (node(&host, name)["ipv4"].clone(), node(&host, name)["vmid"].clone());
+    let mac = |host: &Host| host.exec("a", &["cat", "/sys/class/net/eth1/address"]).ok().stdout;
+    let (before, before_mac) = (address("a"), mac(&host));
+    host.vnode(&["halt", "a"]).ok();
+    assert_eq!(state(&host, "a"), "stopped");
+    host.vnode(&["boot", "a"]).ok();
+    assert_eq!(host.exec("a", &["cat", "/root/file"]).ok().stdout, "kept\n");
+    assert_eq!((address("a"), mac(&host)), (before, before_mac));
+    assert!(host.ping("a", "10.0.0.2"));
+}
+
+#[test]
+fn t46_a_guest_that_ignores_the_request_is_forced() {
+    needs!(Root);
+    let host = Host::new();
+    up(
+        &host,
+        &lab(
+            "deaf",
+            "a:\n  cmd: sh -c \"trap '' TERM INT HUP PWR; while :; do sleep 1; done\"",
+            "",
+        ),
+    );
+    host.vnode(&["halt", "a", "--time", "1"]).ok();
+    assert_eq!(state(&host, "a"), "stopped");
+    host.vnode(&["halt", "a"]).ok();
+}
+
+#[test]
+fn t49_the_restart_policy_decides_and_a_crash_loop_ends() {
+    needs!(Root);
+    let host = Host::new();
+    let text = lab(
+        "policy",
+        "quiet: {restart-policy: \"on-failure\", cmd: sleep 0.3}\n\
+         never: {restart-policy: \"no\", cmd: sh -c \"sleep 0.3; exit 3\"}\n\
+         loop: {restart-policy: \"always\", cmd: sh -c \"exit 5\"}",
+        "",
+    );
+    let file = host.write("lab.clab.yml", &text).display().to_string();
+    host.vnode(&["up", &file]);
+    wait_for_state(&host, "quiet", "stopped");
+    assert_eq!(node(&host, "quiet")["restarts"], 0);
+    wait_for_state(&host, "never", "stopped");
+    assert!(node(&host, "never")["last_exit"].as_str().unwrap().contains('3'));
+    eventually("the crash loop is given up", Duration::from_secs(100), || {
+        let node = node(&host, "loop");
+        (node["state"] == "failed").then(|| {
+            assert!(node["restarts"].as_u64().unwrap() <= 10, "{node}");
+            assert!(!node["reason"].as_str().unwrap_or_default().is_empty(), "{node}");
+        })
+    });
+}
+
+#[test]
+fn t47_a_reboot_from_inside_keeps_links_and_addresses() {
+    needs!(Root, Program("ping"));
+    let host = Host::new();
+    up(&host, &pair("inside", "impair: {rate: 50mbit}"));
+    host.vnode(&["link", "set", LINK, "rate=20mbit"]).ok();
+    let before = node(&host, "a");
+    // The first process ends: with the default policy `always` that is a reboot, and a fast one (T-48).
+    host.exec("a", &["sh", "-c", "kill -9 1 || true"]);
+    host.run("kill", &["-9", before["pid"].as_i64().unwrap().to_string().as_str()]).ok();
+    eventually("the node runs again", SOON, || {
+        let now = node(&host, "a");
+        (now["state"] == "running"
+            && now["pid"] != before["pid"]
+            && now["restarts"].as_u64() > Some(0))
+        .then_some(())
+    });
+    let after = node(&host, "a");
+    assert_eq!((&after["ipv4"], &after["vmid"]), (&before["ipv4"], &before["vmid"]));
+    assert!(host.ping("a", "10.0.0.2"));
+    let links = host.vnode(&["link", "ls", "--json"]).ok().json();
+    assert_eq!(links[0]["ends"][0]["current"]["rate_bps"], 20_000_000, "{links}");
+}
+
+#[test]
+fn t50_reboot_from_outside_keeps_the_peers_interface() {
+    needs!(Root, Program("ping"), Program("ip"));
+    let host = Host::new();
+    up(&host, &pair("two", ""));
+    let index = |host: &Host| host.exec("b", &["cat", "/sys/class/net/eth1/ifindex"]).ok().stdout;
+    let (before, vmid) = (index(&host), node(&host, "a")["vmid"].clone());
+    host.vnode(&["reboot", "a"]).ok();
+    assert_eq!(index(&host), before, "the same device");
+    assert_eq!(node(&host, "a")["vmid"], vmid);
+    assert!(host.ping("b", "10.0.0.1"));
+    host.vnode(&["reboot", "--hard", "a"]).ok();
+    assert!(host.ping("b", "10.0.0.1"));
+}
+
+#[test]
+fn t51_destroy_twice_and_of_nothing_succeeds() {
+    needs!(Root);
+    let host = Host::new();
+    host.vnode(&["create", "solo", "--boot", "--", "sleep", "infinity"]).ok();
+    host.vnode(&["destroy", "solo"]).ok();
+    host.vnode(&["destroy", "solo"]).ok();
+    host.vnode(&["destroy", "never-was"]).ok();
+}
+
+#[test]
+fn t53_t54_requests_at_the_same_instant_end_truthfully() {
+    needs!(Root);
+    let host = Host::new();
+    for round in 0..5 {
+        host.vnode(&["create", "solo", "--", "sleep", "infinity"]).ok();
+        let start = |args: &[&str]| {
+            host.vnode_command(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let running = [
+            start(&["boot", "solo"]),
+            start(&["halt", "solo"]),
+            start(&["reboot", "solo"]),
+            start(&["destroy", "solo"]),
+        ];
+        for child in running {
+            let out = child.wait_with_output().unwrap();
+            let code = out.status.code();
+            let said = String::from_utf8_lossy(&out.stderr).into_owned();
+            assert!(matches!(code, Some(0 | 1)), "round {round}: {code:?} {said}");
+            assert!(code == Some(0) || !said.trim().is_empty(), "a failure says why");
+        }
+        host.vnode(&["destroy", "solo"]).ok();
+        assert_eq!(state(&host, "solo"), "absent");
+    }
+}
+
+#[test]
+fn logs_hold_what_the_first_process_printed() {
+    needs!(Root);
+    let host = Host::new();
+    up(&host, &lab("talk", "a: {cmd: sh -c \"echo one; echo two >&2; sleep infinity\"}", ""));
+    eventually("both lines are in the log", SOON, || {
+        let log = host.vnode(&["logs", "a"]).ok().stdout;
+        (log.contains("one") && log.contains("two")).then_some(())
+    });
+}
+
+#[test]
+fn cp_takes_files_both_ways_and_stays_inside() {
+    needs!(Root);
+    let host = Host::new();
+    up(&host, &lab("one", "a:", ""));
+    let file = host.write("in.txt", "into the node\n").display().to_string();
+    host.vnode(&["cp", &file, "a:/root/"]).ok();
+    assert_eq!(host.exec("a", &["cat", "/root/in.txt"]).ok().stdout, "into the node\n");
+    host.exec("a", &["sh", "-c", "mkdir -p /root/d && echo deep >/root/d/f"]).ok();
+    let out = host.dir().join("out");
+    std::fs::create_dir(&out).unwrap();
+    host.vnode(&["cp", "a:/root/d", &out.display().to_string()]).ok();
+    assert_eq!(std::fs::read_to_string(out.join("d/f")).unwrap(), "deep\n");
+    // A link in the guest that leads out of it leads nowhere outside (T-36).
+    let secret = host.dir().join("secret");
+    std::fs::create_dir(&secret).unwrap();
+    host.exec("a", &["ln", "-s", &secret.display().to_string(), "/root/trap"]).ok();
+    host.vnode(&["cp", &file, "a:/root/trap/"]);
+    assert_eq!(std::fs::read_dir(&secret).unwrap().count(), 0);
+}
+
+#[test]
+fn pause_stops_and_resume_continues() {
+    needs!(Root);
+    let host = Host::new();
+    up(&host, &lab("one", "a: {cmd: sh -c \"while :; do echo tick; sleep 0.05; done\"}", ""));
+    let ticks = || host.vnode(&["logs", "a"]).ok().stdout.lines().count();
+    eventually("it ticks", SOON, || (ticks() > 3).then_some(()));
+    host.vnode(&["pause", "a"]).ok();
+    assert_eq!(state(&host, "a"), "paused");
+    let stopped = ticks();
+    std::thread::sleep(Duration::from_millis(500)); // time in which it would have ticked ten times
+    assert!(ticks() <= stopped + 1);
+    host.vnode(&["resume", "a"]).ok();
+    eventually("it ticks again", SOON, || (ticks() > stopped + 3).then_some(()));
+}
+
+#[test]
+fn the_hosts_secrets_are_not_in_a_node() {
+    needs!(Root);
+    let host = Host::new();
+    up(&host, &lab("one", "a:", ""));
+    let shadow = host.exec("a", &["cat", "/etc/shadow"]);
+    assert!(!shadow.stdout.contains('$'), "account hashes are masked");
+    let homes = host.exec("a", &["sh", "-c", "ls -A /root /home"]);
+    let visible: Vec<&str> =
+        homes.stdout.lines().filter(|l| !l.is_empty() && !l.ends_with(':')).collect();
+    assert!(visible.is_empty(), "home directories are masked: {visible:?}");
+    let touch = host.exec("a", &["touch", "/etc/vnode-test-was-here"]);
+    assert!(!std::path::Path::new("/etc/vnode-test-was-here").exists(), "{}", touch.all());
+    let mount = host.exec("a", &["mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
+    assert_ne!(mount.code, 0, "unprivileged by default");
+}

@@ -1,0 +1,130 @@
+//! Topology files: errors with their place, unknown keys reported, and public containerlab files unchanged.
+
+use vnode_testkit::image::{self, ImageSpec};
+use vnode_testkit::{Host, Registry, needs};
+use vnode_tests::{lab, nodes};
+
+#[test]
+fn malformed_files_are_refused_with_line_and_column() {
+    needs!(Root);
+    let host = Host::new();
+    for (name, text, line, word) in [
+        ("tab", "name: x\ntopology:\n\tnodes: {}\n", 3, ""),
+        (
+            "unknown node",
+            "name: x\ntopology:\n  nodes:\n    a: {kind: linux, image: host}\n  links:\n    - endpoints: [\"a:eth1\", \"ghost:eth1\"]\n",
+            6,
+            "ghost",
+        ),
+        (
+            "bad rate",
+            "name: x\ntopology:\n  nodes:\n    a: {kind: linux, image: host}\n    b: {kind: linux, image: host}\n  links:\n    - endpoints: [\"a:eth1\", \"b:eth1\"]\n      impair: {rate: fast}\n",
+            8,
+            "fast",
+        ),
+        ("not a map", "just text\n", 1, ""),
+        ("unclosed", "name: x\ntopology: {nodes: [\n", 0, ""),
+    ] {
+        let file = host.write("bad.clab.yml", text).display().to_string();
+        let out = host.vnode(&["up", &file]);
+        assert_ne!(out.code, 0, "{name}");
+        if line > 0 {
+            assert!(
+                out.stderr.contains(&format!(":{line}:"))
+                    || out.stderr.contains(&format!("line {line}")),
+                "{name}: {}",
+                out.stderr
+            );
+        }
+        assert!(out.stderr.contains(word), "{name}: {}", out.stderr);
+        assert!(!out.stderr.contains("panicked"), "{name}: {}", out.stderr);
+    }
+    assert!(nodes(&host).is_empty());
+}
+
+#[test]
+fn t93_unknown_keys_and_vendor_kinds_are_reported_never_dropped() {
+    needs!(Root);
+    let host = Host::new();
+    let file = host.write("odd.clab.yml", "name: odd\ntopology:\n  nodes:\n    a: {kind: linux, image: host, cmd: sleep 100, colour: blue}\n").display().to_string();
+    let out = host.vnode(&["check", &file]);
+    assert!(out.all().contains("colour") && out.all().contains('4'), "{}", out.all());
+    let file = host.write("vendor.clab.yml", "name: v\ntopology:\n  nodes:\n    a: {kind: nokia_srlinux, image: ghcr.io/nokia/srlinux}\n").display().to_string();
+    let out = host.vnode(&["up", &file]);
+    assert_ne!(out.code, 0);
+    assert!(out.all().contains("nokia_srlinux"), "{}", out.all());
+    assert!(nodes(&host).is_empty());
+}
+
+#[test]
+fn t98_an_interface_used_twice_is_refused_with_both_lines() {
+    needs!(Root);
+    let host = Host::new();
+    let text = lab(
+        "twice",
+        "a:\nb:\nc:",
+        "- endpoints: [\"a:eth1\", \"b:eth1\"]\n- endpoints: [\"a:eth1\", \"c:eth1\"]",
+    );
+    let file = host.write("twice.clab.yml", &text).display().to_string();
+    let out = host.vnode(&["up", &file]);
+    assert_ne!(out.code, 0);
+    let lines: Vec<usize> =
+        (1..).zip(text.lines()).filter(|(_, l)| l.contains("\"a:eth1\"")).map(|(n, _)| n).collect();
+    for line in lines {
+        assert!(out.stderr.contains(&line.to_string()), "line {line}: {}", out.stderr);
+    }
+}
+
+#[test]
+fn t97_the_environment_is_substituted() {
+    needs!(Root);
+    let mut host = Host::new();
+    host.set_env("LAB_WORD", "hello");
+    let text = lab("env", "a: {env: {WORD: \"${LAB_WORD}-${LAB_NOT_SET:-there}\"}}", "");
+    vnode_tests::up(&host, &text);
+    assert_eq!(host.exec("a", &["printenv", "WORD"]).ok().stdout.trim(), "hello-there");
+}
+
+/// A stand-in for an image of a public file: busybox with what that file's commands call.
+fn stand_in() -> ImageSpec {
+    ImageSpec { cmd: vec!["/bin/sleep".into(), "1000000".into()], ..ImageSpec::default() }
+        .with_file("usr/bin/vtysh", "#!/bin/sh\nexit 0\n", 0o755)
+        .with_file("bin/bash", "#!/bin/sh\nexec /bin/sh \"$@\"\n", 0o755)
+        .with_file("etc/frr/daemons", "", 0o644)
+}
+
+/// Deploys a public file unchanged, its images served from a registry on this host through a mirror.
+fn deploys(name: &str, files: &[(&str, &str)], images: &[&str], nodes_expected: usize) {
+    let mut host = Host::new();
+    let registry = Registry::start(&host);
+    let built = image::build(&stand_in());
+    for image in images {
+        let (repository, tag) = image.rsplit_once(':').expect("an image of a table has a tag");
+        registry.push(repository, tag, &built);
+    }
+    let mirrors = ["docker.io", "ghcr.io", "quay.io"]
+        .map(|upstream| format!("{upstream}={}", registry.address));
+    host.set_env("VNODE_REGISTRY_MIRRORS", &mirrors.join(","));
+    for (file, text) in files {
+        host.write(file, text);
+    }
+    // Nodes of kind bridge stand for bridges that the user has made.
+    host.run("ip", &["link", "add", "br-01-03-clab", "type", "bridge"]).ok();
+    host.run("ip", &["link", "set", "br-01-03-clab", "up"]).ok();
+    let before = host.snapshot();
+    let file = host.dir().join(files[0].0).display().to_string();
+    let out = host.vnode(&["up", &file]);
+    assert_eq!(out.code, 0, "{name}: {}", out.all());
+    let all = nodes(&host);
+    assert_eq!(all.len(), nodes_expected, "{name}: {all:?}");
+    assert!(all.iter().all(|n| n["state"] == "running"), "{name}: {all:?}");
+    host.vnode(&["down", &file]).ok();
+    let left: Vec<String> = before
+        .diff(&host.snapshot())
+        .into_iter()
+        .filter(|l| !l.starts_with("new: file "))
+        .collect();
+    assert!(left.is_empty(), "{name}: {left:?}");
+}
+
+include!("public_files.rs");
