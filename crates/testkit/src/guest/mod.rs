@@ -86,8 +86,18 @@ pub fn run(
     let mut names = Vec::new();
     let mut tree = files::Tree::new();
     let mut plan = String::new();
+    let mut unbuilt = Vec::new();
     for suite in suites {
-        let program = test_program(&suite.target);
+        let Some(program) = test_program(&suite.target) else {
+            unbuilt.push(Case {
+                name: suite.target.clone(),
+                outcome: Outcome::Skipped(
+                    "the test program is not built; `make test` builds all".into(),
+                ),
+                output: String::new(),
+            });
+            continue;
+        };
         tree.add_program(&program, &format!("/tests/{}", suite.target));
         for test in tests_of(&program, &suite.filters) {
             plan.push_str(&format!("{} {} {test}\n", case_timeout.as_secs(), suite.target));
@@ -111,10 +121,11 @@ pub fn run(
     tree.write(&initrd);
     let mut qemu = Qemu::boot(&kernel.vmlinux(&cache), &initrd, dir.path());
     let text = qemu.wait_for_end(timeout);
-    let cases = read_results(&names, &text);
+    let mut cases = read_results(&names, &text);
     if cases.iter().any(|c| c.outcome == Outcome::Failed(None)) {
         println!("--- the guest's console\n{}", qemu.console());
     }
+    cases.append(&mut unbuilt);
     cases
 }
 
@@ -156,7 +167,7 @@ fn cache_dir() -> PathBuf {
 }
 
 /// The newest built test program of that target.
-fn test_program(target: &str) -> PathBuf {
+fn test_program(target: &str) -> Option<PathBuf> {
     let test = std::env::current_exe().expect("the running test has a path");
     let deps = test.parent().expect("a program lies in a directory");
     let newest = std::fs::read_dir(deps)
@@ -169,7 +180,7 @@ fn test_program(target: &str) -> PathBuf {
             program.then(|| (path.metadata().and_then(|m| m.modified()).ok(), path))
         })
         .max();
-    newest.unwrap_or_else(|| panic!("the test program `{target}` is not built: run `make test`")).1
+    newest.map(|(_, path)| path)
 }
 
 /// The names of a test program's tests, ignored ones left out.
