@@ -74,6 +74,7 @@ pub struct Exec {
     pub stderr: Option<Reader>,
     pub(crate) control: Arc<dyn ExecControl>,
     pub(crate) exit: Pin<Box<dyn Future<Output = Result<ExecExit>> + Send>>,
+    pub(crate) ended: Option<ExecExit>,
 }
 
 impl std::fmt::Debug for Exec {
@@ -89,12 +90,18 @@ impl Exec {
         Arc::clone(&self.control)
     }
 
-    /// Waits for the program's end; cancel-safe. Output may still be in the pipes afterwards.
+    /// Waits for the program's end; cancel-safe, and may be asked again. Output may still be in the pipes
+    /// afterwards.
     ///
     /// # Errors
     /// The monitor went away before it could tell.
     pub async fn wait(&mut self) -> Result<ExecExit> {
-        self.exit.as_mut().await
+        if let Some(ended) = self.ended {
+            return Ok(ended);
+        }
+        let ended = self.exit.as_mut().await?;
+        self.ended = Some(ended);
+        Ok(ended)
     }
 }
 

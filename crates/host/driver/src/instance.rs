@@ -201,6 +201,10 @@ pub trait Instance: Send + Sync + fmt::Debug {
     /// A file or folder of the node as a tar stream. Paths are resolved beneath the node's root.
     fn archive_out<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Reader>>;
 
+    /// Gives a stopped node an empty disk: what was written over its layers is gone. Its network namespace and
+    /// links stay.
+    fn reset_disk(&self) -> BoxFuture<'_, Result<()>>;
+
     /// Unpacks a tar stream in folder `path` of the node; ends when all is written.
     fn archive_in<'a>(&'a self, path: &'a str, tar: Reader) -> BoxFuture<'a, Result<()>>;
 }

@@ -1,9 +1,45 @@
 //! Container nodes: namespaces, an overlay root and a monitor process for each.
+//!
+//! ```text
+//!  ContainerDriver ──▶ spawner (one process, from a sealed copy of the program)
+//!        │                └─ fork ─▶ monitor of node a ── clone3 ─▶ first process, execs
+//!        └── connection ────────────▶      │ holds the network namespace, console, exit status
+//! ```
+//!
+//! A node's folder holds `upper` and `work` (its disk), `root` (where it is mounted when asked), `sock` and
+//! `state.json` (its monitor), `console.log`. With its control groups, found by name, that is all there is.
 
+mod archive;
+mod caps;
+mod cgroup;
+mod config;
+mod connection;
+mod destroy;
+mod devices;
+mod instance;
+mod seccomp;
+mod spawner;
+mod stream;
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::{BoxFuture, Capabilities, Driver, Error, Instance, NodeSpec, Recovered, Result};
+use vnode_monitor::overlay;
+use vnode_monitor::wire::{self, Net, Spawn};
+
+use self::cgroup::{Group, Tree};
+use self::connection::{Connection, connect_in, open_dir};
+use self::devices::Rule;
+use self::instance::Container;
+use self::spawner::Spawner;
+use crate::{
+    BoxFuture, Capabilities, Driver, Ended, Error, Exit, Instance, NetworkMode, NodeSpec,
+    Recovered, Result,
+};
 
 /// How the container driver is set up.
 #[derive(Debug, Clone)]
@@ -28,24 +64,250 @@ impl Options {
 /// The container driver. Needs a tokio runtime.
 #[derive(Debug)]
 pub struct ContainerDriver {
-    options: Options,
+    spawner: Spawner,
+    tree: Tree,
+    /// Loaded device confinements; few definitions differ in it.
+    programs: Mutex<HashMap<Vec<Rule>, Arc<OwnedFd>>>,
+    /// Nodes with a handle somewhere, by lab and node.
+    live: Mutex<HashMap<(String, String), Weak<Container>>>,
 }
 
 impl ContainerDriver {
     /// Starts the spawner of monitors and finds out what this machine's cgroups can do.
     ///
     /// # Errors
-    /// The monitor program cannot be started, or no cgroup can be made.
+    /// The monitor program cannot be started, or the cgroup tree cannot be read.
     pub async fn open(options: Options) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { options }))
+        instance::blocking(move || {
+            let tree = Tree::detect(&options.instance).map_err(|(doing, e)| Error::io(doing, e))?;
+            Ok(Arc::new(Self {
+                spawner: Spawner::start(&options.monitor_program)?,
+                tree,
+                programs: Mutex::default(),
+                live: Mutex::default(),
+            }))
+        })
+        .await?
     }
 
-    fn not_built(&self) -> Error {
-        Error::Spawner {
-            program: self.options.monitor_program.clone(),
-            what: "not built yet".to_owned(),
+    fn key(spec: &NodeSpec) -> (String, String) {
+        (spec.lab.clone(), spec.node.clone())
+    }
+
+    fn live(&self, key: &(String, String)) -> Option<Arc<Container>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).get(key)?.upgrade()
+    }
+
+    fn remember(&self, spec: &NodeSpec, container: &Arc<Container>) {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.insert(Self::key(spec), Arc::downgrade(container));
+    }
+
+    fn forget(&self, spec: &NodeSpec) {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&Self::key(spec));
+    }
+
+    /// Confines the devices of a node's group.
+    fn confine_devices(&self, spec: &NodeSpec, group: &Group) -> Result<()> {
+        let Some(rules) = config::device_rules(spec)? else { return Ok(()) };
+        let unsupported = |what: String| Error::Unsupported {
+            node: spec.node.clone(),
+            what: format!(
+                "its devices cannot be confined: {what}; let the daemon use bpf(2) on a cgroup v2 tree, or \
+                 make the node privileged"
+            ),
+        };
+        let v2 = group.open_v2().map_err(|(doing, e)| Error::io(doing, e))?;
+        let v2 = v2.ok_or_else(|| unsupported("there is no cgroup v2 tree".to_owned()))?;
+        let program = {
+            let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+            // More than a few come only from definitions that name devices; old ones are loaded again.
+            if programs.len() > 16 {
+                programs.clear();
+            }
+            match programs.get(&rules) {
+                Some(program) => Arc::clone(program),
+                None => {
+                    let program = devices::load(&rules).map_err(|e| unsupported(e.to_string()))?;
+                    let program = Arc::new(program);
+                    programs.insert(rules, Arc::clone(&program));
+                    program
+                }
+            }
+        };
+        devices::attach(&program, &v2).map_err(|e| unsupported(e.to_string()))
+    }
+
+    async fn create_now(&self, spec: &NodeSpec, dir: &Path) -> Result<Arc<dyn Instance>> {
+        if let Some(live) = self.live(&Self::key(spec))
+            && connect_in(dir).is_ok()
+        {
+            return Ok(live);
+        }
+        let group = self.tree.group(&spec.lab, &spec.node);
+        // What cannot be booted is refused before anything is made.
+        config::boot(spec, &group)?;
+        let new = make_folder(spec, dir)?;
+        if !new && let Ok((connection, state)) = instance::again(&spec.node, dir).await {
+            let container = Container::new(spec, dir.to_owned(), group, connection, &state);
+            self.remember(spec, &container);
+            return Ok(container);
+        }
+        match self.make(spec, dir, &group).await {
+            Ok(container) => {
+                self.remember(spec, &container);
+                Ok(container)
+            }
+            Err(error) => {
+                // What was made is taken away; a disk that was there before is not ours to remove (R-4).
+                let undone = if new {
+                    destroy::destroy(&spec.node, dir, &group, None).await
+                } else {
+                    group.remove();
+                    Ok(())
+                };
+                if let Err(left) = undone {
+                    tracing::warn!(node = spec.node, error = %left, "after a failed create");
+                }
+                Err(error)
+            }
         }
     }
+
+    async fn make(&self, spec: &NodeSpec, dir: &Path, group: &Group) -> Result<Arc<Container>> {
+        group.create(&spec.limits).map_err(|(doing, e)| Error::io(doing, e))?;
+        let fail = |e| Error::io(format!("open {}", dir.display()), e);
+        let folder = open_dir(dir).map_err(fail)?;
+        let (net, join) = match &spec.network {
+            NetworkMode::Own => (Net::Own, None),
+            NetworkMode::Host => (Net::Host, None),
+            NetworkMode::Node(other) => {
+                let key = (spec.lab.clone(), other.clone());
+                let sibling = self.live(&key).ok_or_else(|| Error::Invalid {
+                    node: spec.node.clone(),
+                    what: format!(
+                        "it shares the network of node `{other}`, which is not there: create that first"
+                    ),
+                })?;
+                (Net::Join, Some(sibling.netns()?))
+            }
+        };
+        let (ours, theirs) =
+            spawner::connection().map_err(|e| Error::io("make a monitor's socket", e))?;
+        let spawn = Spawn {
+            name: spec.node.clone(),
+            net,
+            id_map: spec.security.user_namespace.map(|m| (m.first, m.size)),
+        };
+        let connection = Connection::new(&spec.node, ours)?;
+        let join = join.as_ref().map(AsFd::as_fd);
+        self.spawner.spawn(&spawn, folder.as_fd(), theirs.as_fd(), join)?;
+        drop(theirs);
+        // The monitor makes the network namespace meanwhile.
+        self.confine_devices(spec, group)?;
+        let state = connection.hello().await?;
+        Ok(Container::new(spec, dir.to_owned(), group.clone(), connection, &state))
+    }
+
+    async fn recover_now(&self, spec: &NodeSpec, dir: &Path) -> Result<Recovered> {
+        let group = self.tree.group(&spec.lab, &spec.node);
+        match connect_in(dir) {
+            Ok(_) => {}
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                let record = destroy::record(dir);
+                let last_exit = record.and_then(|r| match r.init {
+                    // It ran when its monitor was killed: how it ends nobody will know.
+                    Some(_) => Some(Exit {
+                        ended: Ended::Unknown,
+                        code: None,
+                        signal: None,
+                        at_unix_ms: r.started_unix_ms,
+                        oom_killed: false,
+                    }),
+                    None => r.last_exit.map(instance::ended),
+                });
+                return Ok(Recovered::Gone { last_exit });
+            }
+            Err(e) => return Err(Error::io(format!("reach the monitor in {}", dir.display()), e)),
+        }
+        let (connection, state) = instance::again(&spec.node, dir).await?;
+        let container = Container::new(spec, dir.to_owned(), group, connection, &state);
+        self.remember(spec, &container);
+        Ok(Recovered::Live(container))
+    }
+
+    async fn destroy_now(&self, spec: &NodeSpec, dir: &Path) -> Result<()> {
+        let group = self.tree.group(&spec.lab, &spec.node);
+        let live = self.live(&Self::key(spec));
+        destroy::destroy(&spec.node, dir, &group, live.as_deref()).await?;
+        self.forget(spec);
+        Ok(())
+    }
+
+    async fn mount_now(&self, spec: &NodeSpec, dir: &Path) -> Result<PathBuf> {
+        let running = match self.live(&Self::key(spec)) {
+            Some(live) => live.pid().is_some(),
+            None => destroy::record(dir).is_some_and(|r| {
+                r.init.is_some_and(|i| wire::start_time(i.pid).is_ok_and(|s| s == i.start))
+            }),
+        };
+        if running {
+            return Err(Error::Running { node: spec.node.clone() });
+        }
+        make_folder(spec, dir)?;
+        let (layers, at) = (spec.layers.clone(), dir.to_owned());
+        let mounted = instance::blocking(move || {
+            let io = |(doing, e): overlay::Failure| Error::io(doing, e);
+            let root = at.join(wire::ROOT);
+            if overlay::is_attached(&at).map_err(|e| Error::io("look at the root", e))? {
+                return Ok(root);
+            }
+            let folder =
+                open_dir(&at).map_err(|e| Error::io(format!("open {}", at.display()), e))?;
+            let (layers, upper, work) = overlay::open_parts(folder.as_fd(), &layers).map_err(io)?;
+            let overlay = overlay::make(folder.as_fd(), &layers, &upper, &work).map_err(io)?;
+            overlay::attach(overlay, folder.as_fd()).map_err(io)?;
+            // Where the host shares its mounts with others, this one is not for them.
+            rustix::mount::mount_change(&root, rustix::mount::MountPropagationFlags::PRIVATE)
+                .map_err(|e| Error::io(format!("make {} private", root.display()), e))?;
+            Ok(root)
+        });
+        mounted.await?
+    }
+
+    async fn unmount_now(&self, dir: &Path) -> Result<()> {
+        let at = dir.to_owned();
+        let detached = instance::blocking(move || overlay::detach(&at));
+        detached
+            .await?
+            .map_err(|e| Error::io(format!("unmount {}", dir.join(wire::ROOT).display()), e))
+    }
+}
+
+/// Makes a node's folder and what belongs in it; true when it was not there.
+fn make_folder(spec: &NodeSpec, dir: &Path) -> Result<bool> {
+    let fail = |path: &Path, e| Error::io(format!("make folder {}", path.display()), e);
+    let make = |path: &Path, mode: u32| match std::fs::DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(fail(path, e)),
+    };
+    let new = make(dir, 0o700)?;
+    let upper = dir.join(wire::UPPER);
+    if make(&upper, 0o755)? {
+        // The root folder of the node is the writable layer's: it looks as the uppermost layer's does.
+        if let Some(found) = spec.layers.first().and_then(|l| std::fs::metadata(l).ok()) {
+            std::fs::set_permissions(
+                &upper,
+                std::fs::Permissions::from_mode(found.mode() & 0o7777),
+            )
+            .and_then(|()| std::os::unix::fs::chown(&upper, Some(found.uid()), Some(found.gid())))
+            .map_err(|e| fail(&upper, e))?;
+        }
+    }
+    make(&dir.join(wire::WORK), 0o700)?;
+    make(&dir.join(wire::ROOT), 0o700)?;
+    Ok(new)
 }
 
 impl Driver for ContainerDriver {
@@ -58,36 +320,40 @@ impl Driver for ContainerDriver {
             mount_root: true,
             exec: true,
             console: true,
-            pause: true,
-            limits: Vec::new(),
-            cgroup: "none".to_owned(),
-            user_namespaces: false,
-            devices: false,
+            pause: self.tree.kind() != "none",
+            limits: self.tree.limits(),
+            cgroup: self.tree.kind().to_owned(),
+            user_namespaces: Path::new("/proc/self/ns/user").exists(),
+            devices: self.tree.has_v2(),
             snapshot: false,
         }
     }
 
     fn create<'a>(
         &'a self,
-        _: &'a NodeSpec,
-        _: &'a Path,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
     ) -> BoxFuture<'a, Result<Arc<dyn Instance>>> {
-        Box::pin(async { Err(self.not_built()) })
+        Box::pin(self.create_now(spec, dir))
     }
 
-    fn recover<'a>(&'a self, _: &'a NodeSpec, _: &'a Path) -> BoxFuture<'a, Result<Recovered>> {
-        Box::pin(async { Err(self.not_built()) })
+    fn recover<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+    ) -> BoxFuture<'a, Result<Recovered>> {
+        Box::pin(self.recover_now(spec, dir))
     }
 
-    fn destroy<'a>(&'a self, _: &'a NodeSpec, _: &'a Path) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Err(self.not_built()) })
+    fn destroy<'a>(&'a self, spec: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.destroy_now(spec, dir))
     }
 
-    fn mount<'a>(&'a self, _: &'a NodeSpec, _: &'a Path) -> BoxFuture<'a, Result<PathBuf>> {
-        Box::pin(async { Err(self.not_built()) })
+    fn mount<'a>(&'a self, spec: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<PathBuf>> {
+        Box::pin(self.mount_now(spec, dir))
     }
 
-    fn unmount<'a>(&'a self, _: &'a NodeSpec, _: &'a Path) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Err(self.not_built()) })
+    fn unmount<'a>(&'a self, _: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.unmount_now(dir))
     }
 }

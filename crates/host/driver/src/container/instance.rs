@@ -1,0 +1,611 @@
+//! One container node.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::unix::pipe;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use vnode_monitor::overlay;
+use vnode_monitor::wire::{self, Answer, Ask, Event, State};
+
+use super::cgroup::{self, Group};
+use super::connection::{Connection, Reply, Shared, connect_in, done};
+use super::stream::Terminal;
+use super::{archive, config, spawner};
+use crate::{
+    BoxFuture, Console, Ended, Error, Exec, ExecControl, ExecSpec, Exit, Instance, Limits,
+    LogPaths, NodeSpec, Phase, Reader, Result, Stats, Status, WindowSize,
+};
+
+/// A killed node's processes are gone within this, unless the kernel is stuck.
+const KILL_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A container node; see [`Instance`].
+#[derive(Debug)]
+pub(super) struct Container {
+    node: String,
+    dir: PathBuf,
+    group: Group,
+    monitor: wire::Pid,
+    spec: Mutex<Arc<NodeSpec>>,
+    shared: Arc<Link>,
+    reader: JoinHandle<()>,
+}
+
+/// What the reader task shares with the handle.
+#[derive(Debug)]
+struct Link {
+    connection: Mutex<Shared>,
+    status: watch::Sender<Status>,
+    /// Set when the node is destroyed on purpose: the end of the connection is then no loss.
+    closing: AtomicBool,
+}
+
+pub(super) fn ended(exit: wire::Exit) -> Exit {
+    Exit {
+        ended: match (exit.reboot, exit.code, exit.signal) {
+            (Some(true), _, _) => Ended::Reboot,
+            (Some(false), _, _) => Ended::Poweroff,
+            (None, Some(_), _) => Ended::Exited,
+            (None, None, Some(_)) => Ended::Killed,
+            (None, None, None) => Ended::Unknown,
+        },
+        code: exit.code,
+        signal: exit.signal,
+        at_unix_ms: exit.at_unix_ms,
+        oom_killed: exit.oom_killed,
+    }
+}
+
+fn status_of(state: &State, frozen: bool) -> Status {
+    Status {
+        phase: match state.init {
+            Some(_) if frozen => Phase::Paused,
+            Some(_) => Phase::Running,
+            None => Phase::Stopped,
+        },
+        pid: state.init.map(|i| i.pid),
+        started_unix_ms: state.init.map(|_| state.started_unix_ms),
+        boots: state.boots,
+        last_exit: state.last_exit.map(ended),
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+impl Container {
+    /// Takes over a connection whose state has been learnt.
+    pub(super) fn new(
+        spec: &NodeSpec,
+        dir: PathBuf,
+        group: Group,
+        connection: Connection,
+        state: &State,
+    ) -> Arc<Self> {
+        let (status, _) = watch::channel(status_of(state, group.is_frozen()));
+        let connection = Arc::new(connection);
+        let shared = Arc::new(Link {
+            connection: Mutex::new(Arc::clone(&connection)),
+            status,
+            closing: AtomicBool::new(false),
+        });
+        let reader = tokio::spawn(read(
+            Arc::clone(&shared),
+            connection,
+            spec.node.clone(),
+            dir.clone(),
+            group.clone(),
+        ));
+        Arc::new(Self {
+            node: spec.node.clone(),
+            dir,
+            group,
+            monitor: state.monitor,
+            spec: Mutex::new(Arc::new(spec.clone())),
+            shared,
+            reader,
+        })
+    }
+
+    /// The monitor's process.
+    pub(super) fn monitor(&self) -> wire::Pid {
+        self.monitor
+    }
+
+    /// Tells the reader that the end of the monitor is wanted.
+    pub(super) fn close(&self) {
+        self.shared.closing.store(true, Ordering::Release);
+    }
+
+    /// Tells those who watch that the node is gone.
+    pub(super) fn closed(&self) {
+        self.shared.status.send_modify(|s| {
+            s.phase = Phase::Lost;
+            s.pid = None;
+        });
+    }
+
+    fn connection(&self) -> Shared {
+        Arc::clone(&self.shared.connection.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Asks the monitor something that has no answer but yes or no.
+    pub(super) async fn ask(&self, ask: Ask, fds: &[BorrowedFd<'_>]) -> Result<Reply> {
+        done(&self.node, self.connection().ask(ask, fds).await?)
+    }
+
+    fn spec(&self) -> Arc<NodeSpec> {
+        Arc::clone(&self.spec.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn running(&self) -> Result<u32> {
+        let status = *self.shared.status.borrow();
+        match (status.phase, status.pid) {
+            (Phase::Running | Phase::Paused, Some(pid)) => Ok(pid),
+            (Phase::Lost, _) => {
+                Err(Error::Monitor { node: self.node.clone(), what: "is gone".to_owned() })
+            }
+            _ => Err(Error::NotRunning { node: self.node.clone() }),
+        }
+    }
+
+    fn cgroup<T>(&self, result: std::result::Result<T, cgroup::Failure>) -> Result<T> {
+        result.map_err(|(doing, e)| Error::io(format!("{doing} (node `{}`)", self.node), e))
+    }
+
+    /// Waits until the node is stopped; its exit.
+    async fn stopped(&self, patience: Duration) -> Result<Exit> {
+        let mut watch = self.shared.status.subscribe();
+        let wait = watch.wait_for(|s| matches!(s.phase, Phase::Stopped | Phase::Lost));
+        match tokio::time::timeout(patience, wait).await {
+            Ok(Ok(status)) => Ok(status.last_exit.unwrap_or(Exit {
+                ended: Ended::Unknown,
+                code: None,
+                signal: None,
+                at_unix_ms: 0,
+                oom_killed: false,
+            })),
+            Ok(Err(_)) => {
+                Err(Error::Monitor { node: self.node.clone(), what: "is gone".to_owned() })
+            }
+            Err(_) => Err(Error::Timeout {
+                node: self.node.clone(),
+                what: "the end of its first process".to_owned(),
+                after_ms: patience.as_millis() as u64,
+            }),
+        }
+    }
+
+    async fn boot_now(&self, spec: &NodeSpec) -> Result<()> {
+        if self.running().is_ok() {
+            return Err(Error::Running { node: self.node.clone() });
+        }
+        let root = self.dir.join(wire::ROOT);
+        if overlay::is_attached(&self.dir).map_err(|e| Error::io("look at the root", e))? {
+            return Err(Error::Mounted { node: self.node.clone(), path: root });
+        }
+        self.cgroup(self.group.set(&spec.limits))?;
+        let mut boot = config::boot(spec, &self.group)?;
+        let cgroup = self.cgroup(self.group.open_v2())?;
+        boot.cgroup = cgroup.is_some();
+        *self.spec.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(spec.clone());
+        let fds: Vec<BorrowedFd<'_>> = cgroup.iter().map(AsFd::as_fd).collect();
+        let reply = self.connection().ask(Ask::Boot(Box::new(boot)), &fds).await?;
+        if let Answer::Failed { step } = reply.answer {
+            return Err(Error::Boot { node: self.node.clone(), step });
+        }
+        // The event comes after the answer: be done when the status says so too.
+        let mut watch = self.shared.status.subscribe();
+        let boots = watch.borrow().boots;
+        let wait = watch.wait_for(|s| s.phase != Phase::Stopped || s.boots > boots);
+        match tokio::time::timeout(KILL_PATIENCE, wait).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Error::Monitor {
+                node: self.node.clone(),
+                what: "did not tell of the boot".to_owned(),
+            }),
+        }
+    }
+
+    async fn kill_now(&self) -> Result<Exit> {
+        if self.running().is_err() {
+            return self.stopped(KILL_PATIENCE).await;
+        }
+        let group = self.group.clone();
+        let killed = blocking(move || group.kill()).await?;
+        self.cgroup(killed)?;
+        // By the first process too: a node without any control group has but this.
+        self.ask(Ask::Signal { signal: libc::SIGKILL }, &[])
+            .await
+            .map(drop)
+            .or_else(|e| {
+                // It has ended already, as it should.
+                if self.running().is_err() { Ok(()) } else { Err(e) }
+            })
+            .or_else(|e| match e {
+                Error::Monitor { what, .. } if what.contains("not running") => Ok(()),
+                other => Err(other),
+            })?;
+        self.stopped(KILL_PATIENCE).await
+    }
+
+    async fn freeze(&self, freeze: bool) -> Result<()> {
+        self.running()?;
+        let group = self.group.clone();
+        let frozen = blocking(move || group.freeze(freeze)).await?;
+        self.cgroup(frozen)?;
+        self.shared.status.send_modify(|s| {
+            // It may have ended meanwhile; then there is nothing to pause.
+            if matches!(s.phase, Phase::Running | Phase::Paused) {
+                s.phase = if freeze { Phase::Paused } else { Phase::Running };
+            }
+        });
+        Ok(())
+    }
+
+    async fn exec_now(&self, request: &ExecSpec) -> Result<Exec> {
+        self.running()?;
+        let fail = |what: &str, e: std::io::Error| {
+            Error::io(format!("{what} (exec in `{}`)", self.node), e)
+        };
+        let mut exec = config::exec(&self.spec(), request, &self.group)?;
+        let cgroup = self.cgroup(self.group.open_v2())?;
+        exec.cgroup = cgroup.is_some();
+        let streams = match request.tty {
+            Some(_) => None,
+            None => Some(Streams::new().map_err(|e| fail("make pipes", e))?),
+        };
+        let mut fds: Vec<BorrowedFd<'_>> = cgroup.iter().map(AsFd::as_fd).collect();
+        if let Some(streams) = &streams {
+            fds.extend(streams.theirs.iter().map(AsFd::as_fd));
+        }
+        let connection = self.connection();
+        let reply = connection.ask(Ask::Exec(Box::new(exec)), &fds).await?;
+        let id = match reply.answer {
+            Answer::Exec { exec } => exec,
+            Answer::Failed { step } => return Err(Error::Exec { node: self.node.clone(), step }),
+            other => {
+                let what = format!("answers an exec with {other:?}");
+                return Err(Error::Monitor { node: self.node.clone(), what });
+            }
+        };
+        let control = Arc::new(Program {
+            node: self.node.clone(),
+            connection,
+            id,
+            ended: AtomicBool::new(false),
+        });
+        let watched = Watched(Arc::clone(&control));
+        let node = self.node.clone();
+        let exit = reply.exit;
+        let exit = Box::pin(async move {
+            let watched = watched;
+            let told = match exit {
+                Some(exit) => exit.await.ok(),
+                None => None,
+            };
+            watched.0.ended.store(true, Ordering::Release);
+            told.ok_or(Error::Monitor {
+                node,
+                what: "went away before the program ended".to_owned(),
+            })
+        });
+        let (stdin, stdout, stderr) = match streams {
+            Some(streams) => streams.ours(),
+            None => {
+                let master = reply.fds.into_iter().next().ok_or_else(|| Error::Monitor {
+                    node: self.node.clone(),
+                    what: "gave no terminal".to_owned(),
+                })?;
+                let terminal = Terminal::new(master).map_err(|e| fail("use the terminal", e))?;
+                (
+                    Some(Box::pin(terminal.clone()) as crate::Writer),
+                    Some(Box::pin(terminal) as Reader),
+                    None,
+                )
+            }
+        };
+        Ok(Exec { stdin, stdout, stderr, control, exit, ended: None })
+    }
+
+    async fn console_now(&self) -> Result<Console> {
+        let reply = self.ask(Ask::Console, &[]).await?;
+        let socket = reply.fds.into_iter().next().ok_or_else(|| Error::Monitor {
+            node: self.node.clone(),
+            what: "gave no console".to_owned(),
+        })?;
+        let open = || {
+            let socket = std::os::unix::net::UnixStream::from(socket);
+            socket.set_nonblocking(true)?;
+            tokio::net::UnixStream::from_std(socket)
+        };
+        let socket = open().map_err(|e| Error::io("use the console", e))?;
+        let (output, input) = socket.into_split();
+        Ok(Console { input: Box::pin(input), output: Box::pin(output) })
+    }
+}
+
+/// Reads events until the monitor is gone, connecting again when only the connection is.
+async fn read(link: Arc<Link>, mut connection: Shared, node: String, dir: PathBuf, group: Group) {
+    loop {
+        while let Some(event) = connection.next_event().await {
+            match event {
+                Event::Started(state) | Event::Hello(state) => {
+                    link.status.send_replace(status_of(&state, false));
+                }
+                Event::Exited(state) => {
+                    link.status.send_replace(status_of(&state, false));
+                }
+                Event::ExecExited { .. } => {}
+            }
+        }
+        if link.closing.load(Ordering::Acquire) {
+            return;
+        }
+        match again(&node, &dir).await {
+            Ok((new, state)) => {
+                connection = Arc::new(new);
+                *link.connection.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Arc::clone(&connection);
+                link.status.send_replace(status_of(&state, group.is_frozen()));
+            }
+            Err(error) => {
+                tracing::warn!(node, %error, "monitor is lost");
+                link.status.send_modify(|s| s.phase = Phase::Lost);
+                return;
+            }
+        }
+    }
+}
+
+/// Connects to a node's monitor and learns its state.
+pub(super) async fn again(node: &str, dir: &std::path::Path) -> Result<(Connection, State)> {
+    let fail = |what: String| Error::Monitor { node: node.to_owned(), what };
+    let socket = connect_in(dir).map_err(|e| fail(format!("cannot be reached: {e}")))?;
+    let connection = Connection::new(node, socket)?;
+    let reply = {
+        let asked = connection.ask(Ask::State, &[]);
+        tokio::pin!(asked);
+        loop {
+            tokio::select! {
+                biased;
+                reply = &mut asked => break reply?,
+                event = connection.next_event() => if event.is_none() {
+                    return Err(fail("closed the connection".to_owned()));
+                },
+            }
+        }
+    };
+    match reply.answer {
+        Answer::State(state) => Ok((connection, state)),
+        other => Err(fail(format!("answers with {other:?}"))),
+    }
+}
+
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Error::io("run work that blocks", std::io::Error::other(e)))
+}
+
+/// Three pipes: the program's ends and ours.
+struct Streams {
+    theirs: [OwnedFd; 3],
+    stdin: pipe::Sender,
+    stdout: pipe::Receiver,
+    stderr: pipe::Receiver,
+}
+
+impl Streams {
+    fn new() -> std::io::Result<Self> {
+        let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+        let ((stdin, into), (from, stdout), (from_err, stderr)) = (pipe()?, pipe()?, pipe()?);
+        for ours in [&into, &from, &from_err] {
+            rustix::io::ioctl_fionbio(ours, true)?;
+        }
+        Ok(Self {
+            theirs: [stdin, stdout, stderr],
+            stdin: pipe::Sender::from_owned_fd(into)?,
+            stdout: pipe::Receiver::from_owned_fd(from)?,
+            stderr: pipe::Receiver::from_owned_fd(from_err)?,
+        })
+    }
+
+    /// Closes the program's ends in this process, so that its end is ours too.
+    fn ours(self) -> (Option<crate::Writer>, Option<Reader>, Option<Reader>) {
+        drop(self.theirs);
+        (Some(Box::pin(self.stdin)), Some(Box::pin(self.stdout)), Some(Box::pin(self.stderr)))
+    }
+}
+
+/// A running program, as its handle controls it.
+#[derive(Debug)]
+struct Program {
+    node: String,
+    connection: Shared,
+    id: u64,
+    ended: AtomicBool,
+}
+
+impl ExecControl for Program {
+    fn signal(&self, signal: i32) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let ask = Ask::ExecSignal { exec: self.id, signal };
+            done(&self.node, self.connection.ask(ask, &[]).await?).map(drop)
+        })
+    }
+
+    fn resize(&self, size: WindowSize) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let ask = Ask::Resize { exec: Some(self.id), rows: size.rows, cols: size.cols };
+            done(&self.node, self.connection.ask(ask, &[]).await?).map(drop)
+        })
+    }
+}
+
+/// Kills the program when nobody waits for it any more.
+struct Watched(Arc<Program>);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.0.ended.load(Ordering::Acquire) {
+            return;
+        }
+        let program = Arc::clone(&self.0);
+        // Outside a runtime the whole program is ending; the pipes' end tells the rest.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = program.signal(libc::SIGKILL).await {
+                    tracing::debug!(node = %program.node, %error, "program of an abandoned exec");
+                }
+            });
+        }
+    }
+}
+
+impl Instance for Container {
+    fn netns(&self) -> Result<OwnedFd> {
+        let fail = |e| Error::io(format!("open the network namespace of `{}`", self.node), e);
+        let namespace = spawner::namespace_of(self.monitor.pid, "net").map_err(fail)?;
+        // Looked at after the opening: if the process is still the monitor, so it was then.
+        match wire::start_time(self.monitor.pid) {
+            Ok(start) if start == self.monitor.start => Ok(namespace),
+            _ => Err(Error::Monitor { node: self.node.clone(), what: "is gone".to_owned() }),
+        }
+    }
+
+    fn status(&self) -> Status {
+        *self.shared.status.borrow()
+    }
+
+    fn watch(&self) -> watch::Receiver<Status> {
+        self.shared.status.subscribe()
+    }
+
+    fn boot<'a>(&'a self, spec: &'a NodeSpec) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.boot_now(spec))
+    }
+
+    fn signal(&self, signal: i32) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.running()?;
+            self.ask(Ask::Signal { signal }, &[]).await.map(drop)
+        })
+    }
+
+    fn halt(&self, grace: Duration) -> BoxFuture<'_, Result<Exit>> {
+        Box::pin(async move {
+            if self.running().is_err() {
+                return self.stopped(KILL_PATIENCE).await;
+            }
+            if self.status().phase == Phase::Paused {
+                self.freeze(false).await?;
+            }
+            let signal = self.spec().stop_signal;
+            if let Err(error) = self.ask(Ask::Signal { signal }, &[]).await {
+                // Ended this instant, or cannot be told: killing settles both.
+                tracing::debug!(node = %self.node, %error, "stop signal");
+                return self.kill_now().await;
+            }
+            match self.stopped(grace).await {
+                Err(Error::Timeout { .. }) => self.kill_now().await,
+                other => other,
+            }
+        })
+    }
+
+    fn kill(&self) -> BoxFuture<'_, Result<Exit>> {
+        Box::pin(self.kill_now())
+    }
+
+    fn pause(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.freeze(true))
+    }
+
+    fn resume(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.freeze(false))
+    }
+
+    fn exec<'a>(&'a self, spec: &'a ExecSpec) -> BoxFuture<'a, Result<Exec>> {
+        Box::pin(self.exec_now(spec))
+    }
+
+    fn console(&self) -> BoxFuture<'_, Result<Console>> {
+        Box::pin(self.console_now())
+    }
+
+    fn resize_console(&self, size: WindowSize) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let ask = Ask::Resize { exec: None, rows: size.rows, cols: size.cols };
+            self.ask(ask, &[]).await.map(drop)
+        })
+    }
+
+    fn logs(&self) -> LogPaths {
+        LogPaths { current: self.dir.join(wire::LOG), previous: self.dir.join(wire::LOG_PREVIOUS) }
+    }
+
+    fn stats(&self) -> Result<Stats> {
+        Ok(self.group.stats())
+    }
+
+    fn set_limits<'a>(&'a self, limits: &'a Limits) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let (group, wanted) = (self.group.clone(), limits.clone());
+            let set = blocking(move || group.set(&wanted)).await?;
+            self.cgroup(set)?;
+            let mut spec = self.spec.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::make_mut(&mut spec).limits = limits.clone();
+            Ok(())
+        })
+    }
+
+    fn limits(&self) -> Result<Limits> {
+        Ok(Limits { shm_bytes: self.spec().limits.shm_bytes, ..self.group.limits() })
+    }
+
+    fn pid(&self) -> Option<u32> {
+        self.status().pid
+    }
+
+    fn archive_out<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Reader>> {
+        Box::pin(async move {
+            let root = self.root_of_running()?;
+            archive::out(self.node.clone(), root, path.to_owned())
+        })
+    }
+
+    fn archive_in<'a>(&'a self, path: &'a str, tar: Reader) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let root = self.root_of_running()?;
+            let ids = self.spec().security.user_namespace;
+            archive::into(self.node.clone(), root, path.to_owned(), tar, ids).await
+        })
+    }
+}
+
+impl Container {
+    /// The running node's root, as its first process sees it.
+    fn root_of_running(&self) -> Result<OwnedFd> {
+        use rustix::fs::{Mode, OFlags};
+        let pid = self.running()?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty())
+            .map_err(|e| Error::io(format!("open the root of `{}`", self.node), e))?;
+        // The status is the same after the opening, so the process was ours.
+        match self.running() {
+            Ok(after) if after == pid => Ok(root),
+            _ => Err(Error::NotRunning { node: self.node.clone() }),
+        }
+    }
+}
