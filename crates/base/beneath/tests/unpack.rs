@@ -1,4 +1,5 @@
 //! Unpacking: what honest archives become, and what hostile ones do not.
+#![allow(clippy::unwrap_used)] // fixtures of tests: a panic is the right report
 
 use std::cell::Cell;
 use std::io::Write;

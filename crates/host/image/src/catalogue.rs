@@ -1,6 +1,19 @@
 //! The catalogue of images on disk.
+//!
+//! ```text
+//! ROOT/lock                          held while the catalogue is open
+//! ROOT/layers/<diff id>/root/        one layer, unpacked, whiteouts in overlayfs' form
+//! ROOT/layers/<diff id>/layer.json   what is known of it
+//! ROOT/images/<image id>.json        one image: names, layers, configuration
+//! ROOT/tmp/                          what is being made or removed; swept at open
+//! ROOT/mask/<digest>/root/           masks of the image `host` (a small file system in memory, see `host`)
+//! ```
+//!
+//! A layer appears under its name by one rename, after its digests were verified; an image's record, by one rename,
+//! after its layers were made durable. So a crash leaves either nothing or everything; layers that no record names
+//! are swept at open. Everything below ROOT is closed to other users: images hold setuid programs.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +23,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Error, ExtraOverlay, ImageConfig, Options, Progress, PullPolicy, Reference};
 
+mod flight;
+mod gc;
+mod inner;
+mod layer;
+mod record;
+
+pub(crate) use inner::{Inner, Pins, Pulled};
+pub(crate) use layer::Expected;
+pub(crate) use record::Stamp;
+
 /// Images on disk. Clones are the same catalogue.
 #[derive(Debug, Clone)]
-pub struct Catalogue {
-    root: Arc<PathBuf>,
-}
+pub struct Catalogue(pub(crate) Arc<Inner>);
 
 /// An image that is in the catalogue. While a value of it lives, `remove` and `gc` leave the image alone.
 #[derive(Debug, Clone, Serialize)]
@@ -23,7 +44,7 @@ pub struct Image {
     pub id: String,
     /// Name it was asked for by, normalised.
     pub reference: String,
-    /// Root file system, uppermost layer first; absolute paths, read-only for all users.
+    /// Root file system, uppermost layer first; absolute paths, to be used as lower layers of an overlay only.
     pub layers: Vec<PathBuf>,
     /// Further overlays to mount over the root, in order; empty but for `host` on machines with more than one file system.
     pub extra_overlays: Vec<ExtraOverlay>,
@@ -41,12 +62,14 @@ pub struct ImageInfo {
     pub id: String,
     /// Names that lead to it; none when a newer image has taken them all.
     pub references: Vec<String>,
-    /// Digest of the manifest it was pulled by.
+    /// Digest of the manifest or index it was pulled by.
     pub manifest_digest: Option<String>,
     /// Bytes of its unpacked layers, shared ones included.
     pub size_bytes: u64,
+    /// Uppermost first.
     pub layers: Vec<PathBuf>,
     pub config: ImageConfig,
+    /// When it came into the catalogue.
     pub created: jiff::Timestamp,
     pub last_used: jiff::Timestamp,
 }
@@ -63,7 +86,7 @@ pub struct GcPolicy {
 /// What was collected.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct GcReport {
-    /// Ids.
+    /// Ids, in the order of removal.
     pub images: Vec<String>,
     pub layers: usize,
     pub freed_bytes: u64,
@@ -71,56 +94,111 @@ pub struct GcReport {
 
 impl Catalogue {
     /// Opens or makes the catalogue at `root`, sweeping what a crash left half done. One process at a time. Blocks.
-    pub fn open(root: &Path, _options: Options) -> Result<Self, Error> {
-        Ok(Self { root: Arc::new(root.to_owned()) })
+    pub fn open(root: &Path, options: Options) -> Result<Self, Error> {
+        Inner::open(root, options).map(|inner| Self(Arc::new(inner)))
     }
 
-    /// Makes sure that the image is in the catalogue, and answers with it.
+    /// Makes sure that the image is in the catalogue, and answers with it. Needs a tokio runtime with time and I/O.
     ///
     /// Callers that ask for one image at once share one download; different images come in parallel. Cancelling, or
-    /// dropping the future, gives up this caller's wait; the work itself ends when nobody waits any more.
+    /// dropping the future, gives up this caller's wait; the work itself ends when nobody waits any more. After an
+    /// error nothing of the image is left, and what was there before is as it was.
     pub async fn ensure(
         &self,
         reference: &Reference,
-        _policy: PullPolicy,
-        _progress: &dyn Progress,
-        _cancel: CancellationToken,
+        policy: PullPolicy,
+        progress: &dyn Progress,
+        cancel: CancellationToken,
     ) -> Result<Image, Error> {
-        Err(not_built(&self.root, &reference.to_string()))
+        if *reference == Reference::Host {
+            return crate::host::ensure(&self.0).await;
+        }
+        let reference = reference.normalised(&self.0.options.default_registry);
+        let name = reference.to_string();
+        if policy != PullPolicy::Always {
+            if let Some(image) = self.0.find(&reference, &name, policy)? {
+                return Ok(image);
+            }
+            if policy == PullPolicy::Never {
+                return Err(Error::Unknown { name });
+            }
+        }
+        flight::join(&self.0, reference, name, progress, cancel).await
     }
 
-    /// Brings in an archive under a name of the user's choice, which must have a registry reference's form.
+    /// [`ensure`](Self::ensure) that always asks the source.
+    pub async fn pull(
+        &self,
+        reference: &Reference,
+        progress: &dyn Progress,
+        cancel: CancellationToken,
+    ) -> Result<Image, Error> {
+        self.ensure(reference, PullPolicy::Always, progress, cancel).await
+    }
+
+    /// Brings in an image under a name of the user's choice, which must have a registry reference's form.
     pub async fn import(
         &self,
         source: &Reference,
-        _name: &str,
-        _progress: &dyn Progress,
-        _cancel: CancellationToken,
+        name: &str,
+        progress: &dyn Progress,
+        cancel: CancellationToken,
     ) -> Result<Image, Error> {
-        Err(not_built(&self.root, &source.to_string()))
+        let refused =
+            |text: &str, why: &str| Error::Reference { text: text.into(), why: why.into() };
+        let parsed = Reference::parse(name)?;
+        let Reference::Registry(registry) = &parsed else {
+            return Err(refused(name, "a name for an import looks like `example/router:1`"));
+        };
+        if registry.digest.is_some() {
+            return Err(refused(name, "a digest cannot be chosen"));
+        }
+        if *source == Reference::Host {
+            return Err(refused("host", "the host's root is not copied, and so not imported"));
+        }
+        let default = &self.0.options.default_registry;
+        let name = parsed.normalised(default).to_string();
+        flight::join(&self.0, source.normalised(default), name, progress, cancel).await
     }
 
-    /// All images, by reference.
+    /// All images, by their first reference.
     pub fn list(&self) -> Vec<ImageInfo> {
-        Vec::new()
+        let mut all = self.0.infos();
+        all.sort_by(|a, b| (&a.references, &a.id).cmp(&(&b.references, &b.id)));
+        all
     }
 
-    /// The image of that reference or id (or unambiguous start of an id).
+    /// The image of that reference or id (or unambiguous start of an id, six digits at least).
     pub fn inspect(&self, name: &str) -> Result<ImageInfo, Error> {
-        Err(not_built(&self.root, name))
+        self.0
+            .lookup(name)
+            .map(|(id, _)| self.0.info(&id))
+            .and_then(|info| info.ok_or_else(|| Error::Unknown { name: name.to_owned() }))
     }
 
-    /// Removes a name, and the image with the last of its names. Refused while the image's id is in `in_use`. Blocks.
-    pub fn remove(&self, name: &str, _in_use: &HashSet<String>) -> Result<(), Error> {
-        Err(not_built(&self.root, name))
+    /// Removes a name, and the image with the last of its names; an id removes the image with all its names.
+    ///
+    /// Refused while the image's id is in `in_use` or an [`Image`] value of it lives, unless other names remain.
+    /// Answers what was freed. Blocks.
+    pub fn remove(&self, name: &str, in_use: &HashSet<String>) -> Result<GcReport, Error> {
+        gc::remove(&self.0, name, in_use)
     }
 
     /// Removes images that nobody uses, least recently used first, and layers that no image has. Blocks.
-    pub fn gc(&self, _in_use: &HashSet<String>, _policy: GcPolicy) -> Result<GcReport, Error> {
-        Err(not_built(&self.root, "gc"))
+    ///
+    /// `in_use` holds ids of images; live [`Image`] values count as use too. Masks of the image `host` that are not in
+    /// use go as well, and with the last of them the file system they were on.
+    pub fn gc(&self, in_use: &HashSet<String>, policy: GcPolicy) -> Result<GcReport, Error> {
+        gc::collect(&self.0, in_use, policy)
     }
-}
 
-fn not_built(_: &Path, text: &str) -> Error {
-    Error::Reference { text: text.into(), why: "not built yet".into() }
+    /// Ids of images of which [`Image`] values live in this process.
+    pub fn leased(&self) -> BTreeSet<String> {
+        self.0.leased()
+    }
+
+    /// The settings it was opened with.
+    pub fn options(&self) -> &Options {
+        &self.0.options
+    }
 }

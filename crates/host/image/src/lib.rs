@@ -10,21 +10,25 @@
 //! digest while it streams past once. This crate knows nothing of nodes.
 
 mod catalogue;
-mod config;
+pub mod config;
+mod digest;
 mod error;
 pub mod host;
+pub mod manifest;
 mod options;
+mod progress;
 mod reference;
+pub mod registry;
+mod source;
 
 pub use catalogue::{Catalogue, GcPolicy, GcReport, Image, ImageInfo};
 pub use config::{Healthcheck, ImageConfig};
-pub use error::Error;
+pub use digest::Digest;
+pub use error::{Error, PullError};
 pub use host::{ExtraOverlay, MaskAction, MaskEntry, describe_host_mask};
 pub use options::{Credential, HostOptions, Limits, Options};
 pub use progress::{NoProgress, Phase, Progress, PullProgress};
-pub use reference::{Reference, RegistryReference};
-
-mod progress;
+pub use reference::{Reference, RegistryReference, safe_name};
 
 /// When an image is looked for at its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]

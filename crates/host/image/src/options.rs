@@ -17,6 +17,8 @@ pub struct Options {
     pub auth_file: Option<PathBuf>,
     /// Registries spoken to in plain HTTP. Those on a loopback address are so without being listed.
     pub insecure_registries: Vec<String>,
+    /// Proxy (`http://host:port`) for registries that are not on a loopback address. The environment is not read.
+    pub proxy: Option<String>,
     /// A transfer that brings no byte for this long is broken off and tried again.
     pub stall_time: Duration,
     /// Limit of one image's pull, retries included.
@@ -39,6 +41,7 @@ impl Default for Options {
             credentials: BTreeMap::new(),
             auth_file: None,
             insecure_registries: Vec::new(),
+            proxy: None,
             stall_time: Duration::from_secs(60),
             total_time: Duration::from_secs(3600),
             attempts: 4,

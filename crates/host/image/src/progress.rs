@@ -1,6 +1,9 @@
 //! How far a pull has come, told to whoever waits for it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// What a pull is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -45,5 +48,37 @@ impl Progress for NoProgress {
 impl<F: Fn(&PullProgress) + Send + Sync> Progress for F {
     fn update(&self, progress: &PullProgress) {
         self(progress);
+    }
+}
+
+/// The sending side of a pull's progress.
+#[derive(Debug, Clone)]
+pub(crate) struct Meter(Arc<watch::Sender<PullProgress>>);
+
+impl Meter {
+    pub(crate) fn new() -> (Self, watch::Receiver<PullProgress>) {
+        let (sender, receiver) = watch::channel(PullProgress::default());
+        (Self(Arc::new(sender)), receiver)
+    }
+
+    pub(crate) fn begin(&self, layers: usize, present: usize, bytes: u64) {
+        self.0.send_modify(|p| {
+            p.phase = Phase::Fetching;
+            p.layers_total = layers;
+            p.layers_done = present;
+            p.bytes_total = bytes;
+        });
+    }
+
+    pub(crate) fn bytes(&self, more: u64) {
+        self.0.send_modify(|p| p.bytes_done += more);
+    }
+
+    pub(crate) fn layer_done(&self) {
+        self.0.send_modify(|p| p.layers_done += 1);
+    }
+
+    pub(crate) fn committing(&self) {
+        self.0.send_modify(|p| p.phase = Phase::Committing);
     }
 }

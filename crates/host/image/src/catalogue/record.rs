@@ -1,0 +1,78 @@
+//! What is written about an image and about a layer.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ImageConfig;
+use crate::digest::Digest;
+
+/// Version of both forms; a record of another version is not read.
+pub(super) const VERSION: u32 = 1;
+
+/// `images/<id>.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(super) version: u32,
+    pub(super) id: Digest,
+    pub(super) references: BTreeMap<String, Name>,
+    pub(super) manifest_digest: Option<Digest>,
+    /// Lowest first.
+    pub(super) layers: Vec<Digest>,
+    pub(super) size_bytes: u64,
+    pub(super) config: ImageConfig,
+    pub(super) warnings: Vec<String>,
+    pub(super) created: Timestamp,
+    pub(super) last_used: Timestamp,
+}
+
+/// A name that leads to an image.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Name {
+    /// When it came to lead there: after a crash in the middle of a change, the later one counts.
+    pub(super) since: Timestamp,
+    /// State of the local file it was read from.
+    pub(super) stamp: Option<Stamp>,
+}
+
+/// What tells one content of a local file from another without reading it (T-13).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified_s: i64,
+    modified_ns: i64,
+}
+
+impl Stamp {
+    /// Of a file, or of the index of an image layout; `None` when it cannot be looked at.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let mut meta = std::fs::metadata(path).ok()?;
+        if meta.is_dir() {
+            meta = std::fs::metadata(path.join("index.json")).ok()?;
+        }
+        Some(Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.size(),
+            modified_s: meta.mtime(),
+            modified_ns: meta.mtime_nsec(),
+        })
+    }
+}
+
+/// `layers/<diff id>/layer.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LayerRecord {
+    pub(super) version: u32,
+    pub(super) size_bytes: u64,
+    pub(super) entries: u64,
+    pub(super) devices_skipped: u64,
+    pub(super) attributes_skipped: u64,
+    /// Folders whose owner and mode the archive did not give.
+    pub(super) implied_folders: Vec<PathBuf>,
+}
