@@ -35,7 +35,11 @@ pub enum Error {
     #[error("`{program}` was ended: it took longer than {limit:?}")]
     TimeLimit { program: String, limit: Duration, output: Box<Output> },
     #[error("`{program}` was ended: the request was cancelled")]
-    Cancelled { program: String, output: Box<Output> },
+    Cancelled {
+        program: String,
+        /// `None` when the program was not even started.
+        output: Option<Box<Output>>,
+    },
     #[error("cannot {doing} the cgroup {path}")]
     Cgroup {
         doing: &'static str,
