@@ -123,16 +123,8 @@ fn ipv6_of(net: Ipv4Net) -> Ipv6Net {
         let octet = u16::from(octet);
         (octet / 100) << 8 | (octet / 10 % 10) << 4 | octet % 10
     };
-    let address = Ipv6Addr::new(
-        0x3fff,
-        group(octets[0]),
-        group(octets[1]),
-        group(octets[2]),
-        0,
-        0,
-        0,
-        0,
-    );
+    let address =
+        Ipv6Addr::new(0x3fff, group(octets[0]), group(octets[1]), group(octets[2]), 0, 0, 0, 0);
     Ipv6Net::new_assert(address, 64)
 }
 

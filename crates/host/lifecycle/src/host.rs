@@ -4,12 +4,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vnode_driver::{Console, Exec, Reader};
-use vnode_operation::OperationId;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use vnode_driver::Driver;
+use vnode_driver::container::{ContainerDriver, Options as ContainerOptions};
+use vnode_event::Log;
+use vnode_operation::{Engine, OperationId, Outcome, Plan};
 
+use crate::adopt;
 use crate::error::{Error, Result};
-use crate::request;
-use crate::view::{ChangeView, Check, Cleaned, Counts, LabView, LinkView, NodeView};
+use crate::inner::{Inner, driver_error, network_error};
+use crate::plan;
+use crate::record::HostRecord;
+use crate::registry::{Lab, NodeEntry, Registry};
+use crate::runner::Steps;
+use crate::timeline;
+use crate::wanted::Records;
+use crate::work::Work;
 
 /// How a [`Host`] is opened. Nothing is read from the environment.
 #[derive(Debug, Clone)]
@@ -21,195 +32,353 @@ pub struct Options {
     /// Steps carried out at once; 0 is `min(2 × cores, 16)`.
     pub workers: usize,
     pub images: vnode_image::Options,
+    /// Give nodes a user namespace where kernel and driver can.
+    pub user_namespaces: bool,
+    /// Let topologies run commands on the host (`stages: exec: target: host`).
+    pub host_commands: bool,
 }
 
-/// This machine's labs. Cheap to clone through its `Arc`.
+/// This machine's labs. Shared by `Arc`.
 #[derive(Debug)]
-pub struct Host {}
-
-fn unbuilt() -> Error {
-    Error::failed("not built yet")
+pub struct Host {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) engine: Arc<Engine>,
 }
+
+/// Kinds of plans.
+const KINDS: [&str; 12] = [
+    "lab.up",
+    "lab.apply",
+    "lab.down",
+    "lab.restore",
+    "node.boot",
+    "node.halt",
+    "node.reboot",
+    "node.destroy",
+    "image.pull",
+    "image.import",
+    "link.set",
+    "host.prepare",
+];
 
 impl Host {
-    /// Opens the state folder, finishes or undoes what an earlier daemon left, adopts running nodes.
-    pub async fn open(_options: Options) -> Result<Arc<Self>> {
-        Err(unbuilt())
+    /// Opens the state folder, adopts running nodes, finishes or undoes what an earlier daemon left.
+    ///
+    /// # Errors
+    /// The folder is held by another daemon, the store is damaged, or the driver cannot start.
+    pub async fn open(options: Options) -> Result<Arc<Self>> {
+        make_private(&options.state_dir)?;
+        let store = vnode_store::open(&options.state_dir.join("store.redb")).map_err(|source| {
+            Error::failed(format!("cannot open the state in `{}`", options.state_dir.display()))
+                .because(source)
+        })?;
+        let instance = instance(&*store).await?;
+        let events = Log::open(Arc::clone(&store), vnode_event::Options::default())
+            .await
+            .map_err(|source| Error::failed("cannot open the event log").because(source))?;
+        let mut images = options.images.clone();
+        images.host.state_dirs.push(options.state_dir.clone());
+        let folder = options.state_dir.join("images");
+        let catalogue =
+            tokio::task::spawn_blocking(move || vnode_image::Catalogue::open(&folder, images))
+                .await
+                .map_err(|source| {
+                    Error::failed("opening the image catalogue ended early").because(source)
+                })?
+                .map_err(|source| {
+                    Error::failed("cannot open the image catalogue").because(source)
+                })?;
+        let driver = ContainerDriver::open(ContainerOptions {
+            monitor_program: options.monitor_program.clone(),
+            instance: instance.clone(),
+        })
+        .await
+        .map_err(driver_error)?;
+        let network = vnode_network::Host::new(vnode_network::Ns::host().map_err(network_error)?);
+        let workers = match options.workers {
+            0 => (2 * std::thread::available_parallelism().map_or(2, usize::from)).min(16),
+            workers => workers,
+        };
+        let inner = Arc::new(Inner {
+            options,
+            instance,
+            store: Arc::clone(&store),
+            events: Arc::clone(&events),
+            catalogue,
+            capabilities: driver.capabilities(),
+            driver,
+            network,
+            registry: Registry::default(),
+            images: std::sync::Mutex::default(),
+            host: tokio::sync::Mutex::new(HostRecord::default()),
+            link_slot: tokio::sync::Mutex::new(()),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        let engine = Arc::new(Engine::new(
+            store,
+            events,
+            vnode_operation::Options { workers, ..vnode_operation::Options::default() },
+        ));
+        let steps = Arc::new(Steps::new(Arc::clone(&inner)));
+        for kind in KINDS {
+            engine.register(kind, Arc::clone(&steps) as Arc<dyn vnode_operation::Runner>);
+        }
+        let host = Arc::new(Self { inner, engine });
+        host.take_up().await?;
+        Ok(host)
+    }
+
+    /// What an earlier daemon, or an earlier run of the machine, left.
+    async fn take_up(&self) -> Result<()> {
+        let inner = &self.inner;
+        adopt::load(inner).await?;
+        let boot_id =
+            std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        {
+            let mut host = inner.host.lock().await;
+            if host.boot_id != boot_id {
+                // The kernel's parameters went with its last run.
+                *host = HostRecord { saved_sysctls: None, boot_id };
+                inner.save(vec![host.put()]).await?;
+            }
+        }
+        let lost = adopt::adopt(inner).await;
+        let recovered = self
+            .engine
+            .recover()
+            .await
+            .map_err(|source| Error::failed("cannot take up operations").because(source))?;
+        for (key, why) in &recovered.unreadable {
+            tracing::error!(key, "an operation cannot be taken up: {why}");
+        }
+        for id in recovered.operations {
+            let outcome = self.engine.wait(id).await;
+            tracing::info!(operation = %id, ?outcome, "took up what an earlier daemon left");
+        }
+        let names: Vec<String> = inner.registry.read().keys().cloned().collect();
+        for name in &names {
+            crate::runner::write_names(inner, name)?;
+            timeline::start(inner, name);
+        }
+        for name in lost {
+            self.restore(&name).await;
+        }
+        Ok(())
+    }
+
+    /// Makes a lab's kernel side anew.
+    async fn restore(&self, name: &str) {
+        let Ok(records) = self.inner.registry.lab(name, Lab::records) else { return };
+        // Only when all of it is gone: a single node whose monitor was killed waits for its `boot`.
+        let alive = self
+            .inner
+            .registry
+            .lab(name, |lab| lab.nodes.values().any(|node| node.instance().is_some()))
+            .unwrap_or(true);
+        if alive {
+            return;
+        }
+        match self.engine.submit(plan::restore(&records)).await {
+            Ok(id) => tracing::info!(lab = name, operation = %id, "restoring after a restart"),
+            Err(error) => tracing::error!(lab = name, "cannot restore: {error}"),
+        }
     }
 
     /// Ends our tasks; nodes go on.
-    pub async fn shutdown(&self) {}
-
-    /// Starts bringing a lab up.
-    pub async fn up(&self, _request: request::Up) -> Result<OperationId> {
-        Err(unbuilt())
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        self.engine.stop().await;
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        if let Err(error) = self.inner.events.close().await {
+            tracing::error!("cannot write the last events: {error}");
+        }
     }
 
-    /// Starts making the lab what the topology says; only the difference. The list is what will be done
-    /// (or, with `dry_run`, would be); no operation when nothing differs.
-    pub async fn apply(
+    pub fn events(&self) -> &Arc<Log> {
+        &self.inner.events
+    }
+
+    pub fn operations(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Waits for an operation and turns its outcome into a result.
+    ///
+    /// # Errors
+    /// The first failure, with its hints; partly done is an error too.
+    pub async fn wait(&self, id: OperationId) -> Result<()> {
+        let outcome = self
+            .engine
+            .wait(id)
+            .await
+            .map_err(|source| Error::failed("cannot wait for the operation").because(source))?;
+        match &outcome {
+            Outcome::Completed => Ok(()),
+            Outcome::Cancelled { .. } => Err(Error::state("cancelled")),
+            other => {
+                let text: Vec<String> = other.failures().iter().map(ToString::to_string).collect();
+                Err(Error::failed(text.join("; ")))
+            }
+        }
+    }
+
+    pub(crate) async fn submit(&self, plan: Plan) -> Result<OperationId> {
+        self.engine.submit(plan).await.map_err(|source| {
+            if source.is_conflict() {
+                Error::conflict("another request changed the same lab").because(source)
+            } else {
+                Error::failed("cannot begin the operation").because(source)
+            }
+        })
+    }
+
+    /// Refused while another operation changes the lab.
+    pub(crate) async fn admit(&self, lab: &str) -> Result<()> {
+        let active = self.inner.registry.read().get(lab).and_then(|lab| lab.active);
+        let Some(id) = active else { return Ok(()) };
+        match self.engine.status(id).await {
+            Ok(status) if !status.summary.state.is_ended() => {
+                Err(Error::conflict(format!("lab `{lab}` is being changed by operation {id}"))
+                    .hint(format!(
+                        "`vnode op cancel {id}` stops it, `vnode op show {id}` shows how far it is"
+                    )))
+            }
+            // Ended, and perhaps already forgotten.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Cancels whatever runs on a lab (or one node of it) and waits until it is at rest (T-53).
+    pub(crate) async fn quiesce(&self, lab: &str, node: Option<&str>) -> Result<()> {
+        let subject = format!("lab/{lab}");
+        let running = self
+            .engine
+            .list()
+            .await
+            .map_err(|source| Error::failed("cannot list the operations").because(source))?;
+        for operation in running.iter().filter(|operation| !operation.state.is_ended()) {
+            let ours = operation.subject == subject
+                || match node {
+                    Some(node) => operation.subject == format!("{subject}/node/{node}"),
+                    None => operation.subject.starts_with(&format!("{subject}/")),
+                };
+            if ours {
+                match self.engine.cancel(operation.id).await {
+                    Ok(())
+                    | Err(
+                        vnode_operation::Error::Ended { .. }
+                        | vnode_operation::Error::NotFound { .. },
+                    ) => {}
+                    Err(source) => {
+                        return Err(Error::failed("cannot cancel").because(source));
+                    }
+                }
+                // Its outcome is told to whoever asked for it.
+                let _ = self.engine.wait(operation.id).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the records of a wanted lab into the registry, so that the plan's first write has them; what is
+    /// to be removed stays until it is. Gives what was there before.
+    pub(crate) fn enter(&self, new: &Records) -> Option<Records> {
+        let mut labs = self.inner.registry.write();
+        let old = labs.get(&new.lab.name).map(Lab::records);
+        let lab = labs.entry(new.lab.name.clone()).or_insert_with(|| Lab::new(new.lab.clone()));
+        lab.record = new.lab.clone();
+        for (name, record) in &new.nodes {
+            match lab.nodes.get(name) {
+                Some(entry) => entry.update(|current| {
+                    *current = crate::record::NodeRecord {
+                        state: current.state,
+                        since: current.since,
+                        spec: current.spec.clone(),
+                        image_id: current.image_id.clone(),
+                        made: current.made,
+                        restarts: current.restarts,
+                        last_exit: current.last_exit.clone(),
+                        reason: current.reason.clone(),
+                        ..record.clone()
+                    };
+                }),
+                None => {
+                    lab.nodes.insert(name.clone(), NodeEntry::new(record.clone()));
+                }
+            }
+        }
+        lab.links = new.links.clone();
+        old
+    }
+
+    /// Undoes [`enter`](Self::enter) when the plan could not be begun.
+    pub(crate) fn leave(&self, name: &str, old: Option<Records>) {
+        let mut labs = self.inner.registry.write();
+        let Some(old) = old else {
+            labs.remove(name);
+            return;
+        };
+        if let Some(lab) = labs.get_mut(name) {
+            lab.record = old.lab;
+            lab.links = old.links;
+            lab.nodes.retain(|node, _| old.nodes.contains_key(node));
+            for (node, record) in old.nodes {
+                if let Some(entry) = lab.nodes.get(&node) {
+                    entry.update(|current| *current = record);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn set_active(&self, lab: &str, id: OperationId) {
+        if let Some(lab) = self.inner.registry.write().get_mut(lab) {
+            lab.active = Some(id);
+        }
+    }
+
+    /// One step as an operation of its own.
+    pub(crate) async fn submit_steps(
         &self,
-        _request: request::Up,
-        _dry_run: bool,
-    ) -> Result<(Vec<ChangeView>, Option<OperationId>)> {
-        Err(unbuilt())
+        kind: &str,
+        subject: String,
+        steps: &[Work],
+    ) -> Result<OperationId> {
+        let mut plan = Plan::new(kind, subject);
+        plan.recovery = vnode_operation::Recovery::GoOn;
+        let mut last: Option<u32> = None;
+        for work in steps {
+            last = Some(plan.push(plan::step(work).isolate().needs(last)));
+        }
+        self.submit(plan).await
     }
 
-    /// Starts taking a lab down. An absent lab is no error: `None`.
-    pub async fn down(&self, _lab: &str, _request: request::Down) -> Result<Option<OperationId>> {
-        Err(unbuilt())
-    }
+    /// Time a daemon waits for its tasks at the end.
+    pub const SHUTDOWN: Duration = Duration::from_secs(10);
+}
 
-    pub async fn labs(&self) -> Vec<LabView> {
-        Vec::new()
-    }
+fn make_private(path: &std::path::Path) -> Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)))
+        .map_err(|source| {
+            Error::failed(format!("cannot make the state folder `{}`", path.display()))
+                .because(source)
+                .hint("run as root, or choose another folder with `--state-dir`")
+        })
+}
 
-    pub async fn lab(&self, _name: &str) -> Result<LabView> {
-        Err(unbuilt())
+/// The name of this state folder in marks on kernel objects; made once.
+async fn instance(store: &dyn vnode_store::Store) -> Result<String> {
+    const KEY: &str = "instance";
+    let failed = |source| Error::failed("cannot read the store").because(source);
+    if let Some(entry) = store.get(KEY).await.map_err(failed)? {
+        return crate::record::read(KEY, &entry.value);
     }
-
-    /// All nodes, or those of one lab; no side effects, no kernel calls.
-    pub async fn nodes(&self, _lab: Option<&str>) -> Vec<NodeView> {
-        Vec::new()
-    }
-
-    /// One node by `NODE` (unique on the host) or `LAB/NODE`.
-    pub async fn node(&self, _node: &str) -> Result<NodeView> {
-        Err(unbuilt())
-    }
-
-    /// The node with its interfaces, resolved definition and limits, as JSON.
-    pub async fn inspect(&self, _node: &str) -> Result<serde_json::Value> {
-        Err(unbuilt())
-    }
-
-    pub async fn create(&self, _request: request::Create) -> Result<OperationId> {
-        Err(unbuilt())
-    }
-    pub async fn boot(&self, _node: &str) -> Result<OperationId> {
-        Err(unbuilt())
-    }
-    /// `grace`: time between asking and killing; the node's own when absent.
-    pub async fn halt(&self, _node: &str, _grace: Option<Duration>) -> Result<OperationId> {
-        Err(unbuilt())
-    }
-    /// `hard` kills instead of asking. Namespace, links, vmid stay.
-    pub async fn reboot(&self, _node: &str, _hard: bool) -> Result<OperationId> {
-        Err(unbuilt())
-    }
-    /// An unknown node is no error (T-51): `None`. `force` is needed for a node in state `unknown`.
-    pub async fn destroy(&self, _node: &str, _force: bool) -> Result<Option<OperationId>> {
-        Err(unbuilt())
-    }
-    pub async fn pause(&self, _node: &str) -> Result<()> {
-        Err(unbuilt())
-    }
-    pub async fn resume(&self, _node: &str) -> Result<()> {
-        Err(unbuilt())
-    }
-    /// Mounts a stopped node's root; the folder. Repeating gives the same folder.
-    pub async fn mount(&self, _node: &str) -> Result<PathBuf> {
-        Err(unbuilt())
-    }
-    pub async fn unmount(&self, _node: &str) -> Result<()> {
-        Err(unbuilt())
-    }
-
-    pub async fn exec(&self, _node: &str, _request: request::Exec) -> Result<Exec> {
-        Err(unbuilt())
-    }
-    pub async fn console(&self, _node: &str) -> Result<Console> {
-        Err(unbuilt())
-    }
-    pub async fn console_resize(&self, _node: &str, _rows: u16, _cols: u16) -> Result<()> {
-        Err(unbuilt())
-    }
-    /// The console log; with `follow` the stream ends only when the node is destroyed.
-    pub async fn logs(
-        &self,
-        _node: &str,
-        _follow: bool,
-        _tail_bytes: Option<u64>,
-    ) -> Result<Reader> {
-        Err(unbuilt())
-    }
-    /// A tar stream of a file or folder in the node.
-    pub async fn copy_out(
-        &self,
-        _node: &str,
-        _path: &str,
-    ) -> Result<Reader> {
-        Err(unbuilt())
-    }
-    /// Unpacks a tar stream below a folder of the node.
-    pub async fn copy_in(
-        &self,
-        _node: &str,
-        _path: &str,
-        _tar: Reader,
-    ) -> Result<()> {
-        Err(unbuilt())
-    }
-
-    pub async fn links(&self, _lab: Option<&str>) -> Result<Vec<LinkView>> {
-        Err(unbuilt())
-    }
-    /// `link`: `a:eth1--b:eth1`, a LAN's name, or one end `a:eth1`; `LAB/...` where not unique.
-    pub async fn link_set(&self, _link: &str, _request: request::LinkSet) -> Result<LinkView> {
-        Err(unbuilt())
-    }
-    pub async fn link_down(&self, _link: &str) -> Result<LinkView> {
-        Err(unbuilt())
-    }
-    pub async fn link_up(&self, _link: &str) -> Result<LinkView> {
-        Err(unbuilt())
-    }
-    pub async fn link_reset(&self, _link: &str) -> Result<LinkView> {
-        Err(unbuilt())
-    }
-    /// A pcap stream of an interface of a node; ends when dropped.
-    pub async fn capture(
-        &self,
-        _node: &str,
-        _interface: &str,
-        _snap_length: u32,
-    ) -> Result<Reader> {
-        Err(unbuilt())
-    }
-
-    /// Images in the catalogue with the nodes that use each.
-    pub async fn images(&self) -> Result<serde_json::Value> {
-        Err(unbuilt())
-    }
-    pub async fn image_pull(&self, _reference: &str) -> Result<OperationId> {
-        Err(unbuilt())
-    }
-    /// Imports an archive of this machine under a name.
-    pub async fn image_import(&self, _reference: &str, _name: &str) -> Result<OperationId> {
-        Err(unbuilt())
-    }
-    pub async fn image_remove(&self, _image: &str) -> Result<()> {
-        Err(unbuilt())
-    }
-    /// Removes images nobody used for `unused`; the references removed.
-    pub async fn image_gc(&self, _unused: Duration) -> Result<Vec<String>> {
-        Err(unbuilt())
-    }
-
-    pub fn events(&self) -> &Arc<vnode_event::Log> {
-        unreachable!("not built yet")
-    }
-    pub fn operations(&self) -> &vnode_operation::Engine {
-        unreachable!("not built yet")
-    }
-    pub async fn doctor(&self) -> Vec<Check> {
-        Vec::new()
-    }
-    /// Compares the kernel with the records and removes what bears our mark and belongs to nothing.
-    pub async fn clean(&self, _dry_run: bool) -> Result<Cleaned> {
-        Err(unbuilt())
-    }
-    pub async fn counts(&self) -> Counts {
-        Counts::default()
-    }
+    let name = uuid::Uuid::now_v7().simple().to_string()[20..].to_owned();
+    let value = vnode_store::record::encode(crate::record::SCHEMA, &name)
+        .map_err(|source| Error::failed("cannot write the store").because(source))?;
+    store.commit(vec![vnode_store::Change::create(KEY, value)]).await.map_err(failed)?;
+    Ok(name)
 }

@@ -12,15 +12,34 @@
 //!                                                           └─▶ records, events (same durable commit)
 //! ```
 
+mod adopt;
+mod clean;
 pub mod control;
+mod doctor;
 pub mod error;
+mod follow;
+pub mod health;
 pub mod host;
+mod images;
+mod inner;
+mod labs;
+mod links;
+pub mod names;
+mod nodes;
+pub mod plan;
+mod pump;
 pub mod record;
+mod registry;
 pub mod request;
+pub mod resolve;
 pub mod restart;
+mod runner;
 pub mod state;
+mod timeline;
 pub mod view;
+pub mod wanted;
+pub mod work;
 
 pub use error::Error;
 pub use host::{Host, Options};
-pub use vnode_driver::{Console, Exec, ExecControl, ExecExit, Reader, WindowSize, Writer};
+pub use vnode_driver::{Console, Exec, ExecControl, ExecExit, Reader, Stats, WindowSize, Writer};

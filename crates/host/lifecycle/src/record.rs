@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use vnode_driver::NodeSpec;
 use vnode_protocol::impairment::Impairment;
-use vnode_store::{Change, Expect, record};
+use vnode_store::{Change, record};
 
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
@@ -32,7 +32,7 @@ pub const SCHEMA: u32 = 1;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct HostRecord {
     /// Kernel parameters changed by us, to be restored.
-    pub saved_sysctls: Option<vnode_network::SavedSysctls>,
+    pub saved_sysctls: Option<vnode_network::control::SavedSysctls>,
     /// Boot of the machine the record speaks of.
     pub boot_id: String,
 }
@@ -74,6 +74,9 @@ pub struct NodeRecord {
     pub restart: Policy,
     /// It was asked to run: boots again after the machine restarted.
     pub wanted: bool,
+    /// Folder, monitor and namespace are there.
+    #[serde(default)]
+    pub made: bool,
     pub control: Option<ControlEnd>,
 }
 
@@ -107,6 +110,9 @@ pub struct LinkRecord {
     pub mtu: u32,
     pub ends: Vec<EndRecord>,
     pub down: bool,
+    /// It is in the kernel; of a LAN: its bridges are.
+    #[serde(default)]
+    pub made: bool,
 }
 
 /// What carries a link.
@@ -118,13 +124,28 @@ pub enum LinkKind {
     /// Bridges of ours on the host.
     Lan,
     /// A pair whose other end stays on the host under this name.
-    Host { interface: String },
+    Host {
+        interface: String,
+    },
     /// A pair whose other end is a port of a bridge that exists on the host.
-    Bridge { bridge: String, port: String },
+    Bridge {
+        bridge: String,
+        port: String,
+    },
     /// A pair whose other end is a port of the control bridge.
-    Control { interface: String },
-    Macvlan { parent: String, mode: String },
-    Vxlan { remote: IpAddr, vni: u32, port: u16, source_port: Option<u16> },
+    Control {
+        interface: String,
+    },
+    Macvlan {
+        parent: String,
+        mode: String,
+    },
+    Vxlan {
+        remote: IpAddr,
+        vni: u32,
+        port: u16,
+        source_port: Option<u16>,
+    },
     Dummy,
 }
 
@@ -146,6 +167,16 @@ pub struct EndRecord {
     pub inbound: Option<Impairment>,
     /// Device in the host's namespace that belongs to this end.
     pub port: Option<String>,
+    /// Of a LAN: this member has joined.
+    #[serde(default)]
+    pub made: bool,
+}
+
+impl EndRecord {
+    /// `node:interface`, as the user writes it.
+    pub fn name(&self) -> String {
+        format!("{}:{}", self.node, self.interface)
+    }
 }
 
 impl LabRecord {
@@ -187,12 +218,13 @@ impl HostRecord {
 }
 
 fn put<T: Serialize>(key: String, value: &T) -> Change {
-    Change::Put { key, value: record::encode(SCHEMA, value), expect: Expect::Any }
+    let value = record::encode(SCHEMA, value).expect("records are plain data that JSON can hold");
+    Change::put(key, value)
 }
 
 /// Removes a record, there or not.
 pub fn delete(key: String) -> Change {
-    Change::Delete { key, expect: Expect::Any }
+    Change::delete(key)
 }
 
 /// Reads a record; an unreadable one is an error that names the key (T-31).

@@ -36,7 +36,9 @@ pub enum Ending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     Stay,
-    Again { after: Duration },
+    Again {
+        after: Duration,
+    },
     /// More than [`LIMIT`] restarts in a minute.
     CrashLoop,
 }
@@ -123,10 +125,7 @@ mod tests {
     fn t47_a_reboot_inside_is_followed_whatever_the_policy_and_a_halt_never() {
         let now = Instant::now();
         let mut history = History::default();
-        assert!(matches!(
-            history.decide(Policy::No, Ending::Reboot, now),
-            Decision::Again { .. }
-        ));
+        assert!(matches!(history.decide(Policy::No, Ending::Reboot, now), Decision::Again { .. }));
         assert_eq!(history.decide(Policy::Always, Ending::Asked, now), Decision::Stay);
     }
 }

@@ -1,0 +1,173 @@
+//! Follows running nodes: notices their end, starts them again when the policy says so.
+//!
+//! One small task for each node, woken by its monitor only. Links and namespace stand while the process is
+//! away, so a node that comes back finds everything as it was, shaping included.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::json;
+use vnode_driver::{Ended, Exit, Phase};
+
+use crate::health;
+use crate::inner::Inner;
+use crate::registry::{NodeEntry, lock};
+use crate::restart::{Decision, Ending};
+use crate::runner;
+use crate::state::Event;
+
+/// Starts the node's watcher, ending an earlier one.
+pub(crate) fn watch(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
+    let token = inner.stop.child_token();
+    std::mem::replace(&mut *lock(&entry.tasks), token.clone()).cancel();
+    let Some(instance) = entry.instance() else { return };
+    let mut changes = instance.watch();
+    // What is known now was dealt with by whoever set the instance.
+    let mut last = *changes.borrow_and_update();
+    let (inner_of_task, entry) = (Arc::clone(inner), Arc::clone(entry));
+    inner.tasks.spawn(async move {
+        let inner = inner_of_task;
+        loop {
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                () = token.cancelled() => return,
+            }
+            let now = *changes.borrow_and_update();
+            let ended = now.phase == Phase::Stopped
+                && (last.phase != Phase::Stopped || now.boots != last.boots);
+            if ended && let Some(exit) = now.last_exit {
+                after_exit(&inner, &entry, &exit).await;
+            }
+            if now.phase == Phase::Lost && last.phase != Phase::Lost {
+                lost(&inner, &entry).await;
+            }
+            last = now;
+        }
+    });
+}
+
+/// Records the end of a node's process once, whoever notices it first.
+pub(crate) fn exited(inner: &Inner, entry: &NodeEntry, exit: &Exit, operation: &str) {
+    let text = describe(exit);
+    let state_before = entry.with(|record| record.state);
+    // Stopped and destroying nodes stay what they are.
+    let state = entry.step(Event::Exited).unwrap_or(state_before);
+    entry.update(|record| record.last_exit = Some(text.clone()));
+    entry.health.send_replace(health::Health::None);
+    if state != state_before {
+        let operation = (!operation.is_empty()).then_some(operation);
+        let data = json!({
+            "exit": text,
+            "code": exit.code,
+            "signal": exit.signal,
+            "at_unix_ms": exit.at_unix_ms,
+            "oom_killed": exit.oom_killed,
+        });
+        inner.tell("node.exited", &entry.subject(), operation, data);
+    }
+}
+
+/// `exit 1`, `signal 9 (out of memory)`, `rebooted inside`.
+pub(crate) fn describe(exit: &Exit) -> String {
+    let text = match (exit.ended, exit.code, exit.signal) {
+        (Ended::Reboot, _, _) => "rebooted inside".to_owned(),
+        (Ended::Poweroff, _, _) => "powered off inside".to_owned(),
+        (Ended::Unknown, _, _) => "ended unseen".to_owned(),
+        (_, Some(code), _) => format!("exit {code}"),
+        (_, None, Some(signal)) => format!("signal {signal}"),
+        (_, None, None) => "ended".to_owned(),
+    };
+    if exit.oom_killed { format!("{text} (out of memory)") } else { text }
+}
+
+async fn after_exit(inner: &Arc<Inner>, entry: &Arc<NodeEntry>, exit: &Exit) {
+    let asked = entry.take_asked();
+    exited(inner, entry, exit, "");
+    let ending = if asked {
+        Ending::Asked
+    } else {
+        match exit.ended {
+            Ended::Reboot => Ending::Reboot,
+            Ended::Poweroff => Ending::PowerOff,
+            Ended::Exited if exit.code == Some(0) => Ending::Success,
+            Ended::Exited | Ended::Killed | Ended::Unknown => Ending::Failure,
+        }
+    };
+    let policy = entry.with(|record| record.restart);
+    let decision = lock(&entry.history).decide(policy, ending, Instant::now());
+    match decision {
+        Decision::Stay => {
+            if !asked {
+                inner.save_node(entry).await;
+            }
+        }
+        Decision::CrashLoop => {
+            let reason = format!(
+                "{} times in a minute, the last: {}",
+                crate::restart::LIMIT,
+                describe(exit)
+            );
+            entry.fail(&format!("crash loop: ended {reason}"));
+            inner.tell("node.crash-looped", &entry.subject(), None, json!({ "reason": reason }));
+            inner.save_node(entry).await;
+        }
+        Decision::Again { after } => {
+            let token = lock(&entry.tasks).clone();
+            tokio::select! {
+                () = tokio::time::sleep(after) => {}
+                () = token.cancelled() => return,
+            }
+            again(inner, entry).await;
+        }
+    }
+}
+
+/// An exit nobody of ours saw: the policy decides as if it happened now.
+pub(crate) fn missed(inner: &Arc<Inner>, entry: &Arc<NodeEntry>, exit: Exit) {
+    let (inner_of_task, entry) = (Arc::clone(inner), Arc::clone(entry));
+    inner.tasks.spawn(async move {
+        if entry.with(|record| record.wanted) {
+            after_exit(&inner_of_task, &entry, &exit).await;
+        }
+    });
+}
+
+/// Boots a node that ended by itself.
+async fn again(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
+    let _slot = entry.slot.lock().await;
+    // Somebody halted, destroyed or booted it while we waited.
+    let idle =
+        entry.instance().is_some_and(|instance| matches!(instance.status().phase, Phase::Stopped));
+    if !idle || entry.is_asked() || lock(&entry.tasks).is_cancelled() {
+        return;
+    }
+    if let Err(error) = runner::start(inner, entry, "").await {
+        tracing::warn!(node = %entry.subject(), "cannot start again: {}", error.chain());
+    } else {
+        let restarts = entry.update(|record| {
+            record.restarts += 1;
+            record.restarts
+        });
+        inner.tell("node.restarted", &entry.subject(), None, json!({ "restarts": restarts }));
+    }
+    inner.save_node(entry).await;
+}
+
+async fn lost(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
+    let reason = "its monitor was killed; boot makes a new one, the disk is kept";
+    entry.fail(reason);
+    entry.set_instance(None);
+    inner.tell("node.lost", &entry.subject(), None, json!({ "reason": reason }));
+    inner.save_node(entry).await;
+}
+
+/// Starts the node's health check, when it has one.
+pub(crate) fn health(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
+    let (lab, node) = entry.with(|record| (record.lab.clone(), record.node.clone()));
+    let check = inner
+        .registry
+        .lab(&lab, |lab| lab.record.lab.node(&node).and_then(|node| node.healthcheck.clone()));
+    if let Ok(Some(check)) = check {
+        inner.tasks.spawn(health::run(Arc::clone(inner), Arc::clone(entry), check));
+    }
+}

@@ -1,0 +1,378 @@
+//! One node: the libvnode verbs, and what is done inside it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+use vnode_driver::{Console, Exec, ExecSpec, Phase, Reader, WindowSize};
+use vnode_network::capture::{Capture, CaptureSpec};
+use vnode_operation::OperationId;
+
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::inner::{blocking, driver_error, network_error};
+use crate::record::LinkKind;
+use crate::registry::NodeEntry;
+use crate::request;
+use crate::resolve;
+use crate::runner;
+use crate::state::{Event, State};
+use crate::view::NodeView;
+use crate::work::Work;
+
+impl Host {
+    /// One node by `NODE` (unique on the host) or `LAB/NODE`.
+    ///
+    /// # Errors
+    /// There is none, or several.
+    pub async fn node(&self, node: &str) -> Result<NodeView> {
+        let entry = self.inner.registry.find(node)?;
+        let lab = entry.with(|record| record.lab.clone());
+        self.inner.registry.lab(&lab, |lab| self.node_view(lab, &entry))
+    }
+
+    /// The node with its interfaces, resolved definition and limits, as JSON.
+    ///
+    /// # Errors
+    /// There is none, or several.
+    pub async fn inspect(&self, node: &str) -> Result<serde_json::Value> {
+        let entry = self.inner.registry.find(node)?;
+        let view = self.node(node).await?;
+        let record = entry.record();
+        let mut value = json!({
+            "node": view,
+            "definition": record.spec,
+            "control": record.control,
+            "image_id": record.image_id,
+            "folder": runner::folder(&self.inner, &entry),
+        });
+        if let Some(instance) = entry.instance() {
+            let fd = instance.netns().map_err(driver_error)?;
+            let interfaces = blocking(move || {
+                let ns = vnode_network::Ns::from_fd(fd)?;
+                let list = vnode_network::state::interfaces(&ns);
+                ns.close_sockets();
+                list
+            })
+            .await?;
+            value["interfaces"] = serde_json::to_value(interfaces)
+                .map_err(|source| Error::failed("cannot show the interfaces").because(source))?;
+            value["status"] = json!(instance.status());
+            value["stats"] = json!(instance.stats().map_err(driver_error)?);
+            value["limits"] = json!(instance.limits().map_err(driver_error)?);
+        }
+        Ok(value)
+    }
+
+    fn subject(entry: &NodeEntry) -> (String, String, String) {
+        let (lab, node) = entry.with(|record| (record.lab.clone(), record.node.clone()));
+        let subject = format!("lab/{lab}/node/{node}");
+        (lab, node, subject)
+    }
+
+    fn refuse_unknown(entry: &NodeEntry) -> Result<()> {
+        if entry.with(|record| record.state) == State::Unknown {
+            return Err(Error::state("the node's record cannot be read")
+                .hint("`vnode destroy --force` removes it"));
+        }
+        Ok(())
+    }
+
+    /// Starts booting a node; one that runs is left alone (T-42).
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn boot(&self, node: &str) -> Result<OperationId> {
+        let entry = self.inner.registry.find(node)?;
+        Self::refuse_unknown(&entry)?;
+        let (lab, node, subject) = Self::subject(&entry);
+        let mut steps = Vec::new();
+        if entry.instance().is_none() {
+            // Its monitor went, or it never came to be: everything is made again around its disk.
+            steps.push(Work::HostPrepare);
+            steps.push(Work::ControlEnsure { lab: lab.clone() });
+            steps.push(Work::NodeCreate { lab: lab.clone(), node: node.clone(), keep: true });
+            steps.push(Work::NodeControl { lab: lab.clone(), node: node.clone() });
+            steps.extend(self.wires(&lab, &node)?);
+        }
+        steps.push(Work::NodeBoot { lab: lab.clone(), node: node.clone() });
+        self.submit_steps("node.boot", subject, &steps).await
+    }
+
+    /// The steps that make a node's links again.
+    fn wires(&self, lab_name: &str, node: &str) -> Result<Vec<Work>> {
+        self.inner.registry.lab(lab_name, |lab| {
+            let mut steps = Vec::new();
+            for (name, link) in &lab.links {
+                for (index, end) in link.ends.iter().enumerate().filter(|(_, end)| end.node == node)
+                {
+                    let _ = end;
+                    if link.kind == LinkKind::Lan {
+                        steps.push(Work::LanEnsure { lab: lab_name.to_owned(), lan: name.clone() });
+                        steps.push(Work::LanJoin {
+                            lab: lab_name.to_owned(),
+                            lan: name.clone(),
+                            end: index,
+                        });
+                    } else if link
+                        .ends
+                        .iter()
+                        .all(|end| end.node == node || lab.nodes[&end.node].instance().is_some())
+                    {
+                        let work =
+                            Work::LinkCreate { lab: lab_name.to_owned(), link: name.clone() };
+                        if !steps.contains(&work) {
+                            steps.push(work);
+                        }
+                    }
+                }
+            }
+            steps
+        })
+    }
+
+    /// Starts halting a node. `grace`: time between asking and killing; the node's own when absent.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn halt(&self, node: &str, grace: Option<Duration>) -> Result<OperationId> {
+        let entry = self.inner.registry.find(node)?;
+        Self::refuse_unknown(&entry)?;
+        let (lab, node, subject) = Self::subject(&entry);
+        let grace_ms = grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+        self.submit_steps("node.halt", subject, &[Work::NodeHalt { lab, node, grace_ms }]).await
+    }
+
+    /// Starts rebooting a node. `hard` kills instead of asking. Namespace, links and vmid stay (T-50).
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn reboot(&self, node: &str, hard: bool) -> Result<OperationId> {
+        let entry = self.inner.registry.find(node)?;
+        Self::refuse_unknown(&entry)?;
+        if entry.instance().is_none() {
+            return self.boot(node).await;
+        }
+        let (lab, node, subject) = Self::subject(&entry);
+        let steps = [
+            Work::NodeHalt { lab: lab.clone(), node: node.clone(), grace_ms: hard.then_some(0) },
+            Work::NodeBoot { lab, node },
+        ];
+        self.submit_steps("node.reboot", subject, &steps).await
+    }
+
+    /// Freezes every process of a node.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn pause(&self, node: &str) -> Result<()> {
+        self.freeze(node, true).await
+    }
+
+    /// Inverse of [`pause`](Self::pause).
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn resume(&self, node: &str) -> Result<()> {
+        self.freeze(node, false).await
+    }
+
+    async fn freeze(&self, node: &str, pause: bool) -> Result<()> {
+        let entry = self.inner.registry.find(node)?;
+        let _slot = entry.slot.lock().await;
+        let instance = entry.live()?;
+        let (result, event, kind) = if pause {
+            (instance.pause().await, Event::Pause, "node.paused")
+        } else {
+            (instance.resume().await, Event::Resume, "node.resumed")
+        };
+        result.map_err(driver_error)?;
+        entry.step(event).map_err(|refused| Error::state(refused.to_string()))?;
+        self.inner.tell(kind, &entry.subject(), None, json!({}));
+        self.inner.save_node(&entry).await;
+        Ok(())
+    }
+
+    /// Mounts a stopped node's root; the folder. Repeating gives the same folder (T-38).
+    ///
+    /// # Errors
+    /// It runs.
+    pub async fn mount(&self, node: &str) -> Result<PathBuf> {
+        let entry = self.inner.registry.find(node)?;
+        Self::refuse_unknown(&entry)?;
+        let _slot = entry.slot.lock().await;
+        let record = entry.record();
+        let spec = record
+            .spec
+            .ok_or_else(|| Error::state(format!("node `{}` was never made whole", record.node)))?;
+        let running = entry.instance().is_some_and(|instance| {
+            matches!(instance.status().phase, Phase::Running | Phase::Paused)
+        });
+        if running {
+            return Err(
+                Error::state(format!("node `{}` is running", record.node)).hint("halt it first")
+            );
+        }
+        // The record first: a daemon that dies now finds the mount by it (T-39).
+        entry.step(Event::Mount).map_err(|refused| Error::state(refused.to_string()))?;
+        self.inner.save(vec![entry.with(crate::record::NodeRecord::put)]).await?;
+        let dir = self.inner.node_dir(&record.lab, &record.node);
+        let path = self.inner.driver.mount(&spec, &dir).await.map_err(driver_error)?;
+        self.inner.tell("node.mounted", &entry.subject(), None, json!({ "path": path }));
+        Ok(path)
+    }
+
+    /// Inverse of [`mount`](Self::mount); idempotent.
+    ///
+    /// # Errors
+    /// The mount is busy.
+    pub async fn unmount(&self, node: &str) -> Result<()> {
+        let entry = self.inner.registry.find(node)?;
+        Self::refuse_unknown(&entry)?;
+        let _slot = entry.slot.lock().await;
+        let record = entry.record();
+        let spec = record.spec.clone().unwrap_or_else(|| resolve::skeleton(&record));
+        let dir = self.inner.node_dir(&record.lab, &record.node);
+        self.inner.driver.unmount(&spec, &dir).await.map_err(driver_error)?;
+        if record.state == State::Mounted {
+            entry.step(Event::Unmount).map_err(|refused| Error::state(refused.to_string()))?;
+            self.inner.save(vec![entry.with(crate::record::NodeRecord::put)]).await?;
+            self.inner.tell("node.unmounted", &entry.subject(), None, json!({}));
+        }
+        Ok(())
+    }
+
+    /// Runs a program in a running node.
+    ///
+    /// # Errors
+    /// The node does not run; the program is not there.
+    pub async fn exec(&self, node: &str, request: request::Exec) -> Result<Exec> {
+        let entry = self.inner.registry.find(node)?;
+        let spec = ExecSpec {
+            argv: request.argv,
+            env: request.env,
+            cwd: request.cwd,
+            user: request.user,
+            tty: request.terminal.map(|(rows, cols)| WindowSize { rows, cols }),
+            privileged: request.privileged,
+        };
+        entry.live()?.exec(&spec).await.map_err(driver_error)
+    }
+
+    /// Both directions of a node's console.
+    ///
+    /// # Errors
+    /// The node is not there.
+    pub async fn console(&self, node: &str) -> Result<Console> {
+        self.inner.registry.find(node)?.live()?.console().await.map_err(driver_error)
+    }
+
+    /// Sets the size of a node's console.
+    ///
+    /// # Errors
+    /// The node is not there.
+    pub async fn console_resize(&self, node: &str, rows: u16, cols: u16) -> Result<()> {
+        let instance = self.inner.registry.find(node)?.live()?;
+        instance.resize_console(WindowSize { rows, cols }).await.map_err(driver_error)
+    }
+
+    /// What the node's console printed, at most the last `tail_bytes`; with `follow` what it prints from
+    /// then on too, until the node is destroyed.
+    ///
+    /// # Errors
+    /// There is no such node.
+    pub async fn logs(&self, node: &str, follow: bool, tail_bytes: Option<u64>) -> Result<Reader> {
+        let entry = self.inner.registry.find(node)?;
+        if follow {
+            // The console's scrollback, then what comes: one stream, nothing polled.
+            return Ok(entry.live()?.console().await.map_err(driver_error)?.output);
+        }
+        let paths = entry.live()?.logs();
+        let open = |path: PathBuf| async move {
+            match tokio::fs::File::open(&path).await {
+                Ok(file) => Ok(Some(file)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(source) => {
+                    Err(Error::failed(format!("cannot read `{}`", path.display())).because(source))
+                }
+            }
+        };
+        let previous = open(paths.previous).await?;
+        let current = open(paths.current).await?;
+        let mut sizes = [0_u64; 2];
+        for (size, file) in sizes.iter_mut().zip([&previous, &current]) {
+            if let Some(file) = file {
+                *size = file.metadata().await.map_or(0, |data| data.len());
+            }
+        }
+        let mut skip = tail_bytes.map_or(0, |tail| (sizes[0] + sizes[1]).saturating_sub(tail));
+        let mut streams: Vec<Reader> = Vec::new();
+        for (file, size) in [previous, current].into_iter().zip(sizes) {
+            let Some(mut file) = file else { continue };
+            let here = skip.min(size);
+            skip -= here;
+            tokio::io::AsyncSeekExt::seek(&mut file, std::io::SeekFrom::Start(here))
+                .await
+                .map_err(|source| Error::failed("cannot read the console log").because(source))?;
+            streams.push(Box::pin(file.take(size - here)));
+        }
+        let mut streams = streams.into_iter();
+        Ok(match (streams.next(), streams.next()) {
+            (Some(first), Some(second)) => Box::pin(first.chain(second)),
+            (Some(only), None) => only,
+            (None, _) => Box::pin(tokio::io::empty()),
+        })
+    }
+
+    /// A tar stream of a file or folder in the node.
+    ///
+    /// # Errors
+    /// There is nothing at `path`.
+    pub async fn copy_out(&self, node: &str, path: &str) -> Result<Reader> {
+        self.inner.registry.find(node)?.live()?.archive_out(path).await.map_err(driver_error)
+    }
+
+    /// Unpacks a tar stream below a folder of the node.
+    ///
+    /// # Errors
+    /// The folder is not there, or the archive would leave it.
+    pub async fn copy_in(&self, node: &str, path: &str, tar: Reader) -> Result<()> {
+        self.inner.registry.find(node)?.live()?.archive_in(path, tar).await.map_err(driver_error)
+    }
+
+    /// A pcap stream of an interface of a node; ends when dropped.
+    ///
+    /// # Errors
+    /// There is no such interface.
+    pub async fn capture(&self, node: &str, interface: &str, snap_length: u32) -> Result<Reader> {
+        let entry = self.inner.registry.find(node)?;
+        let fd = entry.live()?.netns().map_err(driver_error)?;
+        // The user's name may be the long one.
+        let interface = vnode_network::interface_name(interface).map_err(network_error)?.kernel;
+        let capture = blocking(move || {
+            let ns = vnode_network::Ns::from_fd(fd)?;
+            Capture::open(&ns, &CaptureSpec { interface, snaplen: snap_length })
+        })
+        .await?;
+        Ok(Box::pin(crate::pump::reader(capture)))
+    }
+
+    /// Resource use of a node.
+    ///
+    /// # Errors
+    /// The node is not there.
+    pub async fn stats(&self, node: &str) -> Result<vnode_driver::Stats> {
+        self.inner.registry.find(node)?.live()?.stats().map_err(driver_error)
+    }
+
+    /// The watcher of a node's state: the state now, for `state`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn state(&self, node: &str) -> Result<State> {
+        let entry: Arc<NodeEntry> = self.inner.registry.find(node)?;
+        Ok(entry.with(|record| record.state))
+    }
+}

@@ -1,0 +1,657 @@
+//! From what is to what shall be: the difference of two [`Records`] as a plan of steps.
+//!
+//! ```text
+//! up:    prepare ─▶ control ─┐
+//!        image ─▶ create ────┴▶ control interface ─┐
+//!                   └─▶ links, LANs ──(order only)─┴▶ boot ─▶ configure ─▶ healthy
+//! apply: remove links ─▶ destroy nodes ─▶ remove LANs, then as up, for what is new only
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use vnode_operation::{Plan, Recovery, Step};
+use vnode_topology::{Lab, Node, NodeKind, StageName};
+
+use crate::record::{LinkKind, LinkRecord, NodeRecord};
+use crate::view::ChangeView;
+use crate::wanted::Records;
+use crate::work::Work;
+
+/// A plan, and what it changes in words.
+#[derive(Debug)]
+pub struct Difference {
+    pub plan: Plan,
+    pub changes: Vec<ChangeView>,
+}
+
+/// Time limits of steps that wait for the outside.
+const IMAGE: Duration = Duration::from_secs(3600);
+const HEALTHY: Duration = Duration::from_secs(600);
+const DEFAULT: Duration = Duration::from_secs(60);
+
+/// Plans the way from `old` to `new`. Steps with side effects only where the two differ.
+pub fn difference(old: Option<&Records>, new: &Records, boot: bool) -> Difference {
+    let kind = if old.is_none() { "lab.up" } else { "lab.apply" };
+    let mut plan = Plan::new(kind, format!("lab/{}", new.lab.name));
+    // A lab that is new leaves nothing behind when it cannot be made whole; a change of a lab that runs
+    // goes on, for half of it may already be gone.
+    plan.recovery = if old.is_none() { Recovery::RollBack } else { Recovery::GoOn };
+    let mut planner = Planner {
+        plan,
+        changes: Vec::new(),
+        lab: new.lab.name.clone(),
+        boot,
+        removed: HashMap::new(),
+        entered: HashMap::new(),
+        finished: HashMap::new(),
+    };
+    let judged = planner.judge(old, new);
+    planner.remove(old, new, &judged);
+    planner.create(old, new, &judged);
+    Difference { plan: planner.plan, changes: planner.changes }
+}
+
+/// Plans a lab anew after the machine restarted: disks are kept, everything in the kernel is made again, nodes
+/// that ran and may start by themselves are booted (T-56).
+pub fn restore(records: &Records) -> Plan {
+    let mut all = records.clone();
+    for link in all.links.values_mut() {
+        link.made = false;
+    }
+    let boots: Vec<String> = records
+        .nodes
+        .values()
+        .filter(|node| node.wanted && node.restart != crate::restart::Policy::No)
+        .map(|node| node.node.clone())
+        .collect();
+    let mut plan = difference(None, &all, true).plan;
+    plan.kind = "lab.restore".to_owned();
+    // Disks of the user's are at stake (R-4): what cannot be made is reported, nothing is undone.
+    plan.recovery = Recovery::GoOn;
+    let unwanted: Vec<u32> = plan
+        .steps
+        .iter()
+        .filter(|step| {
+            let node = step.data.get("node").and_then(|node| node.as_str()).unwrap_or_default();
+            matches!(
+                step.kind.as_str(),
+                "node.boot" | "node.configure" | "node.healthy" | "node.exited"
+            ) && !boots.iter().any(|name| name == node)
+        })
+        .map(|step| step.id)
+        .collect();
+    plan.steps.retain(|step| !unwanted.contains(&step.id));
+    for step in &mut plan.steps {
+        if step.kind == "node.create" {
+            step.data["keep"] = serde_json::Value::Bool(true);
+        }
+        step.needs.retain(|id| !unwanted.contains(id));
+        step.after.retain(|id| !unwanted.contains(id));
+        step.group = None;
+        step.on_failure = vnode_operation::OnFailure::Isolate;
+    }
+    plan
+}
+
+/// Plans the end of a lab. Every step goes on when another fails (T-52).
+pub fn down(records: &Records, last_lab: bool, graceful: bool) -> Plan {
+    let lab = &records.lab.name;
+    let mut plan = Plan::new("lab.down", format!("lab/{lab}"));
+    plan.recovery = Recovery::GoOn;
+    let mut push = |work: Work, needs: &[u32], after: &[u32]| {
+        plan.push(step(&work).isolate().needs(needs.iter().copied()).after(after.iter().copied()))
+    };
+    let mut first = Vec::new();
+    for link in records.links.values() {
+        // Pairs between nodes and ports of our bridges go with their namespace and bridge.
+        if !matches!(link.kind, LinkKind::Veth | LinkKind::Lan | LinkKind::Dummy) {
+            first.push(push(Work::LinkRemove { record: link.clone() }, &[], &[]));
+        }
+    }
+    let mut nodes = Vec::new();
+    for node in records.nodes.keys() {
+        let mut after = first.clone();
+        if graceful {
+            let (lab, node) = (lab.clone(), node.clone());
+            after.push(push(Work::NodeHalt { lab, node, grace_ms: None }, &[], &[]));
+        }
+        let work = Work::NodeDestroy { lab: lab.clone(), node: node.clone() };
+        nodes.push(push(work, &[], &after));
+    }
+    let mut last = Vec::new();
+    let mut ports = Vec::new();
+    for link in records.links.values().filter(|link| link.kind == LinkKind::Lan) {
+        last.push(push(Work::LanRemove { record: link.clone() }, &[], &nodes));
+    }
+    for end in records.links.values().flat_map(|link| &link.ends) {
+        ports.extend(end.port.clone());
+    }
+    ports.extend(
+        records.nodes.values().filter_map(|node| Some(node.control.as_ref()?.port.clone())),
+    );
+    if records.lab.control.is_some() {
+        last.push(push(Work::ControlRemove { lab: lab.clone() }, &[], &nodes));
+    }
+    last.extend(&nodes);
+    let settle = push(Work::Settle { ports }, &[], &last);
+    if last_lab {
+        push(Work::HostRestore, &[], &[settle]);
+    }
+    plan
+}
+
+/// A step for `work` with its usual deadline.
+pub fn step(work: &Work) -> Step {
+    let deadline = match work {
+        Work::ImageEnsure { .. } | Work::ImageImport { .. } => IMAGE,
+        Work::NodeHealthy { .. } | Work::NodeConfigure { .. } | Work::NodeExited { .. } => HEALTHY,
+        Work::NodeHalt { grace_ms, .. } => {
+            DEFAULT + Duration::from_millis(grace_ms.unwrap_or(10_000))
+        }
+        _ => DEFAULT,
+    };
+    let data = serde_json::to_value(work).expect("a step's work is plain data");
+    Step::new(work.kind(), work.name()).deadline(deadline).data(data)
+}
+
+/// What is to happen to a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fate {
+    Same,
+    Create,
+    /// Destroyed and made again; its links too.
+    Recreate(String),
+    /// New disk and process in the same namespace; links stay (T-102).
+    Renew(String),
+    Limits,
+}
+
+/// What is to happen to every node and link.
+struct Judged {
+    nodes: BTreeMap<String, Fate>,
+    /// Links to be made, made again, or changed in place.
+    create: BTreeSet<String>,
+    remove: BTreeSet<String>,
+    set: BTreeSet<String>,
+}
+
+struct Planner {
+    plan: Plan,
+    changes: Vec<ChangeView>,
+    lab: String,
+    boot: bool,
+    /// Steps that remove something of a node or link, by subject.
+    removed: HashMap<String, Vec<u32>>,
+    /// First step of a node's stage, and the step that finishes it.
+    entered: HashMap<(String, StageName), Vec<u32>>,
+    finished: HashMap<(String, StageName), Vec<u32>>,
+}
+
+impl Planner {
+    fn change(&mut self, change: &str, subject: String, because: impl Into<String>) {
+        self.changes.push(ChangeView {
+            change: change.to_owned(),
+            subject,
+            because: because.into(),
+        });
+    }
+
+    fn judge(&mut self, old: Option<&Records>, new: &Records) -> Judged {
+        let mut nodes = BTreeMap::new();
+        for (name, record) in &new.nodes {
+            let fate = match old.and_then(|old| old.nodes.get(name).map(|node| (old, node))) {
+                None => Fate::Create,
+                Some((_, node)) if !node.made => Fate::Create,
+                Some((old, node)) => {
+                    node_fate(old.lab.lab.node(name), new.lab.lab.node(name), node, record)
+                }
+            };
+            nodes.insert(name.clone(), fate);
+        }
+        let mut judged = Judged {
+            nodes,
+            create: BTreeSet::new(),
+            remove: BTreeSet::new(),
+            set: BTreeSet::new(),
+        };
+        let fresh = |judged: &Judged, node: &str| {
+            !matches!(judged.nodes.get(node), Some(Fate::Same | Fate::Renew(_) | Fate::Limits))
+        };
+        for (name, link) in &new.links {
+            let Some(before) = old.and_then(|old| old.links.get(name)) else {
+                judged.create.insert(name.clone());
+                continue;
+            };
+            let touched = link.ends.iter().any(|end| fresh(&judged, &end.node));
+            // A LAN whose members come and go stays: members are joined one by one.
+            let same_wiring = if link.kind == LinkKind::Lan {
+                before.kind == LinkKind::Lan && before.mtu == link.mtu
+            } else {
+                same_wiring(before, link) && !touched
+            };
+            if !before.made || !same_wiring {
+                if before.made {
+                    judged.remove.insert(name.clone());
+                }
+                judged.create.insert(name.clone());
+            } else if before != link {
+                judged.set.insert(name.clone());
+            }
+        }
+        for (name, link) in old.iter().flat_map(|old| &old.links) {
+            if !new.links.contains_key(name) && link.made {
+                judged.remove.insert(name.clone());
+            }
+        }
+        judged
+    }
+
+    fn push(&mut self, work: &Work, group: Option<String>, needs: &[u32], after: &[u32]) -> u32 {
+        let mut step = step(work).needs(needs.iter().copied()).after(after.iter().copied());
+        step.group = group;
+        // One bad node does not keep the others down (T-33); a link that cannot be made as declared does:
+        // a lab that silently lacks an impairment is worse than none (T-75).
+        if self.plan.recovery == Recovery::GoOn
+            || matches!(work.kind(), "image.ensure" | "node.create" | "node.boot" | "node.control")
+            || matches!(work.kind(), "node.configure" | "node.healthy" | "node.exited")
+        {
+            step = step.isolate();
+        }
+        if matches!(work, Work::NodeHealthy { .. } | Work::NodeExited { .. }) {
+            step = step.waits();
+        }
+        self.plan.push(step)
+    }
+
+    fn remove(&mut self, old: Option<&Records>, new: &Records, judged: &Judged) {
+        let Some(old) = old else { return };
+        let mut before_nodes: HashMap<String, Vec<u32>> = HashMap::new();
+        let mut lans = Vec::new();
+        for name in &judged.remove {
+            let record = old.links[name].clone();
+            let gone = !new.links.contains_key(name);
+            if gone {
+                self.change("remove", subject_of(&record), "not in the topology");
+            } else {
+                self.change("recreate", subject_of(&record), "its wiring differs");
+            }
+            if record.kind == LinkKind::Lan {
+                lans.push(record);
+                continue;
+            }
+            let nodes: Vec<String> = record.ends.iter().map(|end| end.node.clone()).collect();
+            let id = self.push(&Work::LinkRemove { record }, None, &[], &[]);
+            self.removed.entry(format!("link {name}")).or_default().push(id);
+            for node in nodes {
+                before_nodes.entry(node).or_default().push(id);
+            }
+        }
+        // Members that leave a LAN which stays.
+        for (name, link) in old.links.iter().filter(|(_, link)| link.kind == LinkKind::Lan) {
+            if judged.remove.contains(name) {
+                continue;
+            }
+            let Some(after) = new.links.get(name) else { continue };
+            for end in link.ends.iter().filter(|end| end.made) {
+                let stays = after.ends.iter().any(|other| {
+                    other.node == end.node
+                        && other.device == end.device
+                        && other.mac == end.mac
+                        && other.addresses == end.addresses
+                });
+                let node_gone = !new.nodes.contains_key(&end.node);
+                if !stays {
+                    if !node_gone {
+                        self.change("remove", format!("member {} of {name}", end.name()), "");
+                    }
+                    let work = Work::LanLeave { lab: self.lab.clone(), end: end.clone() };
+                    let id = self.push(&work, None, &[], &[]);
+                    self.removed.entry(format!("link {name}")).or_default().push(id);
+                    before_nodes.entry(end.node.clone()).or_default().push(id);
+                }
+            }
+        }
+        let mut destroyed = Vec::new();
+        for name in old.nodes.keys() {
+            let because = match judged.nodes.get(name) {
+                None => {
+                    self.change("remove", format!("node {name}"), "not in the topology");
+                    true
+                }
+                Some(Fate::Recreate(because)) => {
+                    self.change("recreate", format!("node {name}"), because.clone());
+                    true
+                }
+                Some(Fate::Same | Fate::Create | Fate::Renew(_) | Fate::Limits) => false,
+            };
+            if because {
+                let after = before_nodes.remove(name).unwrap_or_default();
+                let work = Work::NodeDestroy { lab: self.lab.clone(), node: name.clone() };
+                let id = self.push(&work, Some(format!("destroy {name}")), &[], &after);
+                self.removed.entry(format!("node {name}")).or_default().push(id);
+                destroyed.push(id);
+            }
+        }
+        for record in lans {
+            let name = record.link.clone();
+            let mut ports: Vec<u32> = Vec::new();
+            for end in record.ends.iter().filter(|end| end.made) {
+                let work = Work::LanLeave { lab: self.lab.clone(), end: end.clone() };
+                ports.push(self.push(&work, None, &[], &[]));
+            }
+            ports.extend(&destroyed);
+            let id = self.push(&Work::LanRemove { record }, None, &[], &ports);
+            self.removed.entry(format!("link {name}")).or_default().push(id);
+        }
+    }
+
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one pass over one graph, in the order of the drawing above"
+    )]
+    fn create(&mut self, old: Option<&Records>, new: &Records, judged: &Judged) {
+        let lab = self.lab.clone();
+        let anything = judged.create.iter().next().is_some()
+            || judged.nodes.values().any(|fate| *fate != Fate::Same);
+        let prepare =
+            if old.is_none() { Some(self.push(&Work::HostPrepare, None, &[], &[])) } else { None };
+        let control_is_new =
+            new.lab.control.is_some() && old.is_none_or(|old| old.lab.control.is_none());
+        let control =
+            if new.lab.control.is_some() && (control_is_new || (anything && old.is_some())) {
+                let needs: Vec<u32> = prepare.into_iter().collect();
+                Some(self.push(&Work::ControlEnsure { lab: lab.clone() }, None, &needs, &[]))
+            } else {
+                None
+            };
+        let images = self.images(new, judged);
+        let mut created: HashMap<&str, u32> = HashMap::new();
+        let mut wired: HashMap<&str, Vec<u32>> = HashMap::new();
+        let mut shared: Vec<(&str, &str)> = Vec::new();
+        for (name, record) in &new.nodes {
+            let fate = &judged.nodes[name];
+            if matches!(fate, Fate::Same | Fate::Limits | Fate::Renew(_)) {
+                continue;
+            }
+            if *fate == Fate::Create {
+                self.change("create", format!("node {name}"), "");
+            }
+            let node = new.lab.lab.node(name);
+            let mut needs: Vec<u32> = prepare.into_iter().collect();
+            needs.extend(images.get(&record.image));
+            let after = self.removed.get(&format!("node {name}")).cloned().unwrap_or_default();
+            let work = Work::NodeCreate { lab: lab.clone(), node: name.clone(), keep: false };
+            let group = Some(format!("node {name}"));
+            let create = self.push(&work, group.clone(), &needs, &after);
+            created.insert(name, create);
+            self.entered.insert((name.clone(), StageName::Create), vec![create]);
+            self.finished.insert((name.clone(), StageName::Create), vec![create]);
+            if record.control.is_some() {
+                let needs: Vec<u32> = std::iter::once(create).chain(control).collect();
+                let work = Work::NodeControl { lab: lab.clone(), node: name.clone() };
+                let id = self.push(&work, group, &needs, &[]);
+                wired.entry(name).or_default().push(id);
+            }
+            if let Some(vnode_topology::NetworkMode::Node(other)) =
+                node.map(|node| &node.network_mode)
+            {
+                shared.push((name, other));
+            }
+        }
+        for (name, other) in shared {
+            if let (Some(&id), Some(&other)) = (created.get(name), created.get(other)) {
+                self.need(id, other);
+            }
+        }
+        self.links(old, new, judged, &created, &mut wired, prepare);
+        self.boots(new, judged, &created, &wired, &images);
+        self.stages(&new.lab.lab);
+    }
+
+    /// One step for each image that a new or renewed node is made from.
+    fn images(&mut self, new: &Records, judged: &Judged) -> HashMap<String, u32> {
+        let mut images = HashMap::new();
+        for (name, record) in &new.nodes {
+            if matches!(judged.nodes[name], Fate::Same | Fate::Limits)
+                || images.contains_key(&record.image)
+            {
+                continue;
+            }
+            let policy = new.lab.lab.node(name).map(|node| node.image_pull_policy);
+            let policy = match policy {
+                Some(vnode_topology::ImagePullPolicy::Never) => vnode_image::PullPolicy::Never,
+                Some(vnode_topology::ImagePullPolicy::Always) => vnode_image::PullPolicy::Always,
+                Some(vnode_topology::ImagePullPolicy::IfNotPresent) | None => {
+                    vnode_image::PullPolicy::IfNotPresent
+                }
+            };
+            let work =
+                Work::ImageEnsure { lab: self.lab.clone(), image: record.image.clone(), policy };
+            let id = self.push(&work, Some(format!("image {}", record.image)), &[], &[]);
+            images.insert(record.image.clone(), id);
+        }
+        images
+    }
+
+    fn links<'a>(
+        &mut self,
+        old: Option<&Records>,
+        new: &'a Records,
+        judged: &Judged,
+        created: &HashMap<&'a str, u32>,
+        wired: &mut HashMap<&'a str, Vec<u32>>,
+        prepare: Option<u32>,
+    ) {
+        let lab = self.lab.clone();
+        for (name, link) in &new.links {
+            let before = old.and_then(|old| old.links.get(name));
+            let after = self.removed.get(&format!("link {name}")).cloned().unwrap_or_default();
+            if link.kind == LinkKind::Lan {
+                let is_new = judged.create.contains(name);
+                let mut bridge = None;
+                if is_new {
+                    if before.is_none_or(|before| !before.made) {
+                        self.change("create", subject_of(link), "");
+                    }
+                    let needs: Vec<u32> = prepare.into_iter().collect();
+                    let work = Work::LanEnsure { lab: lab.clone(), lan: name.clone() };
+                    bridge = Some(self.push(&work, None, &needs, &after));
+                } else if judged.set.contains(name) {
+                    self.change("update", subject_of(link), "members or impairments differ");
+                    let work = Work::LanEnsure { lab: lab.clone(), lan: name.clone() };
+                    bridge = Some(self.push(&work, None, &[], &after));
+                }
+                for (index, end) in link.ends.iter().enumerate() {
+                    let node = created.get(end.node.as_str());
+                    if !is_new && node.is_none() && end.made {
+                        continue;
+                    }
+                    let needs: Vec<u32> = bridge.into_iter().chain(node.copied()).collect();
+                    let work = Work::LanJoin { lab: lab.clone(), lan: name.clone(), end: index };
+                    let group = Some(format!("member {} of {name}", end.name()));
+                    let id = self.push(&work, group, &needs, &after);
+                    wired.entry(end.node.as_str()).or_default().push(id);
+                }
+                if judged.set.contains(name) {
+                    let work = Work::LinkSet { lab: lab.clone(), link: name.clone() };
+                    let joins: Vec<u32> = wired.values().flatten().copied().collect();
+                    self.push(&work, None, &[], &joins);
+                }
+                continue;
+            }
+            if judged.create.contains(name) {
+                if before.is_none_or(|before| !before.made) {
+                    self.change("create", subject_of(link), "");
+                }
+                let mut needs: Vec<u32> = prepare.into_iter().collect();
+                needs.extend(link.ends.iter().filter_map(|end| created.get(end.node.as_str())));
+                let work = Work::LinkCreate { lab: lab.clone(), link: name.clone() };
+                let id = self.push(&work, Some(format!("link {name}")), &needs, &after);
+                for end in &link.ends {
+                    wired.entry(end.node.as_str()).or_default().push(id);
+                }
+            } else if judged.set.contains(name) {
+                self.change("update", subject_of(link), "its impairments differ");
+                let work = Work::LinkSet { lab: lab.clone(), link: name.clone() };
+                self.push(&work, None, &[], &[]);
+            }
+        }
+    }
+
+    fn boots(
+        &mut self,
+        new: &Records,
+        judged: &Judged,
+        created: &HashMap<&str, u32>,
+        wired: &HashMap<&str, Vec<u32>>,
+        images: &HashMap<String, u32>,
+    ) {
+        let lab = self.lab.clone();
+        for (name, record) in &new.nodes {
+            let node = new.lab.lab.node(name);
+            let wires = wired.get(name.as_str()).cloned().unwrap_or_default();
+            let key = |stage| (name.clone(), stage);
+            if !wires.is_empty() {
+                self.entered.insert(key(StageName::CreateLinks), wires.clone());
+                self.finished.insert(key(StageName::CreateLinks), wires.clone());
+            }
+            let group = Some(format!("node {name}"));
+            match &judged.nodes[name] {
+                Fate::Same => continue,
+                Fate::Limits => {
+                    self.change("update", format!("node {name}"), "its limits differ");
+                    let work = Work::NodeLimits { lab: lab.clone(), node: name.clone() };
+                    self.push(&work, group, &[], &[]);
+                    continue;
+                }
+                Fate::Renew(because) => {
+                    self.change("recreate", format!("node {name}"), because.clone());
+                    let needs: Vec<u32> = images.get(&record.image).copied().into_iter().collect();
+                    let work = Work::NodeRenew { lab: lab.clone(), node: name.clone() };
+                    let renew = self.push(&work, group.clone(), &needs, &wires);
+                    let work = Work::NodeConfigure { lab: lab.clone(), node: name.clone() };
+                    let configure = self.push(&work, group, &[renew], &[]);
+                    self.entered.insert(key(StageName::Configure), vec![renew]);
+                    self.finished.insert(key(StageName::Configure), vec![configure]);
+                    continue;
+                }
+                Fate::Create | Fate::Recreate(_) => {}
+            }
+            if !self.boot {
+                continue;
+            }
+            let create = created[name.as_str()];
+            let work = Work::NodeBoot { lab: lab.clone(), node: name.clone() };
+            let boot = self.push(&work, group.clone(), &[create], &wires);
+            self.entered.insert(key(StageName::Configure), vec![boot]);
+            self.finished.insert(key(StageName::Configure), vec![boot]);
+            let mut last = boot;
+            if node.is_some_and(|node| !node.exec.is_empty() || !node.stages.is_empty()) {
+                let work = Work::NodeConfigure { lab: lab.clone(), node: name.clone() };
+                last = self.push(&work, group.clone(), &[boot], &[]);
+                self.finished.insert(key(StageName::Configure), vec![last]);
+            }
+            let awaited = |stage| {
+                new.lab.lab.nodes.iter().flat_map(|other| other.stages.values()).any(|other| {
+                    other.wait_for.iter().any(|wait| wait.node == *name && wait.stage == stage)
+                })
+            };
+            if awaited(StageName::Healthy)
+                || node.is_some_and(|node| node.stages.contains_key(&StageName::Healthy))
+            {
+                let work = Work::NodeHealthy { lab: lab.clone(), node: name.clone() };
+                let id = self.push(&work, None, &[last], &[]);
+                self.entered.insert(key(StageName::Healthy), vec![id]);
+                self.finished.insert(key(StageName::Healthy), vec![id]);
+            }
+            if awaited(StageName::Exit) {
+                let work = Work::NodeExited { lab: lab.clone(), node: name.clone() };
+                let id = self.push(&work, None, &[boot], &[]);
+                self.finished.insert(key(StageName::Exit), vec![id]);
+            }
+        }
+    }
+
+    /// `wait-for`: the first steps of a stage need the last ones of another node's stage.
+    fn stages(&mut self, lab: &Lab) {
+        for node in lab.nodes.iter().filter(|node| node.kind == NodeKind::Linux) {
+            for (stage, definition) in &node.stages {
+                for wait in &definition.wait_for {
+                    let entered = self.entered.get(&(node.name.clone(), *stage)).cloned();
+                    let finished = self.finished.get(&(wait.node.clone(), wait.stage)).cloned();
+                    for id in entered.into_iter().flatten() {
+                        for other in finished.iter().flatten() {
+                            self.need(id, *other);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn need(&mut self, id: u32, other: u32) {
+        let step = &mut self.plan.steps[id as usize];
+        if !step.needs.contains(&other) {
+            step.needs.push(other);
+        }
+    }
+}
+
+fn subject_of(link: &LinkRecord) -> String {
+    match link.kind {
+        LinkKind::Lan => format!("network {}", link.link),
+        _ => format!("link {}", link.link),
+    }
+}
+
+/// Whether the two differ in impairments at most.
+fn same_wiring(a: &LinkRecord, b: &LinkRecord) -> bool {
+    a.kind == b.kind
+        && a.mtu == b.mtu
+        && a.ends.len() == b.ends.len()
+        && a.ends.iter().zip(&b.ends).all(|(a, b)| {
+            a.node == b.node
+                && a.device == b.device
+                && a.mac == b.mac
+                && a.addresses == b.addresses
+                && a.port == b.port
+        })
+}
+
+fn node_fate(
+    old: Option<&Node>,
+    new: Option<&Node>,
+    before: &NodeRecord,
+    after: &NodeRecord,
+) -> Fate {
+    let (Some(old), Some(new)) = (old, new) else { return Fate::Create };
+    let keys = differing_keys(old, new);
+    if before.control != after.control
+        || keys.iter().any(|key| matches!(key.as_str(), "network_mode" | "privileged" | "backend"))
+    {
+        let mut keys = keys;
+        if keys.is_empty() {
+            keys.push("control address".to_owned());
+        }
+        return Fate::Recreate(format!("differs in {}", keys.join(", ")));
+    }
+    // Only these change nothing that the node can see.
+    let quiet = ["group", "labels", "restart_policy", "auto_remove", "span", "startup_delay_s"];
+    let loud: Vec<String> = keys.into_iter().filter(|key| !quiet.contains(&key.as_str())).collect();
+    match loud.as_slice() {
+        [] => Fate::Same,
+        [only] if only == "resources" => Fate::Limits,
+        _ => Fate::Renew(format!("differs in {}", loud.join(", "))),
+    }
+}
+
+fn differing_keys(old: &Node, new: &Node) -> Vec<String> {
+    let value = |node: &Node| serde_json::to_value(node).unwrap_or_default();
+    let (old, new) = (value(old), value(new));
+    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return Vec::new() };
+    new.iter()
+        .filter(|(key, value)| *key != "span" && old.get(*key) != Some(value))
+        .map(|(key, _)| key.clone())
+        .collect()
+}

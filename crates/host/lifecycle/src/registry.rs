@@ -1,0 +1,243 @@
+//! What the daemon knows of its labs while it runs: the records, and what cannot be stored.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use vnode_driver::Instance;
+use vnode_operation::OperationId;
+
+use crate::error::{Error, Result};
+use crate::health::Health;
+use crate::record::{LabRecord, LinkRecord, NodeRecord};
+use crate::restart::History;
+use crate::state::{self, State};
+use crate::wanted::Records;
+
+/// All labs of the host.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    labs: RwLock<BTreeMap<String, Lab>>,
+}
+
+/// One lab.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    pub(crate) record: LabRecord,
+    pub(crate) nodes: BTreeMap<String, Arc<NodeEntry>>,
+    pub(crate) links: BTreeMap<String, LinkRecord>,
+    /// The operation that changes the lab as a whole now.
+    pub(crate) active: Option<OperationId>,
+    /// Ends the lab's timeline.
+    pub(crate) timeline: Option<CancellationToken>,
+}
+
+/// One node.
+#[derive(Debug)]
+pub(crate) struct NodeEntry {
+    record: Mutex<NodeRecord>,
+    instance: Mutex<Option<Arc<dyn Instance>>>,
+    /// Held while the node is booted, halted, renewed or destroyed: one at a time (T-54).
+    pub(crate) slot: tokio::sync::Mutex<()>,
+    /// The end of the first process is our own doing.
+    asked: AtomicBool,
+    pub(crate) history: Mutex<History>,
+    /// Ends the node's watcher and health check.
+    pub(crate) tasks: Mutex<CancellationToken>,
+    pub(crate) health: watch::Sender<Health>,
+}
+
+/// A lock whose holder panicked is as good as any other: every write to what it guards is one assignment.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl NodeEntry {
+    pub(crate) fn new(record: NodeRecord) -> Arc<Self> {
+        Arc::new(Self {
+            record: Mutex::new(record),
+            instance: Mutex::new(None),
+            slot: tokio::sync::Mutex::new(()),
+            asked: AtomicBool::new(false),
+            history: Mutex::new(History::default()),
+            tasks: Mutex::new(CancellationToken::new()),
+            health: watch::Sender::new(Health::None),
+        })
+    }
+
+    pub(crate) fn record(&self) -> NodeRecord {
+        lock(&self.record).clone()
+    }
+
+    /// Reads without a copy.
+    pub(crate) fn with<T>(&self, read: impl FnOnce(&NodeRecord) -> T) -> T {
+        read(&lock(&self.record))
+    }
+
+    pub(crate) fn update<T>(&self, change: impl FnOnce(&mut NodeRecord) -> T) -> T {
+        change(&mut lock(&self.record))
+    }
+
+    /// Moves the state machine; the state it was in when refused.
+    pub(crate) fn step(&self, event: state::Event) -> std::result::Result<State, state::Refused> {
+        let mut record = lock(&self.record);
+        let next = state::next(record.state, event)?;
+        if next != record.state {
+            record.state = next;
+            record.since = Timestamp::now();
+        }
+        if next != State::Failed {
+            record.reason = None;
+        }
+        Ok(next)
+    }
+
+    pub(crate) fn fail(&self, reason: &str) {
+        let mut record = lock(&self.record);
+        record.state = State::Failed;
+        record.since = Timestamp::now();
+        record.reason = Some(reason.to_owned());
+    }
+
+    pub(crate) fn instance(&self) -> Option<Arc<dyn Instance>> {
+        lock(&self.instance).clone()
+    }
+
+    pub(crate) fn set_instance(&self, instance: Option<Arc<dyn Instance>>) {
+        *lock(&self.instance) = instance;
+    }
+
+    /// The handle of a node that is there.
+    pub(crate) fn live(&self) -> Result<Arc<dyn Instance>> {
+        self.instance().ok_or_else(|| {
+            let (name, state) = self.with(|record| (record.node.clone(), record.state));
+            Error::state(format!("node `{name}` is {state} and has no monitor"))
+                .hint("boot it, or destroy it and create it again")
+        })
+    }
+
+    pub(crate) fn set_asked(&self, asked: bool) {
+        self.asked.store(asked, Ordering::SeqCst);
+    }
+
+    pub(crate) fn take_asked(&self) -> bool {
+        self.asked.swap(false, Ordering::SeqCst)
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// `lab/first/node/r1`, as events name it.
+    pub(crate) fn subject(&self) -> String {
+        self.with(|record| format!("lab/{}/node/{}", record.lab, record.node))
+    }
+}
+
+impl Lab {
+    pub(crate) fn new(record: LabRecord) -> Self {
+        Self {
+            record,
+            nodes: BTreeMap::new(),
+            links: BTreeMap::new(),
+            active: None,
+            timeline: None,
+        }
+    }
+
+    /// A copy of all records.
+    pub(crate) fn records(&self) -> Records {
+        Records {
+            lab: self.record.clone(),
+            nodes: self.nodes.iter().map(|(name, node)| (name.clone(), node.record())).collect(),
+            links: self.links.clone(),
+        }
+    }
+}
+
+impl Registry {
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Lab>> {
+        self.labs.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<String, Lab>> {
+        self.labs.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `look` on a lab.
+    pub(crate) fn lab<T>(&self, name: &str, look: impl FnOnce(&Lab) -> T) -> Result<T> {
+        self.read().get(name).map(look).ok_or_else(|| no_lab(name))
+    }
+
+    pub(crate) fn lab_mut<T>(&self, name: &str, change: impl FnOnce(&mut Lab) -> T) -> Result<T> {
+        self.write().get_mut(name).map(change).ok_or_else(|| no_lab(name))
+    }
+
+    pub(crate) fn node(&self, lab: &str, node: &str) -> Result<Arc<NodeEntry>> {
+        self.lab(lab, |lab| lab.nodes.get(node).cloned())?
+            .ok_or_else(|| Error::not_found(format!("no node `{node}` in lab `{lab}`")))
+    }
+
+    /// `NODE` where that is unique on the host, else `LAB/NODE`.
+    pub(crate) fn find(&self, text: &str) -> Result<Arc<NodeEntry>> {
+        if let Some((lab, node)) = text.split_once('/') {
+            return self.node(lab, node);
+        }
+        let labs = self.read();
+        let mut found = labs.values().filter_map(|lab| lab.nodes.get(text));
+        let first = found.next().cloned();
+        let others: Vec<String> = found.map(|node| node.with(|r| r.lab.clone())).collect();
+        match (first, others.as_slice()) {
+            (None, _) => Err(Error::not_found(format!("no node `{text}`"))
+                .hint("`vnode ps` lists the nodes of this host")),
+            (Some(node), []) => Ok(node),
+            (Some(node), others) => {
+                let lab = node.with(|record| record.lab.clone());
+                Err(Error::usage(format!(
+                    "node `{text}` is in labs `{lab}`, `{}`",
+                    others.join("`, `")
+                ))
+                .hint(format!("write `{lab}/{text}`")))
+            }
+        }
+    }
+
+    /// The lab and name of a link: `LINK`, its ends in either order, one end `node:interface`, or any of
+    /// these after `LAB/`.
+    pub(crate) fn find_link(&self, text: &str) -> Result<(String, String)> {
+        let labs = self.read();
+        let (only, name) = match text.split_once('/') {
+            Some((lab, rest)) if labs.contains_key(lab) => (Some(lab), rest),
+            Some(_) | None => (None, text),
+        };
+        let mut found = Vec::new();
+        for (lab_name, lab) in labs.iter() {
+            if only.is_some_and(|only| only != lab_name) {
+                continue;
+            }
+            for (link_name, link) in &lab.links {
+                let reversed = name.split_once("--").is_some_and(|(a, b)| {
+                    link_name.split_once("--").is_some_and(|(x, y)| a == y && b == x)
+                });
+                let by_end = link.ends.iter().any(|end| end.name() == name);
+                if link_name == name || reversed || by_end {
+                    found.push((lab_name.clone(), link_name.clone()));
+                }
+            }
+        }
+        match found.len() {
+            0 => Err(Error::not_found(format!("no link `{text}`"))
+                .hint("`vnode link ls` lists the links; one is `a:eth1--b:eth1`, a LAN's name, or one end `a:eth1`")),
+            1 => Ok(found.remove(0)),
+            _ => Err(Error::usage(format!("link `{text}` is in several labs"))
+                .hint(format!("write `{}/{}`", found[0].0, found[0].1))),
+        }
+    }
+}
+
+fn no_lab(name: &str) -> Error {
+    Error::not_found(format!("no lab `{name}`")).hint("`vnode ps` lists labs and nodes")
+}

@@ -1,0 +1,61 @@
+//! Steps about images.
+
+use vnode_image::{PullPolicy, PullProgress, Reference};
+use vnode_operation::StepContext;
+
+use crate::error::{Error, Kind, Result};
+use crate::inner::Inner;
+use crate::registry::lock;
+
+/// Brings an image in and holds it until the operation has ended.
+pub(super) async fn ensure(
+    inner: &Inner,
+    context: &StepContext,
+    image: &str,
+    policy: PullPolicy,
+) -> Result<()> {
+    let reference = parse(image)?;
+    let progress = |progress: &PullProgress| {
+        context.progress(progress.bytes_done, progress.bytes_total, "bytes");
+    };
+    let made = inner
+        .catalogue
+        .ensure(&reference, policy, &progress, context.cancellation().clone())
+        .await
+        .map_err(|source| image_error(image, source))?;
+    for warning in &made.warnings {
+        inner.warn(&format!("image/{image}"), &context.operation().to_string(), warning);
+    }
+    lock(&inner.images).insert(image.to_owned(), made);
+    Ok(())
+}
+
+pub(super) async fn import(
+    inner: &Inner,
+    context: &StepContext,
+    reference: &str,
+    name: &str,
+) -> Result<()> {
+    let source = parse(reference)?;
+    let progress = |progress: &PullProgress| {
+        context.progress(progress.bytes_done, progress.bytes_total, "bytes");
+    };
+    inner
+        .catalogue
+        .import(&source, name, &progress, context.cancellation().clone())
+        .await
+        .map(drop)
+        .map_err(|source| image_error(reference, source))
+}
+
+fn parse(text: &str) -> Result<Reference> {
+    Reference::parse(text).map_err(|source| {
+        Error::usage(crate::error::chain(&source)).hint(
+            "an image is `host`, `tar:/PATH`, `oci:/PATH`, `docker-archive:/PATH` or a registry reference",
+        )
+    })
+}
+
+fn image_error(image: &str, source: vnode_image::Error) -> Error {
+    Error::new(Kind::Failed, format!("image `{image}`")).because(source)
+}

@@ -1,0 +1,255 @@
+//! Carries out the steps of plans.
+
+mod image;
+mod lab;
+mod link;
+mod node;
+
+pub(crate) use lab::write_names;
+pub(crate) use link::{addresses, namespace_of, set as set_link};
+pub(crate) use node::{folder, run_in_node, start};
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use vnode_operation::{OperationId, Outcome, Plan, Runner, Step, StepContext, StepError};
+use vnode_store::Change;
+
+use crate::error::{Error, Result};
+use crate::inner::{Inner, step_error};
+use crate::state::State;
+use crate::work::Work;
+
+/// Does the work of every kind of plan.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    inner: Arc<Inner>,
+}
+
+impl Steps {
+    pub(crate) fn new(inner: Arc<Inner>) -> Self {
+        Self { inner }
+    }
+
+    async fn apply(&self, context: &StepContext, work: Work) -> Result<()> {
+        let inner = &self.inner;
+        let operation = context.operation().to_string();
+        match work {
+            Work::HostPrepare => lab::prepare(inner).await,
+            Work::HostRestore => lab::restore(inner, true).await,
+            Work::ControlEnsure { lab } => lab::ensure_control(inner, &lab, &operation).await,
+            Work::ControlRemove { lab } => lab::remove_control(inner, &lab).await,
+            Work::ImageEnsure { image, policy, .. } => {
+                image::ensure(inner, context, &image, policy).await
+            }
+            Work::ImageImport { reference, name } => {
+                image::import(inner, context, &reference, &name).await
+            }
+            Work::NodeCreate { lab, node, .. } => {
+                node::create(inner, &lab, &node, &operation).await
+            }
+            Work::NodeDestroy { lab, node } => {
+                let again = context.plan().kind == "lab.apply"
+                    && inner.registry.lab(&lab, |lab| lab.record.lab.node(&node).is_some())?;
+                let after = if again { node::After::Again } else { node::After::Forget };
+                node::destroy(inner, &lab, &node, &operation, after).await
+            }
+            Work::NodeControl { lab, node } => node::control(inner, &lab, &node, &operation).await,
+            Work::NodeBoot { lab, node } => node::boot(inner, context, &lab, &node).await,
+            Work::NodeHalt { lab, node, grace_ms } => {
+                node::halt(inner, &lab, &node, grace_ms, &operation).await
+            }
+            Work::NodeConfigure { lab, node } => node::configure(inner, context, &lab, &node).await,
+            Work::NodeHealthy { lab, node } => node::healthy(inner, context, &lab, &node).await,
+            Work::NodeExited { lab, node } => node::exited(inner, context, &lab, &node).await,
+            Work::NodeRenew { lab, node } => node::renew(inner, context, &lab, &node).await,
+            Work::NodeLimits { lab, node } => node::limits(inner, &lab, &node).await,
+            Work::LinkCreate { lab, link } => link::create(inner, &lab, &link, &operation).await,
+            Work::LinkRemove { record } => link::remove(inner, record).await,
+            Work::LinkSet { lab, link } => link::set(inner, &lab, &link).await,
+            Work::LanEnsure { lab, lan } => link::ensure_lan(inner, &lab, &lan, &operation).await,
+            Work::LanJoin { lab, lan, end } => link::join(inner, &lab, &lan, end, &operation).await,
+            Work::LanLeave { lab, end } => link::leave(inner, &lab, end).await,
+            Work::LanRemove { record } => link::remove_lan(inner, record).await,
+            Work::Settle { ports } => lab::settle(inner, ports).await,
+        }
+    }
+
+    async fn invert(&self, context: &StepContext, work: Work) -> Result<()> {
+        let inner = &self.inner;
+        let operation = context.operation().to_string();
+        match work {
+            Work::HostPrepare => lab::restore(inner, false).await,
+            Work::ControlEnsure { lab } => lab::remove_control(inner, &lab).await,
+            Work::NodeCreate { keep: true, .. } => Ok(()),
+            Work::NodeCreate { lab, node, keep: false } => {
+                node::destroy(inner, &lab, &node, &operation, node::After::Keep).await
+            }
+            Work::NodeControl { lab, node } => node::uncontrol(inner, &lab, &node).await,
+            Work::NodeBoot { lab, node } => node::unboot(inner, &lab, &node).await,
+            Work::LinkCreate { lab, link } => link::undo(inner, &lab, &link).await,
+            Work::LanEnsure { lab, lan } => link::undo_lan(inner, &lab, &lan).await,
+            Work::LanJoin { lab, lan, end } => link::undo_join(inner, &lab, &lan, end).await,
+            // Nothing made, or nothing that could be given back: what is removed is removed.
+            Work::HostRestore
+            | Work::ControlRemove { .. }
+            | Work::ImageEnsure { .. }
+            | Work::ImageImport { .. }
+            | Work::NodeDestroy { .. }
+            | Work::NodeHalt { .. }
+            | Work::NodeConfigure { .. }
+            | Work::NodeHealthy { .. }
+            | Work::NodeExited { .. }
+            | Work::NodeRenew { .. }
+            | Work::NodeLimits { .. }
+            | Work::LinkRemove { .. }
+            | Work::LinkSet { .. }
+            | Work::LanLeave { .. }
+            | Work::LanRemove { .. }
+            | Work::Settle { .. } => Ok(()),
+        }
+    }
+
+    /// The lab a plan is about, when it is about one.
+    fn lab_of(plan: &Plan) -> Option<&str> {
+        plan.subject.strip_prefix("lab/")?.split('/').next()
+    }
+}
+
+fn work(step: &Step) -> std::result::Result<Work, StepError> {
+    serde_json::from_value(step.data.clone())
+        .map_err(|error| StepError::new(format!("step `{}` cannot be read: {error}", step.name)))
+}
+
+impl Runner for Steps {
+    fn begin<'a>(
+        &'a self,
+        plan: &'a Plan,
+    ) -> BoxFuture<'a, std::result::Result<Vec<Change>, StepError>> {
+        Box::pin(async move {
+            match Self::lab_of(plan) {
+                // The records were put into the registry by whoever made the plan.
+                Some(lab) if plan.kind == "lab.up" || plan.kind == "lab.apply" => {
+                    self.inner.lab_changes(lab).await.map_err(|error| step_error(&error))
+                }
+                Some(_) | None => Ok(Vec::new()),
+            }
+        })
+    }
+
+    fn apply<'a>(
+        &'a self,
+        context: &'a StepContext,
+        step: &'a Step,
+    ) -> BoxFuture<'a, std::result::Result<(), StepError>> {
+        Box::pin(async move {
+            Self::apply(self, context, work(step)?).await.map_err(|error| step_error(&error))
+        })
+    }
+
+    fn invert<'a>(
+        &'a self,
+        context: &'a StepContext,
+        step: &'a Step,
+    ) -> BoxFuture<'a, std::result::Result<(), StepError>> {
+        Box::pin(async move {
+            Self::invert(self, context, work(step)?).await.map_err(|error| step_error(&error))
+        })
+    }
+
+    fn finish<'a>(
+        &'a self,
+        _id: OperationId,
+        plan: &'a Plan,
+        outcome: &'a Outcome,
+    ) -> BoxFuture<'a, std::result::Result<Vec<Change>, StepError>> {
+        Box::pin(async move {
+            let Some(name) = Self::lab_of(plan) else { return Ok(Vec::new()) };
+            self.conclude(name, plan, outcome);
+            self.inner.lab_changes(name).await.map_err(|error| step_error(&error))
+        })
+    }
+
+    fn ended(&self, _id: OperationId, plan: &Plan, outcome: &Outcome) {
+        lock_images(&self.inner).clear();
+        let Some(name) = Self::lab_of(plan) else { return };
+        if matches!(plan.kind.as_str(), "lab.up" | "lab.apply")
+            && matches!(outcome, Outcome::Completed | Outcome::Partly { .. })
+        {
+            crate::timeline::start(&self.inner, name);
+        }
+    }
+}
+
+fn lock_images(
+    inner: &Inner,
+) -> std::sync::MutexGuard<'_, std::collections::HashMap<String, vnode_image::Image>> {
+    crate::registry::lock(&inner.images)
+}
+
+impl Steps {
+    /// Brings the registry to what the outcome says, so that it can be written.
+    fn conclude(&self, name: &str, plan: &Plan, outcome: &Outcome) {
+        let mut labs = self.inner.registry.write();
+        let Some(lab) = labs.get_mut(name) else { return };
+        lab.active = None;
+        for failure in outcome.failures() {
+            let node = failure
+                .group
+                .as_deref()
+                .and_then(|group| group.strip_prefix("node "))
+                .and_then(|node| lab.nodes.get(node));
+            if let Some(node) = node
+                && !node.with(|record| record.made)
+            {
+                node.fail(&failure.error.text);
+            }
+        }
+        if plan.kind == "lab.up" || plan.kind == "lab.apply" {
+            let bad_images: Vec<(String, String)> = outcome
+                .failures()
+                .iter()
+                .filter_map(|failure| {
+                    let image = failure.group.as_deref()?.strip_prefix("image ")?;
+                    Some((image.to_owned(), failure.error.text.clone()))
+                })
+                .collect();
+            for node in lab.nodes.values() {
+                let pending = node.with(|record| !record.made && record.state == State::Creating);
+                if pending {
+                    let image = node.with(|record| record.image.clone());
+                    let reason = bad_images.iter().find(|(bad, _)| *bad == image);
+                    node.fail(
+                        reason.map_or("not created: something it needs failed", |(_, why)| {
+                            why.as_str()
+                        }),
+                    );
+                }
+            }
+        }
+        let gone = match outcome {
+            Outcome::RolledBack { .. } => plan.kind == "lab.up",
+            Outcome::Cancelled { left } => plan.kind == "lab.up" && left.is_empty(),
+            Outcome::Completed | Outcome::Partly { .. } => {
+                plan.kind == "lab.down" && lab.nodes.is_empty()
+            }
+            _ => false,
+        };
+        if gone {
+            labs.remove(name);
+            if let Err(error) = remove_folder(&self.inner.lab_dir(name)) {
+                tracing::warn!("{}", error.chain());
+            }
+        }
+    }
+}
+
+fn remove_folder(path: &std::path::Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(source) => {
+            Err(Error::failed(format!("cannot remove folder `{}`", path.display())).because(source))
+        }
+    }
+}

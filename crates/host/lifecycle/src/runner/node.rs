@@ -1,0 +1,673 @@
+//! Steps about one node.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+use vnode_driver::{ExecSpec, Instance, NodeSpec, Phase};
+use vnode_network::control::{Control, ControlPort, Forward, Protocol};
+use vnode_network::{End, Ns, PairSpec, Place, Route};
+use vnode_operation::StepContext;
+use vnode_topology::{StageExec, StageName};
+
+use crate::error::{Error, Kind, Result};
+use crate::health::Health;
+use crate::inner::{Inner, blocking, driver_error, network_error};
+use crate::registry::{NodeEntry, lock};
+use crate::resolve::{self, Base, Files};
+use crate::state::Event;
+use crate::wanted::CONTROL_INTERFACE;
+use crate::{follow, names};
+
+/// Most of a startup command's output that is kept in its event.
+const OUTPUT: u64 = 4096;
+
+/// Folder, monitor and namespace; nothing is started.
+pub(super) async fn create(
+    inner: &Arc<Inner>,
+    lab: &str,
+    name: &str,
+    operation: &str,
+) -> Result<()> {
+    let entry = inner.registry.node(lab, name)?;
+    let _slot = entry.slot.lock().await;
+    if entry.instance().is_some() {
+        return Ok(());
+    }
+    let spec = define(inner, lab, &entry).await?;
+    let dir = inner.node_dir(lab, name);
+    let instance = inner.driver.create(&spec, &dir).await.map_err(driver_error)?;
+    if entry.with(|record| record.control.is_none())
+        && spec.network == vnode_driver::NetworkMode::Own
+    {
+        let ns = namespace(&*instance)?;
+        blocking(move || ns.loopback_up()).await?;
+    }
+    entry.update(|record| {
+        record.made = true;
+        record.spec = Some(spec);
+    });
+    // A node that is made anew after a restart of the machine was not `creating`; both end stopped.
+    if entry.step(Event::Created).is_err() {
+        entry.update(|record| record.state = crate::state::State::Stopped);
+    }
+    entry.set_instance(Some(instance));
+    follow::watch(inner, &entry);
+    inner.tell("node.created", &entry.subject(), Some(operation), json!({}));
+    Ok(())
+}
+
+/// The driver's definition of a node, with its image and its files.
+async fn define(inner: &Arc<Inner>, lab: &str, entry: &NodeEntry) -> Result<NodeSpec> {
+    let record = entry.record();
+    let model = inner.registry.lab(lab, |lab| lab.record.lab.clone())?;
+    let node = model.node(&record.node).ok_or_else(|| {
+        Error::not_found(format!("node `{}` is not in the topology of lab `{lab}`", record.node))
+    })?;
+    let base = base(inner, &record.image).await?;
+    let folder = inner.lab_dir(lab);
+    let own = folder.join("etc").join(&record.node);
+    let (hostname, resolver, hosts) =
+        (own.join("hostname"), own.join("resolv.conf"), folder.join("hosts"));
+    let host_resolver = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let servers: Vec<String> = node.dns.servers.iter().map(ToString::to_string).collect();
+    let text = names::resolver(&servers, &node.dns.search, &node.dns.options, &host_resolver);
+    let host = node.hostname.as_ref().unwrap_or(&node.name);
+    std::fs::create_dir_all(&own)
+        .and_then(|()| names::write_in_place(&hostname, &format!("{host}\n")))
+        .and_then(|()| names::write_in_place(&resolver, &text))
+        .map_err(|source| {
+            Error::failed(format!("cannot write the files of node `{}`", record.node))
+                .because(source)
+        })?;
+    if !hosts.exists() {
+        super::lab::write_names(inner, lab)?;
+    }
+    let files = Files { hosts: &hosts, resolver: &resolver, hostname: &hostname };
+    let id = base.id;
+    let mut spec = resolve::spec(
+        &model,
+        node,
+        &record,
+        &base.base,
+        &files,
+        inner.options.user_namespaces && inner.capabilities.user_namespaces,
+    )?;
+    spec.uuid = record.uuid.clone();
+    entry.update(|record| record.image_id = Some(id));
+    Ok(spec)
+}
+
+struct Found {
+    id: String,
+    base: Base,
+}
+
+/// The image's layers: held by the running operation, else from the catalogue.
+async fn base(inner: &Inner, image: &str) -> Result<Found> {
+    let held = lock(&inner.images).get(image).cloned();
+    let made = match held {
+        Some(made) => made,
+        None => {
+            let reference = vnode_image::Reference::parse(image)
+                .map_err(|source| Error::usage(crate::error::chain(&source)))?;
+            inner
+                .catalogue
+                .ensure(
+                    &reference,
+                    vnode_image::PullPolicy::IfNotPresent,
+                    &vnode_image::NoProgress,
+                    inner.stop.child_token(),
+                )
+                .await
+                .map_err(|source| Error::failed(format!("image `{image}`")).because(source))?
+        }
+    };
+    Ok(Found {
+        id: made.id.clone(),
+        base: Base { layers: made.layers.clone(), config: made.config.clone() },
+    })
+}
+
+/// A definition that suffices to find and remove whatever a node left behind.
+fn skeleton(entry: &NodeEntry) -> NodeSpec {
+    let record = entry.record();
+    record.spec.clone().unwrap_or_else(|| resolve::skeleton(&record))
+}
+
+/// What becomes of a destroyed node's record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// Gone too.
+    Forget,
+    /// The same operation makes the node again.
+    Again,
+    /// The operation's end decides.
+    Keep,
+}
+
+/// Inverse of `create`, and the end of every node. Needs nothing but the record.
+pub(super) async fn destroy(
+    inner: &Arc<Inner>,
+    lab: &str,
+    name: &str,
+    operation: &str,
+    after: After,
+) -> Result<()> {
+    let Ok(entry) = inner.registry.node(lab, name) else { return Ok(()) };
+    lock(&entry.tasks).cancel();
+    entry.set_asked(true);
+    let _slot = entry.slot.lock().await;
+    if after != After::Keep {
+        // Every state can be left by destroy; it cannot be refused.
+        let _ = entry.step(Event::Destroy);
+    }
+    if let Some(control) = entry.with(|record| record.control.clone())
+        && inner.registry.lab(lab, |lab| lab.record.control.is_some())?
+        && entry.with(|record| record.made)
+    {
+        let owner = inner.owner(lab, operation);
+        let network = inner.network.clone();
+        let port = control.port.clone();
+        let forwards = forwards(&control)?;
+        blocking(move || {
+            let handle = Control::open(&network, &owner);
+            handle.remove_forwards(&forwards)?;
+            handle.remove_nodes(&[&port])
+        })
+        .await?;
+    }
+    let spec = skeleton(&entry);
+    let dir = inner.node_dir(lab, name);
+    inner.driver.destroy(&spec, &dir).await.map_err(driver_error)?;
+    entry.set_instance(None);
+    entry.update(|record| {
+        record.made = false;
+        record.spec = None;
+    });
+    let own = inner.lab_dir(lab).join("etc").join(name);
+    match std::fs::remove_dir_all(&own) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(source) => {
+            return Err(Error::failed(format!("cannot remove `{}`", own.display())).because(source));
+        }
+    }
+    match after {
+        After::Keep => return Ok(()),
+        After::Again => entry.update(|record| record.state = crate::state::State::Creating),
+        After::Forget => {
+            inner.registry.lab_mut(lab, |lab| lab.nodes.remove(name))?;
+        }
+    }
+    inner.tell("node.destroyed", &entry.subject(), Some(operation), json!({}));
+    Ok(())
+}
+
+/// The pair to the control bridge, addresses, default routes, permission to speak, port forwards.
+pub(super) async fn control(
+    inner: &Arc<Inner>,
+    lab: &str,
+    name: &str,
+    operation: &str,
+) -> Result<()> {
+    let entry = inner.registry.node(lab, name)?;
+    let instance = entry.live()?;
+    let network_of_lab = inner.registry.lab(lab, |lab| lab.record.control.clone())?;
+    let (Some(end), Some(lab_control)) =
+        (entry.with(|record| record.control.clone()), network_of_lab)
+    else {
+        return Ok(());
+    };
+    let mut addresses = Vec::new();
+    let mut routes = Vec::new();
+    if let (Some(address), Some(net)) = (end.ipv4, lab_control.ipv4) {
+        addresses.extend(IpNet::new(address.into(), net.prefix_len()).ok());
+        if let Some(gateway) = lab_control.ipv4_gateway {
+            routes.push(default_route("0.0.0.0/0", gateway.into()));
+        }
+    }
+    if let (Some(address), Some(net)) = (end.ipv6, lab_control.ipv6) {
+        addresses.extend(IpNet::new(address.into(), net.prefix_len()).ok());
+        if let Some(gateway) = lab_control.ipv6_gateway {
+            routes.push(default_route("::/0", gateway.into()));
+        }
+    }
+    let ns = namespace(&*instance)?;
+    let owner = inner.owner(lab, operation);
+    let network = inner.network.clone();
+    let link = format!("{name}:{CONTROL_INTERFACE} -- control");
+    let what = format!("control {name}");
+    let permissions = vec![port(&end)];
+    let forwards = forwards(&end)?;
+    blocking(move || {
+        let control = Control::open(&network, &owner);
+        if ns.has_interface(CONTROL_INTERFACE)? {
+            ns.remove_interface(CONTROL_INTERFACE)?;
+        }
+        control.add_nodes(&permissions)?;
+        network.link_pair(&PairSpec {
+            link: &link,
+            a: End {
+                place: Place::Node(&ns),
+                name: CONTROL_INTERFACE,
+                alternative_name: None,
+                mac: Some(end.mac),
+                addresses: &addresses,
+                routes: &routes,
+                impairment: None,
+                up: true,
+            },
+            b: End {
+                place: Place::Host { bridge: Some(&control.bridge), owner: &owner, what: &what },
+                name: &end.port,
+                alternative_name: None,
+                mac: None,
+                addresses: &[],
+                routes: &[],
+                impairment: None,
+                up: true,
+            },
+            mtu: Some(lab_control.mtu),
+        })?;
+        if !forwards.is_empty() {
+            control.add_forwards(&forwards)?;
+        }
+        ns.close_sockets();
+        Ok(())
+    })
+    .await
+}
+
+fn default_route(to: &str, via: std::net::IpAddr) -> Route {
+    Route { to: to.parse().expect("a constant that is a network"), via: Some(via), metric: None }
+}
+
+fn port(control: &crate::record::ControlEnd) -> ControlPort {
+    ControlPort {
+        port: control.port.clone(),
+        mac: control.mac,
+        addresses: control
+            .ipv4
+            .map(Into::into)
+            .into_iter()
+            .chain(control.ipv6.map(Into::into))
+            .collect(),
+    }
+}
+
+/// Forwards in the network crate's words: to the node's address of the family the host's address has.
+fn forwards(control: &crate::record::ControlEnd) -> Result<Vec<Forward>> {
+    let mut forwards = Vec::new();
+    for forward in &control.forwards {
+        let protocol = match forward.protocol.as_str() {
+            "udp" => Protocol::Udp,
+            "sctp" => Protocol::Sctp,
+            _ => Protocol::Tcp,
+        };
+        let v4 = control.ipv4.map(std::net::IpAddr::V4);
+        let v6 = control.ipv6.map(std::net::IpAddr::V6);
+        let targets = match forward.host_address {
+            Some(address) if address.is_ipv4() => [v4, None],
+            Some(_) => [v6, None],
+            None => [v4, v6],
+        };
+        for node_address in targets.into_iter().flatten() {
+            forwards.push(Forward {
+                protocol,
+                host_address: forward.host_address,
+                host_port: forward.host_port,
+                node_address,
+                node_port: forward.node_port,
+            });
+        }
+    }
+    Ok(forwards)
+}
+
+pub(super) async fn uncontrol(inner: &Arc<Inner>, lab: &str, name: &str) -> Result<()> {
+    let Ok(entry) = inner.registry.node(lab, name) else { return Ok(()) };
+    let Some(end) = entry.with(|record| record.control.clone()) else { return Ok(()) };
+    let owner = inner.owner(lab, "");
+    let network = inner.network.clone();
+    let forwards = forwards(&end)?;
+    blocking(move || {
+        network.remove_link(&end.port)?;
+        let control = Control::open(&network, &owner);
+        control.remove_forwards(&forwards)?;
+        control.remove_nodes(&[&end.port])
+    })
+    .await
+}
+
+pub(super) fn namespace(instance: &dyn Instance) -> Result<Ns> {
+    let fd = instance.netns().map_err(driver_error)?;
+    Ns::from_fd(fd).map_err(network_error)
+}
+
+/// Starts the first process. A node that runs already is left alone (T-42).
+pub(super) async fn boot(
+    inner: &Arc<Inner>,
+    context: &StepContext,
+    lab: &str,
+    name: &str,
+) -> Result<()> {
+    let entry = inner.registry.node(lab, name)?;
+    let delay = inner
+        .registry
+        .lab(lab, |lab| lab.record.lab.node(name).map_or(0, |node| node.startup_delay_s))?;
+    if delay > 0 {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(u64::from(delay))) => {}
+            () = context.cancellation().cancelled() => {
+                return Err(Error::state(format!("boot of node `{name}` was cancelled")));
+            }
+        }
+    }
+    let _slot = tokio::select! {
+        slot = entry.slot.lock() => slot,
+        () = context.cancellation().cancelled() => {
+            return Err(Error::state(format!("boot of node `{name}` was cancelled")));
+        }
+    };
+    start(inner, &entry, &context.operation().to_string()).await
+}
+
+/// Starts the first process of a node whose slot is held.
+pub(crate) async fn start(
+    inner: &Arc<Inner>,
+    entry: &Arc<NodeEntry>,
+    operation: &str,
+) -> Result<()> {
+    let instance = entry.live()?;
+    if matches!(instance.status().phase, Phase::Running | Phase::Paused) {
+        entry.update(|record| record.wanted = true);
+        return Ok(());
+    }
+    let spec = entry.with(|record| record.spec.clone()).ok_or_else(|| {
+        Error::state(format!("node `{}` was never made whole", entry.with(|r| r.node.clone())))
+    })?;
+    let dir = inner.node_dir(&spec.lab, &spec.node);
+    if entry.with(|record| record.state) == crate::state::State::Mounted {
+        // T-38, T-39: a mounted root is let go first; the disk stays.
+        inner.driver.unmount(&spec, &dir).await.map_err(driver_error)?;
+    }
+    entry
+        .step(Event::Boot)
+        .map_err(|refused| Error::state(format!("node `{}`: {refused}", spec.node)))?;
+    entry.set_asked(false);
+    match instance.boot(&spec).await {
+        Ok(()) => {
+            // The process may have ended already; then the watcher has moved the state on.
+            let _ = entry.step(Event::Booted);
+            entry.update(|record| record.wanted = true);
+            inner.tell("node.booted", &entry.subject(), Some(operation), json!({}));
+            follow::health(inner, entry);
+            Ok(())
+        }
+        Err(source) => {
+            let error = driver_error(source);
+            entry.fail(&error.chain());
+            inner.tell(
+                "node.failed",
+                &entry.subject(),
+                Some(operation),
+                json!({ "reason": error.chain() }),
+            );
+            Err(error)
+        }
+    }
+}
+
+/// Inverse of `boot` for a node that goes on to exist.
+pub(super) async fn unboot(inner: &Arc<Inner>, lab: &str, name: &str) -> Result<()> {
+    let Ok(entry) = inner.registry.node(lab, name) else { return Ok(()) };
+    let _slot = entry.slot.lock().await;
+    stop(inner, &entry, Some(Duration::ZERO), "").await
+}
+
+pub(super) async fn halt(
+    inner: &Arc<Inner>,
+    lab: &str,
+    name: &str,
+    grace_ms: Option<u64>,
+    operation: &str,
+) -> Result<()> {
+    let entry = inner.registry.node(lab, name)?;
+    let _slot = entry.slot.lock().await;
+    entry.update(|record| record.wanted = false);
+    stop(inner, &entry, grace_ms.map(Duration::from_millis), operation).await
+}
+
+/// Ends the first process of a node whose slot is held; success when there is none.
+pub(crate) async fn stop(
+    inner: &Arc<Inner>,
+    entry: &Arc<NodeEntry>,
+    grace: Option<Duration>,
+    operation: &str,
+) -> Result<()> {
+    let Some(instance) = entry.instance() else { return Ok(()) };
+    if !matches!(instance.status().phase, Phase::Running | Phase::Paused) {
+        return Ok(());
+    }
+    let grace = grace.unwrap_or_else(|| {
+        Duration::from_millis(
+            entry.with(|record| record.spec.as_ref().map_or(10_000, |spec| spec.stop_grace_ms)),
+        )
+    });
+    // Whatever state it is in, a running process can be ended.
+    let _ = entry.step(Event::Halt);
+    entry.set_asked(true);
+    let result = if grace.is_zero() { instance.kill().await } else { instance.halt(grace).await };
+    let exit = result.map_err(driver_error)?;
+    follow::exited(inner, entry, &exit, operation);
+    Ok(())
+}
+
+/// Stage hooks and startup commands, in order. A command that fails is told and does not fail the lab, as
+/// containerlab does.
+pub(super) async fn configure(
+    inner: &Arc<Inner>,
+    context: &StepContext,
+    lab: &str,
+    name: &str,
+) -> Result<()> {
+    let entry = inner.registry.node(lab, name)?;
+    let model = inner.registry.lab(lab, |lab| lab.record.lab.node(name).cloned())?;
+    let Some(model) = model else { return Ok(()) };
+    let hooks = |stage: StageName, phase: vnode_topology::Phase| -> Vec<StageExec> {
+        model
+            .stages
+            .get(&stage)
+            .map(|stage| stage.exec.iter().filter(|exec| exec.phase == phase).cloned().collect())
+            .unwrap_or_default()
+    };
+    use vnode_topology::Phase::{OnEnter, OnExit};
+    let mut commands: Vec<StageExec> = Vec::new();
+    for stage in [StageName::Create, StageName::CreateLinks] {
+        commands.extend(hooks(stage, OnEnter));
+        commands.extend(hooks(stage, OnExit));
+    }
+    commands.extend(hooks(StageName::Configure, OnEnter));
+    commands.extend(model.exec.iter().map(|command| StageExec {
+        command: command.clone(),
+        target: vnode_topology::StageExecTarget::Container,
+        phase: OnEnter,
+    }));
+    commands.extend(hooks(StageName::Configure, OnExit));
+    for (index, command) in commands.iter().enumerate() {
+        context.progress(index as u64, commands.len() as u64, "commands");
+        run_hook(inner, context, &entry, command).await?;
+    }
+    Ok(())
+}
+
+async fn run_hook(
+    inner: &Arc<Inner>,
+    context: &StepContext,
+    entry: &Arc<NodeEntry>,
+    hook: &StageExec,
+) -> Result<()> {
+    let operation = context.operation().to_string();
+    let argv = shlex::split(&hook.command)
+        .ok_or_else(|| Error::usage(format!("`exec: {}` has an open quote", hook.command)))?;
+    let ran = match hook.target {
+        vnode_topology::StageExecTarget::Container => {
+            let work = run_in_node(entry, argv);
+            tokio::select! {
+                ran = work => ran?,
+                () = context.cancellation().cancelled() => {
+                    return Err(Error::state(format!("`{}` was cancelled", hook.command)));
+                }
+            }
+        }
+        vnode_topology::StageExecTarget::Host => run_on_host(context, argv).await?,
+    };
+    let data = json!({ "command": hook.command, "status": ran.0, "output": ran.1 });
+    inner.tell("node.command-run", &entry.subject(), Some(&operation), data);
+    if ran.0 != 0 {
+        let text = format!("`{}` ended with status {}: {}", hook.command, ran.0, ran.1.trim());
+        inner.warn(&entry.subject(), &operation, &text);
+    }
+    Ok(())
+}
+
+/// Runs a command in the node; its status and the beginning of what it printed. A program that is not
+/// there counts as status 127, as a shell has it.
+pub(crate) async fn run_in_node(
+    entry: &Arc<NodeEntry>,
+    argv: Vec<String>,
+) -> Result<(i32, String)> {
+    let instance = entry.live()?;
+    let spec = ExecSpec { argv, ..ExecSpec::default() };
+    let mut exec = match instance.exec(&spec).await {
+        Ok(exec) => exec,
+        Err(vnode_driver::Error::Exec { step, .. }) => return Ok((127, step)),
+        Err(source) => return Err(driver_error(source)),
+    };
+    drop(exec.stdin.take());
+    let (stdout, stderr) = (exec.stdout.take(), exec.stderr.take());
+    let (out, err) = tokio::join!(head(stdout), head(stderr));
+    let exit = exec.wait().await.map_err(driver_error)?;
+    Ok((exit.shell_code(), out + &err))
+}
+
+/// The beginning of a stream; the rest is read and dropped, so that its writer never blocks.
+async fn head(stream: Option<vnode_driver::Reader>) -> String {
+    let Some(mut stream) = stream else { return String::new() };
+    let mut kept = Vec::new();
+    let mut beginning = (&mut stream).take(OUTPUT);
+    // A broken pipe ends the output; what came before it counts.
+    let _ = beginning.read_to_end(&mut kept).await;
+    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+async fn run_on_host(context: &StepContext, argv: Vec<String>) -> Result<(i32, String)> {
+    let spec = vnode_action::Spec::new(argv)
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .capture(OUTPUT as usize)
+        .time_limit(Duration::from_secs(300));
+    let output = vnode_action::run(spec, context.cancellation()).await.map_err(|source| {
+        Error::failed("cannot run a stage's command on the host").because(source)
+    })?;
+    let text = [output.stdout, output.stderr].concat();
+    let status = match output.status {
+        vnode_action::ExitStatus::Code(code) => code,
+        vnode_action::ExitStatus::Signal(signal) => 128 + signal,
+    };
+    Ok((status, String::from_utf8_lossy(&text).into_owned()))
+}
+
+/// Waits for the health check's verdict.
+pub(super) async fn healthy(
+    inner: &Arc<Inner>,
+    context: &StepContext,
+    lab: &str,
+    name: &str,
+) -> Result<()> {
+    let entry = inner.registry.node(lab, name)?;
+    let mut health = entry.health.subscribe();
+    loop {
+        let now = *health.borrow_and_update();
+        match now {
+            // Without a check, running is healthy.
+            Health::None | Health::Healthy => return Ok(()),
+            Health::Unhealthy => {
+                return Err(Error::failed(format!("node `{name}` is unhealthy")));
+            }
+            Health::Starting => {}
+        }
+        tokio::select! {
+            changed = health.changed() => {
+                changed.map_err(|_| Error::state(format!("node `{name}` is gone")))?;
+            }
+            () = context.cancellation().cancelled() => {
+                return Err(Error::new(Kind::Deadline, format!("node `{name}` is not healthy yet")));
+            }
+        }
+    }
+}
+
+/// Waits for the end of the first process.
+pub(super) async fn exited(
+    inner: &Arc<Inner>,
+    context: &StepContext,
+    lab: &str,
+    name: &str,
+) -> Result<()> {
+    let entry = inner.registry.node(lab, name)?;
+    let mut watch = entry.live()?.watch();
+    loop {
+        let status = *watch.borrow_and_update();
+        if status.phase == Phase::Stopped && status.boots > 0 {
+            return Ok(());
+        }
+        tokio::select! {
+            changed = watch.changed() => {
+                changed.map_err(|_| Error::state(format!("node `{name}` is gone")))?;
+            }
+            () = context.cancellation().cancelled() => {
+                return Err(Error::new(Kind::Deadline, format!("node `{name}` has not exited yet")));
+            }
+        }
+    }
+}
+
+/// A new definition and a fresh disk in the same namespace: links and peers do not notice (T-102).
+pub(super) async fn renew(
+    inner: &Arc<Inner>,
+    context: &StepContext,
+    lab: &str,
+    name: &str,
+) -> Result<()> {
+    let entry = inner.registry.node(lab, name)?;
+    let _slot = entry.slot.lock().await;
+    let operation = context.operation().to_string();
+    // the new image is here and the definition is right before the old disk is touched.
+    let spec = define(inner, lab, &entry).await?;
+    stop(inner, &entry, None, &operation).await?;
+    let instance = entry.live()?;
+    instance.reset_disk().await.map_err(driver_error)?;
+    instance.set_limits(&spec.limits).await.map_err(driver_error)?;
+    entry.update(|record| record.spec = Some(spec));
+    inner.tell("node.renewed", &entry.subject(), Some(&operation), json!({}));
+    start(inner, &entry, &operation).await
+}
+
+pub(super) async fn limits(inner: &Arc<Inner>, lab: &str, name: &str) -> Result<()> {
+    let entry = inner.registry.node(lab, name)?;
+    let _slot = entry.slot.lock().await;
+    let spec = define(inner, lab, &entry).await?;
+    entry.live()?.set_limits(&spec.limits).await.map_err(driver_error)?;
+    entry.update(|record| record.spec = Some(spec));
+    Ok(())
+}
+
+/// Where a node keeps its disk; for `inspect`.
+pub(crate) fn folder(inner: &Inner, entry: &NodeEntry) -> PathBuf {
+    entry.with(|record| inner.node_dir(&record.lab, &record.node))
+}
