@@ -44,6 +44,13 @@ impl Lan {
         Lan { bridges }
     }
 
+    /// The pairs that join the bridges, both ends, the bridge's own end first.
+    pub fn trunks(&self) -> Vec<String> {
+        let ends =
+            |bridge: &String| [host_name(&[bridge, "trunk"]), host_name(&[bridge, "trunk", "hub"])];
+        self.bridges.iter().skip(1).flat_map(ends).collect()
+    }
+
     /// The bridge that member number `member` attaches to.
     pub fn bridge_for(&self, member: usize) -> &str {
         &self.bridges[(member / MEMBERS_PER_BRIDGE).min(self.bridges.len() - 1)]

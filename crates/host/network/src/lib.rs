@@ -31,7 +31,7 @@ mod ns;
 pub mod ownership;
 mod pair;
 pub mod state;
-mod vxlan;
+pub mod vxlan;
 
 pub use error::{Error, Result};
 pub use features::Features;
