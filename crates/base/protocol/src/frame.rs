@@ -178,56 +178,56 @@ pub async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<Frame>, 
     Frame::decode(kind, payload).map(Some)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Reads frames one after the other. Cancel-safe: a dropped [`FrameReader::next`] loses no byte, so it can
+/// stand in a `select!`.
+#[derive(Debug)]
+pub struct FrameReader<R> {
+    from: R,
+    /// Bytes read and not given out; never more than one frame and what came with it.
+    buffer: Vec<u8>,
+    /// Bytes at the start of `buffer` that were given out.
+    used: usize,
+}
 
-    fn read_all(bytes: &[u8]) -> Result<Vec<Frame>, Error> {
-        // A slice is always ready, so the future is never pending.
-        let mut rest = bytes;
-        let mut frames = vec![];
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    pub fn new(from: R) -> Self {
+        Self { from, buffer: Vec::new(), used: 0 }
+    }
+
+    /// The next frame; `None` when the stream ends between two frames.
+    ///
+    /// # Errors
+    /// As [`read`]; the stream cannot be read on then.
+    pub async fn next(&mut self) -> Result<Option<Frame>, Error> {
         loop {
-            let mut future = std::pin::pin!(read(&mut rest));
-            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-            match future.as_mut().poll(&mut context) {
-                std::task::Poll::Ready(Ok(Some(frame))) => frames.push(frame),
-                std::task::Poll::Ready(Ok(None)) => return Ok(frames),
-                std::task::Poll::Ready(Err(error)) => return Err(error),
-                std::task::Poll::Pending => panic!("a slice is always ready"),
+            if let Some((frame, length)) = whole(&self.buffer[self.used..])? {
+                self.used += length;
+                return Ok(Some(frame));
+            }
+            self.buffer.drain(..self.used);
+            self.used = 0;
+            self.buffer.reserve(16 << 10);
+            if self.from.read_buf(&mut self.buffer).await? == 0 {
+                if self.buffer.is_empty() {
+                    return Ok(None);
+                }
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
         }
     }
-
-    #[test]
-    fn every_frame_comes_back_as_it_went() {
-        let frames = vec![
-            Frame::Stdin(b"in\0".to_vec()),
-            Frame::StdinEnd,
-            Frame::Signal(15),
-            Frame::Resize { rows: 24, columns: 300 },
-            Frame::Stdout(vec![7; MAX_PAYLOAD]),
-            Frame::Stderr(vec![]),
-            Frame::Exit(Exit { code: Some(-1), signal: None }),
-            Frame::Exit(Exit { code: None, signal: Some(9) }),
-            Frame::Error(b"{}".to_vec()),
-        ];
-        let bytes: Vec<u8> = frames.iter().flat_map(Frame::encode).collect();
-        assert_eq!(read_all(&bytes).unwrap(), frames);
-    }
-
-    #[test]
-    fn what_is_no_frame_is_refused() {
-        assert!(matches!(read_all(&[1, 0xff, 0, 0, 0]), Err(Error::TooLong { .. })));
-        assert!(matches!(read_all(&[99, 0, 0, 0, 0]), Err(Error::Kind { kind: 99 })));
-        assert!(matches!(read_all(&[SIGNAL, 0, 0, 0, 1, 9]), Err(Error::Length { .. })));
-        assert!(matches!(read_all(&[EXIT, 0, 0, 0, 5, 2, 0, 0, 0, 0]), Err(Error::Length { .. })));
-        assert!(matches!(read_all(&[STDIN, 0, 0, 0, 2, 9]), Err(Error::Io(_))));
-        assert!(matches!(read_all(&[STDIN, 0, 0]), Err(Error::Io(_))));
-    }
-
-    #[test]
-    fn exit_codes_are_those_of_a_shell() {
-        assert_eq!(Exit { code: Some(3), signal: None }.shell_code(), 3);
-        assert_eq!(Exit { code: None, signal: Some(9) }.shell_code(), 137);
-    }
 }
+
+/// The frame at the start of `bytes` and the bytes it takes; `None` when it is not all there.
+fn whole(bytes: &[u8]) -> Result<Option<(Frame, usize)>, Error> {
+    let Some((head, rest)) = bytes.split_first_chunk::<HEAD>() else { return Ok(None) };
+    let [kind, length @ ..] = *head;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MAX_PAYLOAD {
+        return Err(Error::TooLong { length });
+    }
+    let Some(payload) = rest.get(..length) else { return Ok(None) };
+    Ok(Some((Frame::decode(kind, payload.to_vec())?, HEAD + length)))
+}
+
+#[cfg(test)]
+mod tests;
