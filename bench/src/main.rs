@@ -12,11 +12,14 @@ mod table;
 
 use table::Table;
 
+/// Takes one measure and its floors and peers into the table.
+type Measure = fn(&mut Table);
+
 fn main() {
     let chosen: Vec<String> = std::env::args().skip(1).collect();
     let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|c| c == name);
     let mut table = Table::new(machine::describe());
-    let rows: [(&str, fn(&mut Table)); 4] = [
+    let rows: [(&str, Measure); 4] = [
         ("node", rows::node::measure),
         ("exec", rows::exec::measure),
         ("star", rows::star::measure),

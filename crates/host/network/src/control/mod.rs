@@ -1,6 +1,13 @@
 //! The control network of a lab: a bridge with the host as gateway, address translation to the outside, port forwards to
 //! nodes, isolation from other labs, and protection against spoofing.
+//!
+//! Each lab has two nftables tables of its own, both named `vnode_<hash>` and marked as ours: one of the `inet` family
+//! (`rules`) and one of the `bridge` family (`guard`). Nodes and forwards are elements of their sets: adding one touches no
+//! rule, and costs the same with a thousand others.
 
+mod forward;
+mod guard;
+mod rules;
 mod sysctl;
 
 use std::net::IpAddr;
@@ -8,10 +15,16 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::error::not_built;
-use crate::{Host, Mac, Owner, Result};
+use crate::nft::{self, Family, Transaction};
+use crate::{BridgeSpec, Error, Host, Mac, Owner, Result};
 
-pub use sysctl::{SavedSysctls, root_prepare, root_restore};
+pub use forward::{Forward, Protocol};
+pub use sysctl::{Change, SavedSysctls, root_prepare, root_restore};
+
+/// Beginning of every control bridge's name: by it one lab's rules know another lab's bridge.
+const BRIDGE_PREFIX: &str = "vnc";
+/// Hook number of forwarded packets (`NF_INET_FORWARD`).
+const FORWARD_HOOK: u32 = 2;
 
 /// A lab's control network.
 #[derive(Debug, Clone)]
@@ -37,25 +50,6 @@ pub struct ControlPort {
     pub addresses: Vec<IpAddr>,
 }
 
-/// A port of the host that leads to a node.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Forward {
-    pub protocol: Protocol,
-    /// Address of the host; `None` is any, loopback included.
-    pub host_address: Option<IpAddr>,
-    pub host_port: u16,
-    pub node_address: IpAddr,
-    pub node_port: u16,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    Tcp,
-    Udp,
-    Sctp,
-}
-
 /// A rule set of somebody else that drops what a control network forwards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForwardConflict {
@@ -77,13 +71,16 @@ pub struct Control {
 
 /// Kernel name of the control bridge of a lab, whether it exists or not.
 pub fn bridge_name(owner: &Owner) -> String {
-    let name = crate::host_name(&[&owner.instance, &owner.lab, "control"]);
-    format!("vnc{}", &name[2..14])
+    format!("{BRIDGE_PREFIX}{}", crate::name::digest(&parts(owner), 12))
 }
 
 /// Name of the nftables tables of a lab.
 pub fn table_name(owner: &Owner) -> String {
-    format!("vnode_{}", &crate::host_name(&[&owner.instance, &owner.lab, "control"])[2..])
+    format!("vnode_{}", crate::name::digest(&parts(owner), 12))
+}
+
+fn parts(owner: &Owner) -> [&str; 3] {
+    [&owner.instance, &owner.lab, "control"]
 }
 
 impl Control {
@@ -93,48 +90,178 @@ impl Control {
     }
 
     /// Makes the network or brings it to `spec`; nodes and forwards of an existing one stay.
-    pub fn ensure(host: &Host, spec: &ControlSpec) -> Result<Control> {
-        let _ = &host;
-        let _ = spec;
-        not_built("control")
-    }
-
-    /// Lets nodes use their ports, with their own addresses only. One transaction. A port unknown to the network is mute.
-    pub fn add_nodes(&self, _ports: &[ControlPort]) -> Result<()> {
-        not_built("control")
-    }
-
-    /// Takes the permissions of a port away; idempotent.
-    pub fn remove_nodes(&self, _ports: &[ControlPort]) -> Result<()> {
-        not_built("control")
-    }
-
-    /// Forwards ports. One transaction: all or none.
     ///
     /// # Errors
-    /// [`crate::Error::Invalid`] when a port of the host is forwarded to another place already.
-    pub fn add_forwards(&self, _forwards: &[Forward]) -> Result<()> {
-        not_built("control")
+    /// [`Error::Invalid`] for two gateways of one family; [`Error::Unsupported`] where the kernel lacks nftables; else the
+    /// kernel's refusal.
+    pub fn ensure(host: &Host, spec: &ControlSpec) -> Result<Control> {
+        let v4 = spec.gateways.iter().filter(|net| net.addr().is_ipv4()).count();
+        if v4 > 1 || spec.gateways.len() - v4 > 1 {
+            return Err(Error::Invalid {
+                what: format!("control network of lab `{}`", spec.owner.lab),
+                reason: "more than one subnet of a family".into(),
+            });
+        }
+        let features = host.features()?;
+        if !features.nft_nat || !features.nft_bridge {
+            return Err(Error::Unsupported {
+                what: format!("the control network of lab `{}`", spec.owner.lab),
+                feature: "nftables with NAT and its bridge family".into(),
+                hint: "load or build nf_tables, nft_masq, nft_fib_inet, and \
+                       CONFIG_NF_TABLES_BRIDGE"
+                    .into(),
+            });
+        }
+        let control = Control::open(host, &spec.owner);
+        host.ensure_bridge(&BridgeSpec {
+            name: control.bridge.clone(),
+            addresses: spec.gateways.clone(),
+            mtu: spec.mtu,
+            ageing_s: None,
+            owner: spec.owner.clone(),
+            what: "control network".into(),
+        })?;
+        // Lets connections of the host to 127.0.0.1 be forwarded to a node; the rules keep nodes from using it.
+        let path = format!("net/ipv4/conf/{}/route_localnet", control.bridge);
+        host.ns().sysctl_write(&path, "1")?;
+        let mut transaction = Transaction::new();
+        let mark = spec.owner.mark("control network");
+        rules::write(&mut transaction, &control, spec, &mark);
+        guard::write(&mut transaction, &control.table, &mark);
+        transaction.commit(host.ns())?;
+        Ok(control)
     }
 
-    /// Ends forwards; idempotent.
-    pub fn remove_forwards(&self, _forwards: &[Forward]) -> Result<()> {
-        not_built("control")
+    /// Lets nodes use their ports, with their own addresses only. One transaction, and idempotent. Call it before the port
+    /// is made: a port the guard does not know is not guarded.
+    ///
+    /// # Errors
+    /// The kernel's refusal; none of the nodes has been added then.
+    pub fn add_nodes(&self, ports: &[ControlPort]) -> Result<()> {
+        let mut transaction = Transaction::new();
+        guard::add(&mut transaction, &self.table, ports);
+        transaction.commit(self.host.ns())
+    }
+
+    /// Forgets ports and all that was permitted to them; idempotent. Remove the ports themselves first.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn remove_nodes(&self, ports: &[&str]) -> Result<()> {
+        let mut transaction = Transaction::new();
+        guard::remove(&mut transaction, self.host.ns(), &self.table, ports)?;
+        transaction.commit(self.host.ns())
+    }
+
+    /// Forwards ports. One transaction: all or none. Forwards in force already are success.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when a port of the host is forwarded to another place already, or addresses are of two families.
+    pub fn add_forwards(&self, forwards: &[Forward]) -> Result<()> {
+        let mut transaction = Transaction::new();
+        for forward in forwards {
+            let (set, element) = forward.element()?;
+            transaction.add_elements(Family::Inet, &self.table, set, &[element]);
+        }
+        match transaction.commit(self.host.ns()) {
+            Err(Error::Refused { source, .. }) if source.errno == libc::EEXIST => {
+                let taken = self.forwards()?;
+                let clash = forwards.iter().find(|one| {
+                    taken.iter().any(|other| one.key() == other.key() && one != &other)
+                });
+                Err(Error::Invalid {
+                    what: match clash {
+                        Some(forward) => format!("port forward {forward}"),
+                        None => "port forwards".into(),
+                    },
+                    reason: "the host's port is forwarded to another place already".into(),
+                })
+            }
+            other => other,
+        }
+    }
+
+    /// Ends forwards; idempotent. Connections made through them end with the node.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn remove_forwards(&self, forwards: &[Forward]) -> Result<()> {
+        let present = self.forwards()?;
+        let mut transaction = Transaction::new();
+        for forward in forwards.iter().filter(|forward| present.contains(forward)) {
+            let (set, element) = forward.element()?;
+            transaction.remove_elements(Family::Inet, &self.table, set, &[element]);
+        }
+        transaction.commit(self.host.ns())
     }
 
     /// The forwards in force.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
     pub fn forwards(&self) -> Result<Vec<Forward>> {
-        not_built("control")
+        let mut found = Vec::new();
+        for set in forward::MAPS {
+            let elements = nft::elements(self.host.ns(), Family::Inet, &self.table, set.name)?;
+            found.extend(
+                elements.iter().filter_map(|(key, data)| Forward::parse(set.name, key, data)),
+            );
+        }
+        Ok(found)
     }
 
-    /// Removes tables and bridge; idempotent.
+    /// Removes tables and bridge; idempotent. The nodes' ports are removed with their nodes, not here.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
     pub fn remove(&self) -> Result<()> {
-        let _ = &self.host;
-        not_built("control")
+        let ns = self.host.ns();
+        let tables = nft::tables(ns)?;
+        let mut transaction = Transaction::new();
+        for table in tables.iter().filter(|table| table.name == self.table) {
+            if let Some(family @ (Family::Inet | Family::Bridge)) = table.family {
+                transaction.remove_table(family, &table.name);
+            }
+        }
+        transaction.commit(ns)?;
+        self.host.remove_link(&self.bridge)?;
+        Ok(())
     }
 }
 
-/// Chains of others whose policy is to drop forwarded packets: our own accept cannot overrule them.
-pub fn forward_policy_conflict(_host: &Host) -> Result<Vec<ForwardConflict>> {
-    not_built("control")
+/// Chains of others whose policy is to drop forwarded packets: an accept of ours cannot overrule them.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn forward_policy_conflict(host: &Host) -> Result<Vec<ForwardConflict>> {
+    let mut found = Vec::new();
+    for chain in nft::base_chains(host.ns())? {
+        let family = match chain.family {
+            1 => "inet",
+            2 => "ip",
+            10 => "ip6",
+            _ => continue,
+        };
+        if chain.hook != FORWARD_HOOK || chain.policy != 0 {
+            continue;
+        }
+        let docker = family != "inet" && chain.table == "filter" && chain.name == "FORWARD";
+        let program = if family == "ip6" { "ip6tables" } else { "iptables" };
+        let hint = if docker {
+            format!(
+                "let labs through: `{program} -I FORWARD -i {BRIDGE_PREFIX}+ -j ACCEPT` and the \
+                 same with `-o` (with Docker in the chain DOCKER-USER)"
+            )
+        } else {
+            format!(
+                "add rules to it that accept interfaces named \"{BRIDGE_PREFIX}*\", \
+                 as input and as output"
+            )
+        };
+        found.push(ForwardConflict {
+            chain: format!("{family} {} {}", chain.table, chain.name),
+            hint,
+        });
+    }
+    Ok(found)
 }

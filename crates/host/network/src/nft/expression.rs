@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use crate::netlink::Message;
+use crate::netlink::rtnl::octets;
 
 /// Comparison (`enum nft_cmp_ops`).
 const EQUAL: u32 = 0;
@@ -217,11 +218,19 @@ impl Rule {
     }
 
     /// `field`, an address, lies in `net`.
-    pub(crate) fn within(mut self, field: &Field, net: ipnet::IpNet) -> Rule {
-        let bytes = |address: IpAddr| crate::netlink::rtnl::octets(address);
+    pub(crate) fn within(self, field: &Field, net: ipnet::IpNet) -> Rule {
+        self.masked(field, net, EQUAL)
+    }
+
+    /// `field`, an address, does not lie in `net`.
+    pub(crate) fn outside(self, field: &Field, net: ipnet::IpNet) -> Rule {
+        self.masked(field, net, NOT_EQUAL)
+    }
+
+    fn masked(mut self, field: &Field, net: ipnet::IpNet, operation: u32) -> Rule {
         self.load(field);
-        self.expressions.push(Expression::Mask { mask: bytes(net.netmask()) });
-        self.compare(EQUAL, &bytes(net.network()));
+        self.expressions.push(Expression::Mask { mask: octets(net.netmask()) });
+        self.compare(operation, &octets(net.network()));
         self
     }
 

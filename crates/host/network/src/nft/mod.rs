@@ -9,7 +9,8 @@ use crate::netlink::{Attributes, Batch, find, text};
 use crate::{Ns, Result};
 
 pub(crate) use expression::{
-    Field, Rule, Verdict, concat, ct_state, ct_status, fib_is_local, interface_value, meta, payload,
+    Field, Rule, Verdict, concat, ct_state, ct_status, fib_is_local, interface_value, meta,
+    nfproto, payload,
 };
 pub(crate) use transaction::{Chain, Element, Hook, Set, Transaction};
 
