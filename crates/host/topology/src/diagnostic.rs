@@ -80,7 +80,7 @@ impl Place {
     fn fmt_excerpt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let column = self.column.max(1) as usize - 1;
         // A window of the line around the place; tabs and control characters take one column each.
-        let from = if column < SHOWN / 2 { 0 } else { column - SHOWN / 2 };
+        let from = column.saturating_sub(SHOWN / 2);
         let shown: String = self
             .source
             .chars()

@@ -11,19 +11,24 @@
 //! * [`json_schema`] describes the file to editors.
 
 mod diagnostic;
+mod emit;
+mod export;
 mod keys;
 mod kinds;
 mod model;
 mod parse;
 mod report;
+mod schema;
 mod source;
 mod substitute;
 mod world;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Place, Rejected, Severity};
+pub use export::{export, export_clab};
 pub use model::*;
 pub use parse::{MOST_BYTES, MOST_NODES, parse};
+pub use schema::json_schema;
 pub use world::{Nothing, World};
 
 use std::path::Path;

@@ -86,26 +86,30 @@ impl Value {
         use serde_json::Value as Json;
         match &self.node {
             Node::Null => Json::Null,
-            Node::Scalar { text, plain: true } => {
-                if let Ok(number) = text.parse::<i64>() {
-                    Json::from(number)
-                } else if text == "true" || text == "false" {
-                    Json::Bool(text == "true")
-                } else {
-                    match text.parse::<f64>() {
-                        Ok(number) if number.is_finite() && text.bytes().any(|b| b == b'.') => {
-                            Json::from(number)
-                        }
-                        _ => Json::String(text.clone()),
-                    }
-                }
-            }
+            Node::Scalar { text, plain: true } => plain_json(text),
             Node::Scalar { text, plain: false } => Json::String(text.clone()),
             Node::List(items) => items.iter().map(|item| item.to_json()).collect(),
             Node::Map(entries) => Json::Object(
                 entries.iter().map(|e| (e.key.to_string(), e.value.to_json())).collect(),
             ),
         }
+    }
+}
+
+/// What an unquoted value is to JSON: truth value, number or text.
+fn plain_json(text: &str) -> serde_json::Value {
+    use serde_json::Value as Json;
+    if text == "true" || text == "false" {
+        return Json::Bool(text == "true");
+    }
+    if let Ok(number) = text.parse::<i64>() {
+        return Json::from(number);
+    }
+    let numeric = text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b))
+        && text.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+    match text.parse::<f64>() {
+        Ok(number) if numeric && number.is_finite() => Json::from(number),
+        _ => Json::String(text.to_owned()),
     }
 }
 
@@ -153,9 +157,7 @@ pub(crate) fn parse(report: &mut Report<'_>) -> Option<Document> {
             }
         };
         let at = span.byte_range().unwrap_or(0..0);
-        if builder.event(event, at, report).is_none() {
-            return None;
-        }
+        builder.event(event, at, report)?;
     }
     let comments = builder.comments;
     match builder.root {

@@ -245,8 +245,8 @@ fn t97_a_broken_substitution_is_an_error() {
 
 #[test]
 fn magic_words_stand_for_the_lab() {
-    let mut world = Given::default();
-    world.git = Some(("feature/x".to_owned(), "0123abc".to_owned()));
+    let git = Some(("feature/x".to_owned(), "0123abc".to_owned()));
+    let world = Given { git, ..Given::default() };
     let text = "name: t-__gitBranch__-__gitHash__
 topology:
   nodes:

@@ -7,6 +7,12 @@ impl Impairment {
     /// combine, the lower rate holds, and the queue is the one before that rate.
     #[must_use]
     pub fn compose(&self, then: &Self) -> Self {
+        if *then == Self::default() {
+            return self.clone();
+        }
+        if *self == Self::default() {
+            return then.clone();
+        }
         let (rate_bps, queue) = match (self.rate_bps, then.rate_bps) {
             (None, None) => (None, shorter(self.queue, then.queue)),
             (Some(first), None) => (Some(first), self.queue.or(then.queue)),

@@ -254,7 +254,7 @@ fn parse_bytes(text: &str) -> Option<u64> {
     }
     let number: f64 = number.parse().ok()?;
     let bytes = (number * unit as f64).round();
-    (bytes >= 1.0 && bytes < 9e18).then_some(bytes as u64)
+    (1.0..9e18).contains(&bytes).then_some(bytes as u64)
 }
 
 /// Text from the file for a message: bounded, on one line.

@@ -208,8 +208,10 @@ impl Reader<'_> {
         }
         for (given, at) in layers.joined("volumes", report) {
             let given = self.magic(given, &node.name);
-            let bind = binds::volume(&given, &at, self.folder, home, report);
-            put(&mut all, bind);
+            if let Some(bind) = binds::volume(&given, &at, self.folder, home, report) {
+                all.retain(|other| other.destination != bind.destination);
+                all.push(bind);
+            }
         }
         node.binds = all;
         for (given, at) in layers.list("ports", report) {

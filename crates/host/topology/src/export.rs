@@ -1,0 +1,533 @@
+//! A lab as a topology file: whole, or with nothing in it that containerlab does not know.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use vnode_protocol::impairment::Impairment;
+
+use crate::emit::Yaml;
+use crate::model::{
+    Action, Bind, DEFAULT_MTU, Endpoint, Far, HealthTest, ImagePullPolicy, Lab, Link, Mgmt,
+    Network, NetworkMode, Node, NodeKind, Phase, Port, PortProtocol, RestartPolicy,
+    StageExecTarget, Target, TimelineEvent,
+};
+
+type Map = Vec<(String, Yaml)>;
+
+/// Writes the lab with everything vnode knows; [`parse`](crate::parse) in the same folder gives the
+/// same lab.
+pub fn export(lab: &Lab) -> String {
+    Writer { lab, ours: true }.file().document()
+}
+
+/// Writes the lab as containerlab accepts it.
+///
+/// What containerlab has no word for is left out, and a comment at the head says so: impairments,
+/// LANs, the timeline, `resources` beyond memory and processors, backends.
+pub fn export_clab(lab: &Lab) -> String {
+    let mut out = String::new();
+    for left in left_out(lab) {
+        out.push_str("# left out, containerlab has no such thing: ");
+        out.push_str(&left);
+        out.push('\n');
+    }
+    out.push_str(&Writer { lab, ours: false }.file().document());
+    out
+}
+
+/// What a strict export cannot say.
+fn left_out(lab: &Lab) -> Vec<String> {
+    let mut left = Vec::new();
+    let impaired = lab
+        .links
+        .iter()
+        .filter(|link| {
+            !link.near.impair.is_perfect() || link.far_impair().is_some_and(|i| !i.is_perfect())
+        })
+        .count();
+    if impaired > 0 {
+        left.push(format!("impairments of {impaired} links"));
+    }
+    for network in &lab.networks {
+        left.push(format!("LAN {} with {} members", network.name, network.members.len()));
+    }
+    if !lab.events.is_empty() {
+        left.push(format!("a timeline of {} events", lab.events.len()));
+    }
+    let limited = lab.nodes.iter().filter(|node| !resources(node).is_empty()).count();
+    if limited > 0 {
+        left.push(format!("resources of {limited} nodes"));
+    }
+    left
+}
+
+struct Writer<'l> {
+    lab: &'l Lab,
+    /// Our additions are written.
+    ours: bool,
+}
+
+impl Writer<'_> {
+    fn file(&self) -> Yaml {
+        let lab = self.lab;
+        let mut file = Map::new();
+        put(&mut file, "name", Yaml::text(&lab.name));
+        if let Some(prefix) = &lab.prefix {
+            put(&mut file, "prefix", Yaml::text(prefix));
+        }
+        put(&mut file, "mgmt", mgmt(&lab.mgmt));
+        let mut topology = Map::new();
+        let nodes = lab.nodes.iter().map(|node| (node.name.clone(), self.node(node))).collect();
+        put(&mut topology, "nodes", Yaml::Map(nodes));
+        if !lab.links.is_empty() {
+            let links = lab.links.iter().map(|link| self.link(link)).collect();
+            put(&mut topology, "links", Yaml::List(links));
+        }
+        if self.ours && !lab.networks.is_empty() {
+            let networks = lab.networks.iter().map(|lan| (lan.name.clone(), network(lan)));
+            put(&mut topology, "networks", Yaml::Map(networks.collect()));
+        }
+        put(&mut file, "topology", Yaml::Map(topology));
+        if self.ours && !lab.events.is_empty() {
+            put(&mut file, "events", Yaml::List(lab.events.iter().map(event).collect()));
+        }
+        Yaml::Map(file)
+    }
+
+    fn node(&self, node: &Node) -> Yaml {
+        let mut map = Map::new();
+        let kind = match node.kind {
+            NodeKind::Linux => "linux",
+            NodeKind::Bridge => "bridge",
+            NodeKind::Host => "host",
+        };
+        put(&mut map, "kind", Yaml::text(kind));
+        text(&mut map, "group", node.group.as_ref());
+        words(&mut map, "labels", &node.labels);
+        if node.kind != NodeKind::Linux {
+            return Yaml::Map(map);
+        }
+        text(&mut map, "image", node.image.as_ref());
+        let pull = match node.image_pull_policy {
+            ImagePullPolicy::IfNotPresent => None,
+            ImagePullPolicy::Never => Some("Never"),
+            ImagePullPolicy::Always => Some("Always"),
+        };
+        text(&mut map, "image-pull-policy", pull);
+        let restart = match node.restart_policy {
+            RestartPolicy::Always => None,
+            RestartPolicy::No => Some("no"),
+            RestartPolicy::OnFailure => Some("on-failure"),
+            RestartPolicy::UnlessStopped => Some("unless-stopped"),
+        };
+        text(&mut map, "restart-policy", restart);
+        // Containerlab's nodes are privileged unless they say so; ours are not.
+        if !self.ours || node.privileged {
+            put(&mut map, "privileged", Yaml::bare(node.privileged));
+        }
+        if node.startup_delay_s > 0 {
+            put(&mut map, "startup-delay", Yaml::bare(node.startup_delay_s));
+        }
+        text(&mut map, "startup-config", node.startup_config.as_ref().map(|p| self.path(p)));
+        list(&mut map, "exec", &node.exec);
+        let volume = |bind: &&Bind| bind.volume.is_some();
+        let binds: Vec<String> =
+            node.binds.iter().filter(|b| !volume(b)).map(|b| self.bind(b)).collect();
+        let volumes: Vec<String> = node.binds.iter().filter(volume).map(|b| self.bind(b)).collect();
+        list(&mut map, "binds", &binds);
+        list(&mut map, "volumes", &volumes);
+        list(&mut map, "ports", &node.ports.iter().map(port).collect::<Vec<_>>());
+        words(&mut map, "env", &node.env);
+        text(&mut map, "user", node.user.as_ref());
+        text(&mut map, "hostname", node.hostname.as_ref());
+        text(&mut map, "entrypoint", node.entrypoint.as_ref());
+        text(&mut map, "cmd", node.cmd.as_ref());
+        text(&mut map, "mgmt-ipv4", node.mgmt_ipv4);
+        text(&mut map, "mgmt-ipv6", node.mgmt_ipv6);
+        let mode = match &node.network_mode {
+            NetworkMode::Management => None,
+            NetworkMode::None => Some("none".to_owned()),
+            NetworkMode::Host => Some("host".to_owned()),
+            NetworkMode::Node(name) | NetworkMode::Container(name) => {
+                Some(format!("container:{name}"))
+            }
+        };
+        text(&mut map, "network-mode", mode);
+        if let Some(cpu) = node.resources.cpu {
+            put(&mut map, "cpu", Yaml::bare(cpu));
+        }
+        text(&mut map, "cpu-set", node.resources.cpu_set.as_ref());
+        text(&mut map, "memory", node.resources.memory_bytes.map(|bytes| format!("{bytes}b")));
+        text(&mut map, "shm-size", node.shm_size_bytes.map(|bytes| format!("{bytes}b")));
+        stages(&mut map, node);
+        dns(&mut map, node);
+        health(&mut map, node);
+        list(&mut map, "aliases", &node.aliases);
+        list(&mut map, "cap-add", &node.cap_add);
+        text(&mut map, "cgroupns-mode", node.cgroupns_mode.as_ref());
+        text(&mut map, "pid-mode", node.pid_mode.as_ref());
+        list(&mut map, "tmpfs", &node.tmpfs);
+        list(&mut map, "security-opts", &node.security_opts);
+        words(&mut map, "sysctls", &node.sysctls);
+        let device = |d: &crate::model::Device| {
+            format!("{}:{}:{}", d.host.display(), d.node.display(), d.permissions)
+        };
+        list(&mut map, "devices", &node.devices.iter().map(device).collect::<Vec<_>>());
+        if node.auto_remove {
+            put(&mut map, "auto-remove", Yaml::bare(true));
+        }
+        if self.ours {
+            let resources = resources(node);
+            if !resources.is_empty() {
+                put(&mut map, "resources", Yaml::Map(resources));
+            }
+            text(&mut map, "backend", node.backend.as_ref());
+        }
+        Yaml::Map(map)
+    }
+
+    /// Paths below the folder of the file are written from there, so that the folder can be moved.
+    fn path(&self, path: &Path) -> String {
+        match path.strip_prefix(&self.lab.folder) {
+            Ok(below) if !self.lab.folder.as_os_str().is_empty() => {
+                format!("./{}", below.display())
+            }
+            _ => path.display().to_string(),
+        }
+    }
+
+    fn bind(&self, bind: &Bind) -> String {
+        let mut options: Vec<&str> = Vec::new();
+        if bind.read_only {
+            options.push("ro");
+        }
+        options.extend(bind.options.iter().map(String::as_str));
+        let source = match (&bind.volume, &bind.source) {
+            (Some(volume), _) => Some(volume.clone()),
+            (None, Some(source)) => Some(self.path(source)),
+            (None, None) => None,
+        };
+        let mut out = source.map_or_else(String::new, |source| format!("{source}:"));
+        out.push_str(&bind.destination.to_string_lossy());
+        if !options.is_empty() {
+            out.push(':');
+            out.push_str(&options.join(","));
+        }
+        out
+    }
+
+    fn link(&self, link: &Link) -> Yaml {
+        let mut map = Map::new();
+        let near = |base: &Impairment| self.endpoint(&link.near, base);
+        let perfect = Impairment::default();
+        match &link.far {
+            Far::Node { endpoint, stitch } => {
+                let ends = [&link.near, endpoint];
+                let brief = !stitch && ends.iter().all(|end| self.is_brief(end));
+                if brief {
+                    let names = Yaml::texts(ends.iter().map(|end| end.name()));
+                    put(&mut map, "endpoints", Yaml::Flow(Box::new(names)));
+                } else {
+                    put(&mut map, "type", Yaml::text(if *stitch { "veth-stitch" } else { "veth" }));
+                    let ends = ends.iter().map(|end| self.endpoint(end, &perfect)).collect();
+                    put(&mut map, "endpoints", Yaml::List(ends));
+                }
+            }
+            Far::Host { interface, impair } | Far::Management { interface, impair } => {
+                let kind = if matches!(link.far, Far::Host { .. }) { "host" } else { "mgmt-net" };
+                put(&mut map, "type", Yaml::text(kind));
+                put(&mut map, "endpoint", near(impair));
+                put(&mut map, "host-interface", Yaml::text(interface));
+                if self.ours {
+                    impairment(&mut map, "impair", &perfect, impair);
+                }
+            }
+            Far::Macvlan { interface, mode } => {
+                put(&mut map, "type", Yaml::text("macvlan"));
+                put(&mut map, "endpoint", near(&perfect));
+                put(&mut map, "host-interface", Yaml::text(interface));
+                put(&mut map, "mode", Yaml::text(mode.as_str()));
+            }
+            Far::Vxlan { remote, vni, dst_port, src_port, stitch } => {
+                put(&mut map, "type", Yaml::text(if *stitch { "vxlan-stitch" } else { "vxlan" }));
+                put(&mut map, "endpoint", near(&perfect));
+                put(&mut map, "remote", Yaml::text(remote));
+                put(&mut map, "vni", Yaml::bare(vni));
+                put(&mut map, "dst-port", Yaml::bare(dst_port));
+                if let Some(port) = src_port {
+                    put(&mut map, "src-port", Yaml::bare(port));
+                }
+            }
+            Far::Dummy => {
+                put(&mut map, "type", Yaml::text("dummy"));
+                put(&mut map, "endpoint", near(&perfect));
+            }
+        }
+        if link.mtu != DEFAULT_MTU {
+            put(&mut map, "mtu", Yaml::bare(link.mtu));
+        }
+        words(&mut map, "labels", &link.labels);
+        vars(&mut map, &link.vars);
+        Yaml::Map(map)
+    }
+
+    /// Whether the end is no more than its name.
+    fn is_brief(&self, end: &Endpoint) -> bool {
+        let bare = Endpoint {
+            node: end.node.clone(),
+            interface: end.interface.clone(),
+            impair: if self.ours { Impairment::default() } else { end.impair.clone() },
+            ..Endpoint::default()
+        };
+        bare == *end
+    }
+
+    fn endpoint(&self, end: &Endpoint, base: &Impairment) -> Yaml {
+        let mut map = Map::new();
+        put(&mut map, "node", Yaml::text(&end.node));
+        put(&mut map, "interface", Yaml::text(&end.interface));
+        text(&mut map, "mac", end.mac);
+        text(&mut map, "ipv4", end.ipv4);
+        text(&mut map, "ipv6", end.ipv6);
+        vars(&mut map, &end.vars);
+        if self.ours {
+            impairment(&mut map, "impair", base, &end.impair);
+        }
+        Yaml::Map(map)
+    }
+}
+
+fn put(map: &mut Map, key: &str, value: Yaml) {
+    map.push((key.to_owned(), value));
+}
+
+fn text<T: ToString>(map: &mut Map, key: &str, value: Option<T>) {
+    if let Some(value) = value {
+        put(map, key, Yaml::text(value.to_string()));
+    }
+}
+
+fn list(map: &mut Map, key: &str, items: &[String]) {
+    if !items.is_empty() {
+        put(map, key, Yaml::texts(items));
+    }
+}
+
+fn words(map: &mut Map, key: &str, items: &BTreeMap<String, String>) {
+    if !items.is_empty() {
+        let items = items.iter().map(|(key, value)| (key.clone(), Yaml::text(value)));
+        put(map, key, Yaml::Map(items.collect()));
+    }
+}
+
+fn vars(map: &mut Map, items: &BTreeMap<String, serde_json::Value>) {
+    if !items.is_empty() {
+        let items = items.iter().map(|(key, value)| (key.clone(), Yaml::json(value)));
+        put(map, "vars", Yaml::Map(items.collect()));
+    }
+}
+
+/// What must be said to make `wanted` of `base`.
+fn impairment(map: &mut Map, key: &str, base: &Impairment, wanted: &Impairment) {
+    let (base, wanted) = (base.pairs(), wanted.pairs());
+    let mut changes = Map::new();
+    for pair in &wanted {
+        if !base.contains(pair) {
+            put(&mut changes, pair.0, Yaml::text(&pair.1));
+        }
+    }
+    for (name, _) in &base {
+        if !wanted.iter().any(|(other, _)| other == name) {
+            put(&mut changes, name, Yaml::text("none"));
+        }
+    }
+    if !changes.is_empty() {
+        put(map, key, Yaml::Flow(Box::new(Yaml::Map(changes))));
+    }
+}
+
+fn mgmt(mgmt: &Mgmt) -> Yaml {
+    let mut map = Map::new();
+    put(&mut map, "network", Yaml::text(&mgmt.network));
+    text(&mut map, "bridge", mgmt.bridge.as_ref());
+    let subnet = |auto: bool, net: Option<String>| match (auto, net) {
+        (true, _) => "auto".to_owned(),
+        (false, net) => net.unwrap_or_default(),
+    };
+    let v4 = subnet(mgmt.ipv4_auto, mgmt.ipv4_subnet.map(|net| net.to_string()));
+    let v6 = subnet(mgmt.ipv6_auto, mgmt.ipv6_subnet.map(|net| net.to_string()));
+    put(&mut map, "ipv4-subnet", Yaml::text(v4));
+    put(&mut map, "ipv6-subnet", Yaml::text(v6));
+    text(&mut map, "ipv4-gw", mgmt.ipv4_gateway);
+    text(&mut map, "ipv6-gw", mgmt.ipv6_gateway);
+    text(&mut map, "ipv4-range", mgmt.ipv4_range);
+    text(&mut map, "ipv6-range", mgmt.ipv6_range);
+    if let Some(mtu) = mgmt.mtu {
+        put(&mut map, "mtu", Yaml::bare(mtu));
+    }
+    if !mgmt.external_access {
+        put(&mut map, "external-access", Yaml::bare(false));
+    }
+    if mgmt.skip_when_unused {
+        put(&mut map, "skip-when-unused", Yaml::bare(true));
+    }
+    Yaml::Map(map)
+}
+
+fn port(port: &Port) -> String {
+    let address = match port.address {
+        None => String::new(),
+        Some(std::net::IpAddr::V6(address)) => format!("[{address}]:"),
+        Some(address) => format!("{address}:"),
+    };
+    let host = match (port.host, address.is_empty()) {
+        (0, true) => String::new(),
+        (0, false) => ":".to_owned(),
+        (host, _) => format!("{host}:"),
+    };
+    let protocol = match port.protocol {
+        PortProtocol::Tcp => "",
+        PortProtocol::Udp => "/udp",
+        PortProtocol::Sctp => "/sctp",
+    };
+    format!("{address}{host}{}{protocol}", port.node)
+}
+
+fn stages(map: &mut Map, node: &Node) {
+    if node.stages.is_empty() {
+        return;
+    }
+    let stages = node.stages.iter().map(|(name, stage)| {
+        let mut inner = Map::new();
+        if !stage.wait_for.is_empty() {
+            let waits = stage.wait_for.iter().map(|wait| {
+                Yaml::Map(vec![
+                    ("node".to_owned(), Yaml::text(&wait.node)),
+                    ("stage".to_owned(), Yaml::text(wait.stage.as_str())),
+                ])
+            });
+            put(&mut inner, "wait-for", Yaml::List(waits.collect()));
+        }
+        if !stage.exec.is_empty() {
+            let exec = stage.exec.iter().map(|exec| {
+                let target = match exec.target {
+                    StageExecTarget::Container => "container",
+                    StageExecTarget::Host => "host",
+                };
+                let phase = match exec.phase {
+                    Phase::OnEnter => "on-enter",
+                    Phase::OnExit => "on-exit",
+                };
+                Yaml::Map(vec![
+                    ("command".to_owned(), Yaml::text(&exec.command)),
+                    ("target".to_owned(), Yaml::text(target)),
+                    ("phase".to_owned(), Yaml::text(phase)),
+                ])
+            });
+            put(&mut inner, "exec", Yaml::List(exec.collect()));
+        }
+        (name.as_str().to_owned(), Yaml::Map(inner))
+    });
+    put(map, "stages", Yaml::Map(stages.collect()));
+}
+
+fn dns(map: &mut Map, node: &Node) {
+    let mut inner = Map::new();
+    if !node.dns.servers.is_empty() {
+        put(&mut inner, "servers", Yaml::texts(&node.dns.servers));
+    }
+    list(&mut inner, "search", &node.dns.search);
+    list(&mut inner, "options", &node.dns.options);
+    if !inner.is_empty() {
+        put(map, "dns", Yaml::Map(inner));
+    }
+}
+
+fn health(map: &mut Map, node: &Node) {
+    let Some(health) = &node.healthcheck else { return };
+    let test = match &health.test {
+        HealthTest::None => Yaml::texts(["NONE"]),
+        HealthTest::Command(words) => {
+            Yaml::texts(std::iter::once("CMD").chain(words.iter().map(String::as_str)))
+        }
+        HealthTest::Shell(text) => Yaml::texts(["CMD-SHELL", text]),
+    };
+    let inner = vec![
+        ("test".to_owned(), test),
+        ("start-period".to_owned(), Yaml::bare(health.start_period_s)),
+        ("interval".to_owned(), Yaml::bare(health.interval_s)),
+        ("timeout".to_owned(), Yaml::bare(health.timeout_s)),
+        ("retries".to_owned(), Yaml::bare(health.retries)),
+    ];
+    put(map, "healthcheck", Yaml::Map(inner));
+}
+
+/// Limits that containerlab has no key for.
+fn resources(node: &Node) -> Map {
+    let limits = &node.resources;
+    let mut map = Map::new();
+    text(&mut map, "memory-high", limits.memory_high_bytes.map(|bytes| format!("{bytes}b")));
+    text(&mut map, "swap", limits.swap_bytes.map(|bytes| format!("{bytes}b")));
+    if let Some(weight) = limits.cpu_weight {
+        put(&mut map, "cpu-weight", Yaml::bare(weight));
+    }
+    if let Some(pids) = limits.pids {
+        put(&mut map, "pids", Yaml::bare(pids));
+    }
+    map
+}
+
+fn network(network: &Network) -> Yaml {
+    let (to, from) = network.impair.halves();
+    // A LAN of two whose members have nothing of their own composes to what it declares.
+    let untouched = network.members.len() == 2
+        && network.members.iter().all(|m| m.to_lan == network.impair && m.from_lan.is_perfect());
+    let members = network.members.iter().map(|member| {
+        let mut map = Map::new();
+        put(&mut map, "node", Yaml::text(&member.node));
+        put(&mut map, "interface", Yaml::text(&member.interface));
+        text(&mut map, "mac", member.mac);
+        text(&mut map, "ipv4", member.ipv4);
+        text(&mut map, "ipv6", member.ipv6);
+        if !untouched {
+            impairment(&mut map, "to-lan", &to, &member.to_lan);
+            impairment(&mut map, "from-lan", &from, &member.from_lan);
+        }
+        match map.len() {
+            2 => Yaml::text(member.name()),
+            _ => Yaml::Map(map),
+        }
+    });
+    let mut map = vec![("members".to_owned(), Yaml::List(members.collect()))];
+    impairment(&mut map, "impair", &Impairment::default(), &network.impair);
+    if network.mtu != DEFAULT_MTU {
+        put(&mut map, "mtu", Yaml::bare(network.mtu));
+    }
+    Yaml::Map(map)
+}
+
+fn event(event: &TimelineEvent) -> Yaml {
+    let mut map = vec![("at".to_owned(), Yaml::text(format!("{}us", event.at_us)))];
+    match &event.target {
+        Target::Link { id, end } => {
+            put(&mut map, "link", Yaml::text(id));
+            text(&mut map, "end", end.as_ref());
+        }
+        Target::Network { name, member } => {
+            put(&mut map, "network", Yaml::text(name));
+            text(&mut map, "member", member.as_ref());
+        }
+    }
+    let action = match event.action {
+        Action::Down => "down",
+        Action::Up => "up",
+        Action::Set => "set",
+        Action::Reset => "reset",
+    };
+    put(&mut map, "do", Yaml::text(action));
+    if !event.set.is_empty() {
+        let set = event.set.iter().map(|(key, value)| (key.clone(), Yaml::text(value)));
+        put(&mut map, "set", Yaml::Flow(Box::new(Yaml::Map(set.collect()))));
+    }
+    Yaml::Map(map)
+}
