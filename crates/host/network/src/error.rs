@@ -62,7 +62,3 @@ pub enum Error {
 
 /// Result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-pub(crate) fn not_built<T>(what: &str) -> Result<T> {
-    Err(Error::Invalid { what: what.into(), reason: "not built yet".into() })
-}

@@ -107,7 +107,7 @@ impl Host {
                 options(&mut message);
             }
         }
-        self.mark(&mut batch, name, &spec.owner, &spec.what, spec.addresses.is_empty())?;
+        self.mark(&mut batch, name, &spec.owner, &spec.what, spec.addresses.is_empty());
         self.ns.change(&batch)?;
         let index = self.ns.need(name)?;
         let mut batch = Batch::new();
@@ -132,14 +132,13 @@ impl Host {
         owner: &Owner,
         what: &str,
         silent: bool,
-    ) -> Result<()> {
+    ) {
         let mut message =
             rtnl::set_link(batch, name, None, format!("mark interface `{name}` as ours"));
         message.joined().bytes(libc::IFLA_IFALIAS, owner.mark(what).as_bytes());
         if silent && crate::features::has_ipv6() {
             message.no_link_local();
         }
-        Ok(())
     }
 
     /// Removes an interface of ours; the other end of a pair goes with it. `false` when there is none.

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::error::not_built;
-use crate::{Error, Host, Mac, Ns, Result, Route};
+use crate::netlink::{Batch, rtnl};
+use crate::{Error, Host, Mac, Ns, Owner, Result, Route, host_name};
 
 /// A MACVLAN child of an interface of the host, living in a node.
 #[derive(Debug, Clone)]
@@ -15,9 +15,11 @@ pub struct MacvlanSpec<'a> {
     /// Interface of the host.
     pub parent: &'a str,
     pub mode: MacvlanMode,
+    pub owner: &'a Owner,
     pub ns: &'a Ns,
     /// Name inside the node.
     pub name: &'a str,
+    pub alternative_name: Option<&'a str>,
     pub mac: Option<Mac>,
     pub mtu: Option<u32>,
     pub addresses: &'a [IpNet],
@@ -33,6 +35,18 @@ pub enum MacvlanMode {
     #[default]
     Bridge,
     Passthru,
+}
+
+impl MacvlanMode {
+    /// `enum macvlan_mode` of `linux/if_link.h`.
+    fn number(self) -> u32 {
+        match self {
+            MacvlanMode::Private => 1,
+            MacvlanMode::Vepa => 2,
+            MacvlanMode::Bridge => 4,
+            MacvlanMode::Passthru => 8,
+        }
+    }
 }
 
 impl FromStr for MacvlanMode {
@@ -53,9 +67,48 @@ impl FromStr for MacvlanMode {
 }
 
 impl Host {
-    /// Makes the child, born inside the node.
-    pub fn create_macvlan(&self, _spec: &MacvlanSpec<'_>) -> Result<()> {
-        not_built("macvlan")
+    /// Makes the child and moves it into the node before it is up. It ends with the node's namespace, or by
+    /// [`Ns::remove_interface`].
+    ///
+    /// # Errors
+    /// [`Error::NoInterface`] without the parent; [`Error::Unsupported`] without the driver; [`Error::Refused`].
+    pub fn create_macvlan(&self, spec: &MacvlanSpec<'_>) -> Result<()> {
+        const MODE: u16 = 1; // IFLA_MACVLAN_MODE
+        let parent = self.ns().need(spec.parent)?;
+        // Under a name that cannot clash with one of the host's, until it is in the node.
+        let (_, node) = spec.ns.id();
+        let transit = host_name(&["macvlan", spec.parent, &node.to_string(), spec.name]);
+        let mut batch = Batch::new();
+        let what = format!("make a macvlan of `{}` for link `{}`", spec.parent, spec.link);
+        let mut message = rtnl::create_link(&mut batch, &transit, what);
+        message.u32(libc::IFLA_LINK, parent).mac(spec.mac).mtu(spec.mtu);
+        message.nest(libc::IFLA_LINKINFO, |info| {
+            info.text(libc::IFLA_INFO_KIND, "macvlan").nest(libc::IFLA_INFO_DATA, |data| {
+                data.u32(MODE, spec.mode.number());
+            });
+        });
+        self.mark(&mut batch, &transit, spec.owner, &format!("macvlan {}", spec.link), false);
+        self.ns().change(&batch).map_err(|error| missing_driver(error, spec.link, "macvlan"))?;
+        if let Err(error) = self.ns().move_interface(&transit, spec.ns, spec.name) {
+            if let Err(second) = self.remove_link(&transit) {
+                tracing::warn!("cannot remove macvlan `{transit}` again: {second}");
+            }
+            return Err(error);
+        }
+        let mut batch = Batch::new();
+        if let Some(alternative) = spec.alternative_name {
+            rtnl::alternative_name(&mut batch, spec.name, alternative);
+        }
+        let settled = spec
+            .ns
+            .change(&batch)
+            .and_then(|()| spec.ns.configure(spec.name, spec.addresses, spec.routes));
+        if settled.is_err() {
+            if let Err(second) = spec.ns.remove_interface(spec.name) {
+                tracing::warn!("cannot remove macvlan `{}` again: {second}", spec.name);
+            }
+        }
+        settled
     }
 }
 
@@ -66,11 +119,30 @@ impl Ns {
     /// [`Error::Unsupported`] where the kernel has no dummy driver.
     pub fn create_dummy(
         &self,
-        _name: &str,
-        _mac: Option<Mac>,
-        _mtu: Option<u32>,
-        _addresses: &[IpNet],
+        name: &str,
+        mac: Option<Mac>,
+        mtu: Option<u32>,
+        addresses: &[IpNet],
     ) -> Result<()> {
-        not_built("dummy")
+        let mut batch = Batch::new();
+        let what = format!("make dummy interface `{name}`");
+        let mut message = rtnl::create_link(&mut batch, name, what);
+        message.mac(mac).mtu(mtu).nest(libc::IFLA_LINKINFO, |info| {
+            info.text(libc::IFLA_INFO_KIND, "dummy");
+        });
+        self.change(&batch).map_err(|error| missing_driver(error, name, "dummy"))?;
+        self.configure(name, addresses, &[])
+    }
+}
+
+/// "Operation not supported" at the making of an interface means that its driver is not there.
+fn missing_driver(error: Error, what: &str, driver: &str) -> Error {
+    match error {
+        Error::Refused { source, .. } if source.errno == libc::EOPNOTSUPP => Error::Unsupported {
+            what: format!("`{what}`"),
+            feature: format!("the {driver} driver"),
+            hint: format!("load or build the module `{driver}`"),
+        },
+        error => error,
     }
 }

@@ -199,7 +199,7 @@ impl Host {
             for end in [first, second] {
                 if let Place::Host { owner, what, bridge } = end.place {
                     let silent = bridge.is_some() || end.addresses.is_empty();
-                    self.mark(&mut group.batch, end.name, owner, what, silent)?;
+                    self.mark(&mut group.batch, end.name, owner, what, silent);
                     group.belongs_to(at);
                 }
             }

@@ -14,7 +14,7 @@ use std::io;
 pub(crate) use message::{Batch, Message};
 pub use read::{Attributes, Messages};
 pub(crate) use read::{find, parse_u32, text};
-pub(crate) use socket::{Failure, Socket};
+pub(crate) use socket::{Failure, Socket, set_option};
 
 /// The kernel's refusal of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]

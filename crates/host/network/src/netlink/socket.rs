@@ -252,7 +252,8 @@ impl AsFd for Socket {
     }
 }
 
-fn set_option(fd: &OwnedFd, level: i32, option: i32, value: i32) -> io::Result<()> {
+/// Sets a socket option that is a number.
+pub(crate) fn set_option(fd: &OwnedFd, level: i32, option: i32, value: i32) -> io::Result<()> {
     // SAFETY: `value` lives through the call and its size is what is said.
     let done = unsafe {
         libc::setsockopt(

@@ -107,3 +107,23 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// Sends one frame as it is.
+pub fn send_frame(ns: &Ns, interface: &str, frame: Vec<u8>) {
+    let index = std::ffi::CString::new(interface).unwrap();
+    ns.run(move || {
+        // SAFETY: plain system calls on buffers that live through them; the socket is closed at the end.
+        unsafe {
+            let socket = libc::socket(libc::AF_PACKET, libc::SOCK_RAW, 0);
+            let mut to: libc::sockaddr_ll = std::mem::zeroed();
+            to.sll_family = libc::AF_PACKET as u16;
+            to.sll_ifindex = libc::if_nametoindex(index.as_ptr()) as i32;
+            let size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+            let to = (&raw const to).cast();
+            let sent = libc::sendto(socket, frame.as_ptr().cast(), frame.len(), 0, to, size);
+            assert_eq!(sent, frame.len() as isize, "{}", std::io::Error::last_os_error());
+            libc::close(socket);
+        }
+    })
+    .unwrap();
+}

@@ -1,0 +1,259 @@
+//! Shapers and links taken down, on kernels with and without netem, held against what Debian's `tc` sees.
+
+mod common;
+
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+use common::{inside, json, nets, pings, run};
+use vnode_network::block::{block, is_blocked, unblock};
+use vnode_network::impair::{self, Context};
+use vnode_network::{Error, Features, Host, Ns, PairSpec};
+use vnode_protocol::impairment::{Impairment, Queue};
+
+const CONTEXT: Context<'static> = Context { link: "a -- b", end: "a:eth1" };
+
+/// Two nodes and the link between them, 10.0.0.1 and .2, fd00::1 and ::2; the first sends through `impairment`.
+fn link(host: &Host, impairment: Option<&Impairment>) -> [Ns; 2] {
+    let [a, b] = [Ns::create().unwrap(), Ns::create().unwrap()];
+    let (left, right) =
+        (nets(&["10.0.0.1/24", "fd00::1/64"]), nets(&["10.0.0.2/24", "fd00::2/64"]));
+    let mut pair = PairSpec {
+        link: "a -- b",
+        a: inside(&a, "eth1", &left),
+        b: inside(&b, "eth1", &right),
+        mtu: None,
+    };
+    pair.a.impairment = impairment;
+    host.link_pair(&pair).unwrap();
+    [a, b]
+}
+
+fn rate(bps: u64, queue: Option<Queue>) -> Impairment {
+    Impairment { rate_bps: Some(bps), queue, ..Impairment::default() }
+}
+
+/// The `tbf` discipline as `tc` shows it.
+fn tbf(ns: &Ns) -> serde_json::Value {
+    let seen = json(ns, "tc -j -s qdisc show dev eth1");
+    let found = seen.as_array().unwrap().iter().find(|one| one["kind"] == "tbf").cloned();
+    found.expect("a tbf discipline")
+}
+
+/// Sends `count` datagrams of `size` bytes at once; how many arrive within a second of silence.
+fn burst(from: &Ns, to: &Ns, count: usize, size: usize) -> usize {
+    let receiver = to
+        .run(|| {
+            let socket = UdpSocket::bind("10.0.0.2:4000").unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+            socket
+        })
+        .unwrap();
+    assert!(pings(from, "10.0.0.2"), "so that no frame waits for ARP");
+    from.run(move || {
+        let socket = UdpSocket::bind("10.0.0.1:0").unwrap();
+        for _ in 0..count {
+            socket.send_to(&vec![7; size], "10.0.0.2:4000").unwrap();
+        }
+    })
+    .unwrap();
+    let mut buffer = [0; 2048];
+    std::iter::from_fn(|| receiver.recv_from(&mut buffer).ok()).count()
+}
+
+#[test]
+fn t66_a_queue_of_ten_packets_passes_ten_and_the_one_under_way() {
+    let Some(host) = common::host() else { return };
+    let shaped = rate(1_000_000, Some(Queue::Packets(10)));
+    let [a, b] = link(&host, Some(&shaped));
+    // 1,472 bytes make a full frame: a burst of 50 loses 39 or 40.
+    let passed = burst(&a, &b, 50, 1472);
+    assert!((10..=11).contains(&passed), "{passed}");
+    let current = impair::read(&a, "eth1").unwrap();
+    assert!(current.matches(&shaped), "{current:?}");
+    assert_eq!(current.drops as usize, 50 - passed);
+
+    let bytes = rate(1_000_000, Some(Queue::Bytes(15_140)));
+    impair::apply(&a, "eth1", &bytes, &CONTEXT).unwrap();
+    let passed = burst(&a, &b, 50, 1472);
+    assert!((10..=11).contains(&passed), "{passed}");
+    assert!(impair::read(&a, "eth1").unwrap().matches(&bytes));
+}
+
+#[test]
+fn s1_the_sender_is_shaped_and_the_receiver_is_not() {
+    let Some(host) = common::host() else { return };
+    let [a, b] = link(&host, Some(&rate(5_000_000, None)));
+    assert_eq!(tbf(&a)["options"]["rate"], 625_000);
+    assert!(!json(&b, "tc -j qdisc show dev eth1").to_string().contains("tbf"));
+    // S12: neither end sends frames that are larger than on the wire.
+    for ns in [&a, &b] {
+        let Ok(seen) = std::panic::catch_unwind(|| run(ns, "ethtool -k eth1")) else {
+            println!("skipped: no ethtool"); // a program of its own package
+            return;
+        };
+        for feature in ["tcp-segmentation-offload", "generic-segmentation-offload"] {
+            assert!(seen.contains(&format!("{feature}: off")), "{seen}");
+        }
+    }
+}
+
+#[test]
+fn t68_a_rate_changes_in_place_and_nothing_is_lost() {
+    let Some(host) = common::host() else { return };
+    let slow = rate(2_000_000, Some(Queue::Packets(500)));
+    let [a, b] = link(&host, Some(&slow));
+    let before = tbf(&a);
+    let receiver = b.run(|| UdpSocket::bind("10.0.0.2:4000").unwrap()).unwrap();
+    receiver.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    let receiver = std::thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        let mut number = || {
+            receiver.recv_from(&mut buffer).expect("every datagram arrives");
+            u32::from_be_bytes(*buffer.first_chunk().unwrap())
+        };
+        (0..200).map(|_| number()).collect::<Vec<u32>>()
+    });
+    assert!(pings(&a, "10.0.0.2"));
+    let sender = {
+        let a = a.clone();
+        std::thread::spawn(move || {
+            a.run(|| {
+                let socket = UdpSocket::bind("10.0.0.1:0").unwrap();
+                for number in 0..200u32 {
+                    let mut data = [0; 1000];
+                    data[..4].copy_from_slice(&number.to_be_bytes());
+                    socket.send_to(&data, "10.0.0.2:4000").unwrap();
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            })
+        })
+    };
+    for rate_bps in [3_000_000, 5_000_000_000, 9_000_000, 4_000_000] {
+        std::thread::sleep(Duration::from_millis(30));
+        let changed = rate(rate_bps, Some(Queue::Packets(500)));
+        impair::apply(&a, "eth1", &changed, &CONTEXT).unwrap();
+        assert!(impair::read(&a, "eth1").unwrap().matches(&changed));
+    }
+    sender.join().unwrap().unwrap();
+    assert_eq!(receiver.join().unwrap(), (0..200).collect::<Vec<_>>());
+    let after = tbf(&a);
+    assert_eq!(before["handle"], after["handle"]);
+    assert_eq!(after["drops"], 0);
+    assert!(after["packets"].as_u64().unwrap() >= 200, "counters stay");
+
+    // Taking the rate away leaves the discipline, with nothing to do.
+    impair::apply(&a, "eth1", &Impairment::default(), &CONTEXT).unwrap();
+    let current = impair::read(&a, "eth1").unwrap();
+    assert!(current.matches(&Impairment::default()), "{current:?}");
+    impair::clear(&a, "eth1").unwrap();
+    impair::clear(&a, "eth1").unwrap();
+    assert!(impair::read(&a, "eth1").unwrap().matches(&Impairment::default()));
+}
+
+#[test]
+fn rates_from_8_kbit_to_100_gbit_are_held_exactly() {
+    let Some(host) = common::host() else { return };
+    let [a, _b] = link(&host, None);
+    for rate_bps in [8_000, 64_000, 999_999_992, 10_000_000_000, 40_000_000_000, 100_000_000_000] {
+        let wanted = rate(rate_bps, None);
+        impair::apply(&a, "eth1", &wanted, &CONTEXT).unwrap();
+        let current = impair::read(&a, "eth1").unwrap();
+        assert_eq!(current.impairment.rate_bps, Some(rate_bps));
+        assert!(current.matches(&wanted), "{current:?}");
+        assert_eq!(tbf(&a)["options"]["rate"], rate_bps / 8);
+    }
+    for rate_bps in [7_999, 100_000_000_001] {
+        let error = impair::apply(&a, "eth1", &rate(rate_bps, None), &CONTEXT).unwrap_err();
+        assert!(error.to_string().contains("`a -- b`, end `a:eth1`: cannot set rate"), "{error}");
+    }
+}
+
+#[test]
+fn t78_a_change_by_hand_is_seen_and_mended() {
+    let Some(host) = common::host() else { return };
+    let declared = rate(1_000_000, Some(Queue::Packets(20)));
+    let [a, b] = link(&host, Some(&declared));
+    assert!(impair::read(&a, "eth1").unwrap().matches(&declared));
+    for by_hand in [
+        "tc qdisc del dev eth1 root",
+        "tc qdisc replace dev eth1 root tbf rate 5mbit burst 5kb limit 30kb",
+        "tc qdisc replace dev eth1 root handle 1: htb",
+        "tc qdisc replace dev eth1 root pfifo limit 5",
+    ] {
+        run(&a, by_hand);
+        assert!(!impair::read(&a, "eth1").unwrap().matches(&declared), "{by_hand}");
+        impair::apply(&a, "eth1", &declared, &CONTEXT).unwrap();
+        assert!(impair::read(&a, "eth1").unwrap().matches(&declared), "{by_hand}");
+        assert!(pings(&b, "10.0.0.1"));
+    }
+}
+
+#[test]
+fn t75_what_the_kernel_lacks_is_refused_before_anything_is_made() {
+    let Some(host) = common::host() else { return };
+    let delayed = Impairment { delay_us: 10_000, ..Impairment::default() };
+    let without = Features { netem: false, ..host.features().unwrap() };
+    let error = impair::check(&without, &delayed, &CONTEXT).unwrap_err();
+    assert!(matches!(&error, Error::Impairment { parameter, .. } if parameter == "delay"));
+    assert!(error.to_string().starts_with("link `a -- b`, end `a:eth1`: cannot set delay: "));
+    let lossy = Impairment { loss: 1.5, ..Impairment::default() };
+    let error = impair::check(&host.features().unwrap(), &lossy, &CONTEXT).unwrap_err();
+    assert!(matches!(error, Error::Impairment { parameter, .. } if parameter == "loss"));
+    if host.features().unwrap().netem {
+        return; // the rest is for kernels without it
+    }
+    let [a, b] = [Ns::create().unwrap(), Ns::create().unwrap()];
+    let mut pair = PairSpec {
+        link: "a -- b",
+        a: inside(&a, "eth1", &[]),
+        b: inside(&b, "eth1", &[]),
+        mtu: None,
+    };
+    pair.b.impairment = Some(&delayed);
+    let error = host.link_pair(&pair).unwrap_err();
+    assert!(error.to_string().contains("cannot set delay"), "{error}");
+    assert!(!a.has_interface("eth1").unwrap() && !b.has_interface("eth1").unwrap());
+}
+
+#[test]
+fn t65_frames_with_vlan_tags_fit_through_a_shaper() {
+    let Some(host) = common::host() else { return };
+    let [a, b] = link(&host, Some(&rate(1_000_000, None)));
+    let received =
+        || json(&b, "ip -j -s link show eth1")[0]["stats64"]["rx"]["packets"].as_u64().unwrap();
+    let before = received();
+    // A full frame with a tag; one more would fit the bucket, but a packet socket does not send it.
+    let mut frame = [[0xff; 6], [0x02; 6]].concat();
+    frame.extend([0x81, 0, 0, 12, 0x08, 0]);
+    frame.resize(frame.len() + 1500, 7);
+    common::send_frame(&a, "eth1", frame);
+    common::eventually("the tagged frame", || received() > before);
+}
+
+#[test]
+fn t67_a_link_that_is_down_carries_nothing_and_keeps_everything() {
+    let Some(host) = common::host() else { return };
+    let [a, b] = link(&host, Some(&rate(1_000_000, None)));
+    assert!(pings(&a, "10.0.0.2"));
+    for ns in [&a, &b] {
+        assert!(!is_blocked(ns, "eth1").unwrap());
+        block(ns, "eth1").unwrap();
+        block(ns, "eth1").unwrap();
+        assert!(is_blocked(ns, "eth1").unwrap());
+    }
+    let at = Instant::now();
+    assert!(!pings(&a, "10.0.0.2") && !pings(&b, "fd00::1"));
+    assert!(at.elapsed() > Duration::from_secs(1), "silence, not an error");
+    assert_eq!(json(&a, "ip -j link show eth1")[0]["operstate"], "UP");
+    impair::apply(&a, "eth1", &rate(2_000_000, None), &CONTEXT).unwrap();
+    for ns in [&a, &b] {
+        unblock(ns, "eth1").unwrap();
+        unblock(ns, "eth1").unwrap();
+        assert!(!is_blocked(ns, "eth1").unwrap());
+    }
+    assert!(pings(&a, "10.0.0.2") && pings(&b, "fd00::1"));
+    assert_eq!(tbf(&a)["options"]["rate"], 250_000, "changed while it was down");
+    assert!(matches!(block(&a, "eth9"), Err(Error::NoInterface { .. })));
+    assert!(run(&a, "nft list table netdev vnode_block").contains("comment \"vnode"));
+}
