@@ -20,10 +20,11 @@ fn problem(kind: &str, subject: &str, outcome: &Outcome) -> Option<Problem> {
     let what = format!("`{kind}` of `{subject}`");
     let mut problem = match outcome {
         Outcome::Completed => return None,
-        Outcome::Partly { errors } => Problem {
-            causes: errors.iter().map(ToString::to_string).collect(),
-            ..Problem::new(Code::PartlyDone, format!("{what} is partly done"))
-        },
+        Outcome::Partly { errors, left } => {
+            let mut problem = Problem::new(Code::PartlyDone, format!("{what} is partly done"));
+            problem.causes.extend(errors.iter().map(ToString::to_string));
+            if left.is_empty() { problem } else { problem.cause(still_there(left)) }
+        }
         Outcome::RolledBack { cause, errors } => {
             let mut problem = Problem::new(code(cause), format!("{what} failed and was undone"));
             problem.causes.push(cause.to_string());
@@ -41,9 +42,7 @@ fn problem(kind: &str, subject: &str, outcome: &Outcome) -> Option<Problem> {
             if left.is_empty() {
                 problem
             } else {
-                problem
-                    .cause(format!("left: {}", left.join(", ")))
-                    .hint("`vnode clean` removes what is left")
+                problem.cause(still_there(left)).hint("`vnode clean` removes what is left")
             }
         }
         _ => Problem::new(Code::Failed, format!("{what} ended in an unknown way")),
@@ -56,6 +55,10 @@ fn problem(kind: &str, subject: &str, outcome: &Outcome) -> Option<Problem> {
         }
     }
     Some(problem)
+}
+
+fn still_there(left: &[String]) -> String {
+    format!("left: {}", left.join(", "))
 }
 
 fn not_done(left: &[String]) -> String {
@@ -112,7 +115,8 @@ mod tests {
     fn t33_a_partly_done_operation_lists_every_part_that_failed() {
         let errors =
             vec![failure("create node `a`", StepError::new("no image `x`").hint("pull it"))];
-        let problem = problem("lab.up", "lab/l", &Outcome::Partly { errors }).unwrap();
+        let problem =
+            problem("lab.up", "lab/l", &Outcome::Partly { errors, left: vec![] }).unwrap();
         assert_eq!(problem.code.exit_code(), 3);
         assert_eq!(problem.causes, ["create node `a`: no image `x`"]);
         assert_eq!(problem.hints, ["pull it"]);

@@ -126,6 +126,7 @@ impl Api {
         let (router, _) = all().split_for_parts();
         router
             .route("/v1/openapi.json", get(document))
+            .route("/openapi.json", get(document))
             // Where scrapers look when nobody tells them otherwise.
             .route("/metrics", get(machine::metrics))
             .fallback(nowhere)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
 use vnode_lifecycle::{Console, Exec, ExecControl, Reader, WindowSize, Writer};
-use vnode_protocol::frame::{self, Exit, Frame};
+use vnode_protocol::frame::{self, Exit, Frame, FrameReader};
 
 use crate::error::{Code, Problem};
 use crate::state::Api;
@@ -22,7 +22,8 @@ pub(crate) async fn exec<S>(stream: S, mut exec: Exec)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
-    let (mut from_client, to_client) = tokio::io::split(stream);
+    let (from_client, to_client) = tokio::io::split(stream);
+    let mut from_client = FrameReader::new(from_client);
     let to_client = Mutex::new(to_client);
     let control = exec.control();
     let mut stdin = exec.stdin.take();
@@ -79,7 +80,8 @@ pub(crate) async fn console<S>(stream: S, console: Console, api: &Api, node: &st
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
-    let (mut from_client, to_client) = tokio::io::split(stream);
+    let (from_client, to_client) = tokio::io::split(stream);
+    let mut from_client = FrameReader::new(from_client);
     let to_client = Mutex::new(to_client);
     let mut keys = Some(console.input);
     let activity = Activity::default();
@@ -168,8 +170,8 @@ async fn end(to: &Mutex<impl AsyncWrite + Unpin>, last: &Frame) {
     }
 }
 
-async fn next(from: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
-    match frame::read(from).await {
+async fn next(from: &mut FrameReader<impl AsyncRead + Unpin>) -> Option<Frame> {
+    match from.next().await {
         Ok(frame) => frame,
         Err(error) => {
             tracing::debug!(%error, "a client broke off");

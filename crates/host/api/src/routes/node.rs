@@ -30,7 +30,7 @@ pub(crate) async fn create(
     State(api): State<Api>,
     Body(request): Body<Create>,
 ) -> Result<Response, Problem> {
-    Ok(accepted(api.host.create(request).await?))
+    Ok(super::lab::accepted_or_absent(api.host.create(request).await?))
 }
 
 /// One node. Asking has no side effect.

@@ -42,7 +42,7 @@ pub(crate) async fn follow(
 ) -> Result<Sse<impl Stream<Item = Result<Message, Infallible>>>, Problem> {
     let id = parse(&id)?;
     let permit = room(&api)?;
-    let mut summaries = api.host.operations().follow(id)?;
+    let mut summaries = api.host.operations().follow(id).await?;
     let (sender, receiver) = mpsc::channel(16);
     tokio::spawn(async move {
         let _permit = permit;
@@ -84,8 +84,8 @@ pub(crate) async fn cancel(
 
 fn parse(id: &str) -> Result<OperationId, Problem> {
     id.parse().map_err(|error: _| {
-        Problem::from_error(Code::Usage, &error)
-            .in_front("this is not the id of an operation")
+        Problem::from_error(Code::NotFound, &error)
+            .in_front(format!("no operation `{id}`"))
             .hint("`vnode op ls` lists them")
     })
 }

@@ -1,0 +1,87 @@
+//! `vnode exec`
+
+use vnode_lifecycle::request::Exec;
+
+use super::node_path;
+use crate::session::{self, Ends};
+use crate::{Context, Result, terminal};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// NODE or LAB/NODE; it must run
+    node: String,
+    /// Variable of the program; may be repeated
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = super::assignment)]
+    env: Vec<(String, String)>,
+    /// Folder it starts in
+    #[arg(long, short, value_name = "FOLDER")]
+    workdir: Option<String>,
+    /// User it runs as, USER[:GROUP]
+    #[arg(long, short, value_name = "USER")]
+    user: Option<String>,
+    /// Give it a terminal; the default where both our input and output are one
+    #[arg(long, short, overrides_with = "no_tty")]
+    tty: bool,
+    /// Give it no terminal
+    #[arg(long, short = 'T')]
+    no_tty: bool,
+    /// Give it no input
+    #[arg(long, short)]
+    no_stdin: bool,
+    /// All capabilities, no filter of system calls
+    #[arg(long)]
+    privileged: bool,
+    /// Program and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "PROGRAM"
+    )]
+    argv: Vec<String>,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result {
+    let interactive = terminal::interactive();
+    let tty = !context.output.json && !args.no_tty && (args.tty || interactive);
+    let request = Exec {
+        argv: args.argv,
+        env: args.env.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        cwd: args.workdir,
+        user: args.user,
+        terminal: tty.then(|| terminal::size().unwrap_or((24, 80))),
+        privileged: args.privileged,
+    };
+    let ends = Ends {
+        // A program may have a terminal although we have none: then ours need not be raw.
+        terminal: tty && interactive,
+        stdin: !args.no_stdin,
+        detach: false,
+        keep: context.output.json,
+    };
+    inside(&args.node, request, ends, context).await
+}
+
+/// Runs a program and ends with its exit status.
+pub(super) async fn inside(node: &str, mut request: Exec, ends: Ends, context: &Context) -> Result {
+    if request.terminal.is_some()
+        && !request.env.iter().any(|variable| variable.starts_with("TERM="))
+        && let Ok(term) = std::env::var("TERM")
+    {
+        request.env.push(format!("TERM={term}"));
+    }
+    let client = context.client().await?;
+    let stream = client.upgrade(&node_path(node, "/exec"), &request).await?;
+    let ended = session::join(stream, ends).await?;
+    // Whoever left after three interrupts gets what a shell says of an interrupted program.
+    let code = ended.exit.map_or(130, |exit| exit.shell_code());
+    if ends.keep {
+        context.output.json(&serde_json::json!({
+            "exit": ended.exit,
+            "stdout": String::from_utf8_lossy(&ended.stdout),
+            "stderr": String::from_utf8_lossy(&ended.stderr),
+        }))?;
+    }
+    // An exit status has eight bits.
+    Ok((code & 0xff) as u8)
+}
