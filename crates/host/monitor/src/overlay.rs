@@ -114,18 +114,36 @@ fn make_before_6_8(
     open_dir(dir, ROOT).map(Overlay::Attached).map_err(|e| ("open the overlay".to_owned(), e))
 }
 
-/// Attaches the overlay at [`ROOT`] of the node's folder and gives its descriptor.
+/// Attaches the overlay over `target`, a folder opened in this process' mount namespace, and gives its
+/// descriptor. One that is attached already stays where it is.
 ///
 /// # Errors
-/// The folder is not there.
-pub fn attach(overlay: Overlay, dir: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
+/// The folder is of another namespace, or gone.
+pub fn attach(overlay: Overlay, target: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
     match overlay {
         Overlay::Attached(root) => Ok(root),
         Overlay::Detached(root) => {
-            move_mount(root.as_fd(), "", dir, ROOT, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-                .map_err(|e| (format!("attach the root at `{ROOT}` of the node"), e.into()))?;
+            let flags =
+                MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+            move_mount(root.as_fd(), "", target, "", flags)
+                .map_err(|e| ("attach the root".to_owned(), e.into()))?;
             Ok(root)
         }
+    }
+}
+
+/// Opens a folder again in this process' own mount namespace: overlays take no layer of another's.
+///
+/// # Errors
+/// It is not where it was, or something else is.
+pub fn reopen(dir: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let path = rustix::fs::readlink(format!("/proc/self/fd/{}", dir.as_raw_fd()), Vec::new())?;
+    let again = open_dir(rustix::fs::CWD, path.as_c_str())?;
+    let (was, is) = (rustix::fs::fstat(dir)?, rustix::fs::fstat(&again)?);
+    if (was.st_dev, was.st_ino) == (is.st_dev, is.st_ino) {
+        Ok(again)
+    } else {
+        Err(io::Error::other("the node's folder has been replaced"))
     }
 }
 

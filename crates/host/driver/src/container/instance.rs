@@ -585,6 +585,18 @@ impl Instance for Container {
         })
     }
 
+    fn reset_disk(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            if self.running().is_ok() {
+                return Err(Error::Running { node: self.node.clone() });
+            }
+            let dir = self.dir.clone();
+            blocking(move || fresh_disk(&dir))
+                .await?
+                .map_err(|e| Error::io(format!("empty the disk of `{}`", self.node), e))
+        })
+    }
+
     fn archive_in<'a>(&'a self, path: &'a str, tar: Reader) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let root = self.root_of_running()?;
@@ -592,6 +604,30 @@ impl Instance for Container {
             archive::into(self.node.clone(), root, path.to_owned(), tar, ids).await
         })
     }
+}
+
+/// Puts an empty writable layer in the place of the old one, then removes the old one: a crash leaves either
+/// the one or the other, and at most a folder that the next call or the node's end removes.
+fn fresh_disk(dir: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let (upper, work, old) = (dir.join(wire::UPPER), dir.join(wire::WORK), dir.join("upper.old"));
+    let remove = |path: &std::path::Path| match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    };
+    remove(&old)?;
+    let kept = match std::fs::metadata(&upper) {
+        Ok(kept) => kept,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    std::fs::rename(&upper, &old)?;
+    std::fs::create_dir(&upper)?;
+    std::os::unix::fs::chown(&upper, Some(kept.uid()), Some(kept.gid()))?;
+    std::fs::set_permissions(&upper, std::fs::Permissions::from_mode(kept.mode() & 0o7777))?;
+    // The overlay makes its own folder in it again.
+    remove(&work.join("work"))?;
+    remove(&old)
 }
 
 impl Container {

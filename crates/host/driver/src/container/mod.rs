@@ -266,7 +266,9 @@ impl ContainerDriver {
                 open_dir(&at).map_err(|e| Error::io(format!("open {}", at.display()), e))?;
             let (layers, upper, work) = overlay::open_parts(folder.as_fd(), &layers).map_err(io)?;
             let overlay = overlay::make(folder.as_fd(), &layers, &upper, &work).map_err(io)?;
-            overlay::attach(overlay, folder.as_fd()).map_err(io)?;
+            let target =
+                open_dir(&root).map_err(|e| Error::io(format!("open {}", root.display()), e))?;
+            overlay::attach(overlay, target.as_fd()).map_err(io)?;
             // Where the host shares its mounts with others, this one is not for them.
             rustix::mount::mount_change(&root, rustix::mount::MountPropagationFlags::PRIVATE)
                 .map_err(|e| Error::io(format!("make {} private", root.display()), e))?;

@@ -2,9 +2,10 @@
 //! then the node's root, and what takes privileges away last.
 
 use std::convert::Infallible;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
+use vnode_monitor::overlay;
 use vnode_monitor::wire::Boot;
 
 use super::mounts::{self, Prepared};
@@ -27,9 +28,12 @@ pub(super) fn run(
     mounts::leave_propagation()?;
     let prepared = match prepared {
         Some(prepared) => prepared,
-        None => mounts::prepare(boot, dir, None)?,
+        None => {
+            let dir = overlay::reopen(dir.as_fd()).doing(|| "open the node's folder")?;
+            mounts::prepare(boot, &dir, None)?
+        }
     };
-    let mut inside = mounts::enter_root(prepared, dir)?;
+    let mut inside = mounts::enter_root(prepared)?;
     if in_user_namespace {
         confine::become_root_inside()?;
     }

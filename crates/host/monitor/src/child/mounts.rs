@@ -113,11 +113,15 @@ pub(super) fn prepare(boot: &Boot, dir: &OwnedFd, user: Option<&OwnedFd>) -> Res
 }
 
 /// Changes to the node's root; the host's is out of reach afterwards.
-pub(super) fn enter_root(prepared: Prepared, dir: &OwnedFd) -> Result<Inside> {
-    let root = overlay::attach(prepared.overlay, dir.as_fd())
+pub(super) fn enter_root(prepared: Prepared) -> Result<Inside> {
+    // Any folder will do, since all that is seen here now is left in a moment; this one is there, and can
+    // be reached whoever we are.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let target = rustix::fs::open("/proc", flags, Mode::empty()).doing(|| "open /proc")?;
+    let root = overlay::attach(prepared.overlay, target.as_fd())
         .map_err(|(step, e)| Fail(format!("{step}: {e}")))?;
     rustix::process::fchdir(&root).doing(|| "enter the root")?;
-    drop(root);
+    drop((root, target));
     rustix::process::pivot_root(".", ".").doing(|| "pivot_root")?;
     unmount(".", UnmountFlags::DETACH).doing(|| "leave the host's root")?;
     rustix::process::chdir("/").doing(|| "enter the root")?;
