@@ -11,6 +11,7 @@
 //! * [`json_schema`] describes the file to editors.
 
 mod diagnostic;
+mod diff;
 mod emit;
 mod export;
 mod keys;
@@ -25,6 +26,7 @@ mod world;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Place, Rejected, Severity};
+pub use diff::{Change, diff};
 pub use export::{export, export_clab};
 pub use model::*;
 pub use parse::{MOST_BYTES, MOST_NODES, parse};
