@@ -190,13 +190,19 @@ impl<R: Read> Reader<R> {
             size: real_size,
             stored_size,
             data_offset: self.position,
-            mode: header.mode().map_err(|_| damaged("mode"))? & 0o7777,
+            mode: if is_blank(&header.as_old().mode) {
+                0
+            } else {
+                header.mode().map_err(|_| damaged("mode"))? & 0o7777
+            },
             uid: match extension.uid {
                 Some(uid) => uid,
+                None if is_blank(&header.as_old().uid) => 0,
                 None => header.uid().map_err(|_| damaged("owner"))?,
             },
             gid: match extension.gid {
                 Some(gid) => gid,
+                None if is_blank(&header.as_old().gid) => 0,
                 None => header.gid().map_err(|_| damaged("group"))?,
             },
             // A time that cannot be read is not worth an error.
@@ -420,6 +426,11 @@ fn stream_error(offset: u64) -> impl Fn(io::Error) -> Error {
         io::ErrorKind::UnexpectedEof => Error::Truncated { offset },
         _ => Error::Read(e),
     }
+}
+
+/// A number that was not written is zero; old archivers leave fields empty.
+fn is_blank(field: &[u8]) -> bool {
+    field.iter().all(|b| matches!(b, 0 | b' '))
 }
 
 fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {

@@ -210,7 +210,7 @@ mod tests {
         ] {
             assert!(ConfigFile::parse(text.as_bytes()).unwrap().diff_ids.is_empty());
         }
-        assert!(ConfigFile::parse(b"[]").is_err());
+        assert!(ConfigFile::parse(b"<html>").is_err());
         assert!(ConfigFile::parse(br#"{"rootfs":{"diff_ids":["../../etc"]}}"#).is_err());
     }
 }

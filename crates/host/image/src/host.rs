@@ -1,13 +1,45 @@
 //! The image `host`: the machine's own root, read-only under an overlay, with its secrets masked.
+//!
+//! The image has two layers: `/`, and above it a small generated *mask* that holds whiteouts, empty folders and
+//! sanitised files. Nothing is copied or downloaded. The mask is made anew when what it depends on has changed, and is
+//! found by the digest of its plan; a node keeps the mask it was made with.
+//!
+//! Two facts of overlayfs shape this:
+//!
+//! * A layer must not lie inside another layer of the same overlay. The catalogue lies below `/`, so there the mask is
+//!   kept on a small file system in memory, mounted at `ROOT/mask` when it is first needed, and taken away by
+//!   [`Catalogue::gc`](crate::Catalogue::gc) with the last mask. After a restart of the machine
+//!   [`ensure`](crate::Catalogue::ensure) makes it again, under the same path.
+//! * An overlay shows no file system mounted below its layer. Folders that are mounts of their own (`/usr`, `/var`) are
+//!   reported as [`ExtraOverlay`]s.
+//!
+//! What is shown: the folders at the top whose content is the distribution's (`/usr`, `/etc`, `/var`, `/opt` and the
+//! `/bin` kind), without what [`rules`] lists; everything else at the top is there and empty. Not recognised are
+//! secrets in files that every user of the host may read: `HostOptions::hide` is for those.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
+use rustix::mount::{MountFlags, UnmountFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Inner;
-use crate::{Error, HostOptions, Image};
+use crate::{Error, HostOptions, Image, ImageConfig};
+
+mod accounts;
+mod build;
+mod mounts;
+mod plan;
+pub mod rules;
+
+use plan::Plan;
+
+/// A mask made this short a time ago is not looked over again: the nodes of one lab are made in a burst.
+const FRESH: Duration = Duration::from_secs(2);
+/// Enough for some thousand masks.
+const FILE_SYSTEM: &std::ffi::CStr = c"size=64m,mode=0700";
 
 /// A folder of the host's root that lies on another file system, which an overlay of `/` does not show.
 ///
@@ -35,19 +67,116 @@ pub enum MaskAction {
 /// One line of the mask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaskEntry {
+    /// Absolute, with all links followed.
     pub path: PathBuf,
     pub action: MaskAction,
     /// Why, for people.
     pub why: String,
 }
 
-/// All that the image `host` hides on this machine, for `vnode doctor` and the documentation. Changes nothing.
-pub fn describe_host_mask(_options: &HostOptions) -> Result<Vec<MaskEntry>, Error> {
-    Ok(Vec::new())
+/// The mask made last.
+#[derive(Debug, Default)]
+pub(crate) struct Last(Option<(Instant, Image)>);
+
+/// All that the image `host` hides on this machine, for `vnode doctor` and the documentation. Changes nothing. Blocks.
+pub fn describe_host_mask(options: &HostOptions) -> Result<Vec<MaskEntry>, Error> {
+    Ok(Plan::make(options, &[])?.entries())
 }
-pub(crate) async fn ensure(_inner: &Arc<Inner>) -> Result<Image, Error> {
-    Err(Error::Unknown { name: "host".into() })
+
+/// The image of the host's root as it is now.
+pub(crate) async fn ensure(inner: &Arc<Inner>) -> Result<Image, Error> {
+    let worker = inner.clone();
+    let made = tokio::task::spawn_blocking(move || make(&worker)).await;
+    made.unwrap_or_else(|panic| {
+        Err(failed(&inner.options.host.root, "computing the mask")(std::io::Error::other(panic)))
+    })
 }
-pub(crate) fn collect(_inner: &Inner, _in_use: &HashSet<String>) -> Result<(), Error> {
+
+fn make(inner: &Inner) -> Result<Image, Error> {
+    let mut last = inner.mask.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((at, image)) = &last.0
+        && at.elapsed() < FRESH
+        && image.layers.first().is_some_and(|mask| mask.exists())
+    {
+        return Ok(image.clone());
+    }
+    let options = &inner.options.host;
+    let plan = Plan::make(options, std::slice::from_ref(&inner.root))?;
+    let name = plan.digest().hex();
+    let id = format!("host-{}", &name[..32]);
+    let folder = inner.root.join("mask");
+    if inner.root.starts_with(real(&options.root)?) {
+        mount_in_memory(&folder)?;
+    }
+    let mask = folder.join(&name[..32]).join("root");
+    // The lease comes before the look, as gc takes away what has none; gc takes the same lock as well.
+    let lease = inner.lease(&id);
+    if !mask.exists() {
+        build::build(inner, &plan, &name[..32])?;
+    }
+    let image = Image {
+        id,
+        reference: "host".into(),
+        extra_overlays: mounts::extra_overlays(&options.root, &plan, &mask)?,
+        layers: vec![mask, options.root.clone()],
+        config: ImageConfig {
+            env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()],
+            ..ImageConfig::default()
+        },
+        warnings: Vec::new(),
+        lease,
+    };
+    last.0 = Some((Instant::now(), image.clone()));
+    Ok(image)
+}
+
+/// Mounts a file system in memory on `folder`, unless it is one already.
+fn mount_in_memory(folder: &Path) -> Result<(), Error> {
+    if is_mounted(folder)? {
+        return Ok(());
+    }
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount("vnode-mask", folder, "tmpfs", flags, FILE_SYSTEM)
+        .map_err(|e| failed(folder, "mounting a file system in memory")(e.into()))
+}
+
+fn is_mounted(folder: &Path) -> Result<bool, Error> {
+    let look =
+        |path: &Path| rustix::fs::stat(path).map_err(|e| failed(path, "looking at it")(e.into()));
+    let above = folder.parent().unwrap_or(Path::new("/"));
+    Ok(look(folder)?.st_dev != look(above)?.st_dev)
+}
+
+/// Takes away masks that nobody uses, and with the last of them their file system.
+pub(crate) fn collect(inner: &Inner, in_use: &HashSet<String>) -> Result<(), Error> {
+    let mut last = inner.mask.lock().unwrap_or_else(PoisonError::into_inner);
+    // What is remembered for the next to ask is not a use.
+    last.0 = None;
+    let leased = inner.leased();
+    let masks = inner.dir.open_dir("mask").map_err(Error::dir(&inner.root))?;
+    let mut left = 0;
+    for name in masks.list(100_000).map_err(Error::dir(&inner.root))? {
+        let id = format!("host-{}", name.to_string_lossy());
+        if in_use.contains(&id) || leased.contains(&id) {
+            left += 1;
+        } else {
+            masks.remove_tree(&name).map_err(Error::dir(&inner.root))?;
+        }
+    }
+    let folder = inner.root.join("mask");
+    drop(masks);
+    if left == 0 && is_mounted(&folder)? {
+        rustix::mount::unmount(&folder, UnmountFlags::DETACH)
+            .map_err(|e| failed(&folder, "unmounting")(e.into()))?;
+    }
     Ok(())
+}
+
+fn real(path: &Path) -> Result<PathBuf, Error> {
+    std::fs::canonicalize(path).map_err(failed(path, "finding its real path"))
+}
+
+fn failed(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Mask { path, action, source: Arc::new(source) }
 }

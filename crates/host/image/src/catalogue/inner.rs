@@ -38,7 +38,7 @@ pub(crate) struct Inner {
     client: OnceLock<Client>,
     next_temporary: AtomicU64,
     /// One mask of the host's root is made at a time.
-    pub(crate) mask: Mutex<()>,
+    pub(crate) mask: Mutex<crate::host::Last>,
     _lock: File,
 }
 
@@ -344,7 +344,7 @@ impl Inner {
         lease(&mut self.state().leases, id)
     }
 
-    pub(super) fn leased(&self) -> BTreeSet<String> {
+    pub(crate) fn leased(&self) -> BTreeSet<String> {
         self.state().leased()
     }
 

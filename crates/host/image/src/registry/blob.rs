@@ -129,7 +129,7 @@ impl Transfer<'_> {
     async fn once(&mut self, endpoint: &Endpoint, attempt: u32) -> Result<(), Error> {
         let what = self.request.what.clone();
         // A server that mishandles ranges is asked for the whole the second time.
-        let from = if attempt % 2 == 0 { 0 } else { self.offset };
+        let from = if attempt.is_multiple_of(2) { 0 } else { self.offset };
         let response = self.client.get(endpoint, &self.request, from).await?;
         let mut skip = match response.status() {
             StatusCode::PARTIAL_CONTENT => {
