@@ -222,10 +222,11 @@ impl Engine {
     pub async fn cancel(&self, id: OperationId) -> Result<()> {
         let board = self.shared.running().get(&id).cloned();
         match board {
-            Some(board) => {
+            Some(board) if board.outcome().borrow().is_none() => {
                 board.cancel.cancel();
                 Ok(())
             }
+            Some(_) => Err(Error::Ended { id }),
             None => {
                 self.kept(id).await?;
                 Err(Error::Ended { id })
@@ -419,6 +420,7 @@ async fn drive(shared: Arc<Shared>, board: Arc<Board>, runner: Arc<dyn Runner>, 
             written = finish(&shared, &board, runner.as_ref(), &outcome).await;
         }
     }
+    let kept = written.is_ok();
     let status = match written {
         Ok(status) => status,
         Err(error) => {
@@ -432,7 +434,10 @@ async fn drive(shared: Arc<Shared>, board: Arc<Board>, runner: Arc<dyn Runner>, 
     };
     // First told, then forgotten: who looks in between finds it in either place.
     board.tell_end(&status, &outcome);
-    shared.running().remove(&board.id);
+    // What the store could not take is known here until this daemon ends.
+    if kept {
+        shared.running().remove(&board.id);
+    }
     runner.ended(board.id, &board.plan, &outcome);
 }
 

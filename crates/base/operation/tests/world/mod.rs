@@ -19,7 +19,7 @@ use vnode_store::{Change, Store};
 
 /// What a step does beside its effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub(crate) enum Trouble {
     FailBefore,
     FailAfter,
     /// Never returns, and does not heed cancellation.
@@ -37,26 +37,24 @@ pub enum Trouble {
 }
 
 #[derive(Debug, Default)]
-pub struct World {
-    pub things: Mutex<BTreeSet<u32>>,
-    pub trouble: Mutex<HashMap<u32, Trouble>>,
+pub(crate) struct World {
+    pub(crate) things: Mutex<BTreeSet<u32>>,
+    pub(crate) trouble: Mutex<HashMap<u32, Trouble>>,
     /// Things seen in a wrong order.
-    pub wrong: Mutex<Vec<String>>,
-    pub applied: AtomicUsize,
-    pub inverted: AtomicUsize,
-    pub at_once: AtomicUsize,
-    pub most_at_once: AtomicUsize,
-    pub hanging: tokio::sync::Notify,
-    /// Key that `finish` writes.
-    pub finish_key: Mutex<Option<String>>,
+    pub(crate) wrong: Mutex<Vec<String>>,
+    pub(crate) applied: AtomicUsize,
+    pub(crate) inverted: AtomicUsize,
+    pub(crate) at_once: AtomicUsize,
+    pub(crate) most_at_once: AtomicUsize,
+    pub(crate) hanging: tokio::sync::Notify,
 }
 
 impl World {
-    pub fn things(&self) -> BTreeSet<u32> {
+    pub(crate) fn things(&self) -> BTreeSet<u32> {
         self.things.lock().unwrap().clone()
     }
 
-    pub fn give_trouble(&self, step: u32, trouble: Trouble) {
+    pub(crate) fn give_trouble(&self, step: u32, trouble: Trouble) {
         self.trouble.lock().unwrap().insert(step, trouble);
     }
 
@@ -64,13 +62,13 @@ impl World {
         self.trouble.lock().unwrap().get(&step).copied()
     }
 
-    pub fn assert_no_wrong_order(&self) {
+    pub(crate) fn assert_no_wrong_order(&self) {
         let wrong = self.wrong.lock().unwrap();
         assert!(wrong.is_empty(), "{wrong:?}");
     }
 }
 
-pub struct Builder(pub Arc<World>);
+pub(crate) struct Builder(pub(crate) Arc<World>);
 
 impl Runner for Builder {
     fn apply<'a>(
@@ -181,12 +179,12 @@ impl Drop for Leave<'_> {
     }
 }
 
-pub fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options { workers: 4, grace: Duration::from_millis(50), keep: 8, inverse_retries: 1 }
 }
 
 /// An engine on `store` that builds in `world`.
-pub async fn engine(store: &Arc<dyn Store>, world: &Arc<World>) -> Engine {
+pub(crate) async fn engine(store: &Arc<dyn Store>, world: &Arc<World>) -> Engine {
     let events =
         Log::open(Arc::clone(store), vnode_event::Options::default()).await.expect("events open");
     let engine = Engine::new(Arc::clone(store), events, options());
@@ -195,7 +193,7 @@ pub async fn engine(store: &Arc<dyn Store>, world: &Arc<World>) -> Engine {
 }
 
 /// 0 ─▶ 1 ─▶ 3 ─▶ 5, 0 ─▶ 2 ─▶ 4 ─▶ 5, 6 alone: enough shape for order to matter.
-pub fn house() -> Plan {
+pub(crate) fn house() -> Plan {
     let mut plan = Plan::new("build", "house");
     let needs: [&[u32]; 7] = [&[], &[0], &[0], &[1], &[2], &[3, 4], &[]];
     for (id, needs) in needs.into_iter().enumerate() {
@@ -205,6 +203,6 @@ pub fn house() -> Plan {
     plan
 }
 
-pub fn all(plan: &Plan) -> BTreeSet<u32> {
+pub(crate) fn all(plan: &Plan) -> BTreeSet<u32> {
     plan.steps.iter().map(|step| step.id).collect()
 }
