@@ -294,6 +294,11 @@ fn make_folder(spec: &NodeSpec, dir: &Path) -> Result<bool> {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(e) => Err(fail(path, e)),
     };
+    if let Some(lab) = dir.parent() {
+        // The lab's folder, which its first node makes.
+        let all = std::fs::DirBuilder::new().mode(0o700).recursive(true).create(lab);
+        all.map_err(|e| fail(lab, e))?;
+    }
     let new = make(dir, 0o700)?;
     let upper = dir.join(wire::UPPER);
     if make(&upper, 0o755)? {
