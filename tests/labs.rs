@@ -21,11 +21,15 @@ fn the_first_lab_comes_up_works_and_goes() {
     let all = nodes(&host);
     assert!(!all.is_empty() && all.iter().all(|n| n["state"] == "running"), "{all:?}");
     let text = std::fs::read_to_string(&file).unwrap();
-    let tries: Vec<&str> =
-        text.lines().filter_map(|l| l.trim().strip_prefix("# try: vnode ")).collect();
+    let tries: Vec<&str> = text
+        .lines()
+        .filter_map(|l| l.strip_prefix('#')?.split_once("vnode exec "))
+        .map(|(_, rest)| rest)
+        .collect();
     assert!(!tries.is_empty(), "the first lab says how to try it");
     for line in tries {
-        host.vnode(&line.split_whitespace().collect::<Vec<_>>()).ok();
+        host.vnode(&std::iter::once("exec").chain(line.split_whitespace()).collect::<Vec<_>>())
+            .ok();
     }
     host.vnode(&["down", &file]).ok();
     assert!(nodes(&host).is_empty());

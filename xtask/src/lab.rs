@@ -30,17 +30,18 @@ pub(crate) fn run() -> Result<(), String> {
     shown
 }
 
-/// The commands that show the lab working: lines `# try: vnode ...` of its file.
+/// The commands that show the lab working: those in the comments of its file that run something in a node.
 fn first_pings() -> Result<Vec<String>, String> {
     let path = shell::root().join("examples/first/lab.clab.yml");
     let text = std::fs::read_to_string(&path)
         .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    let lines: Vec<String> = text
-        .lines()
-        .filter_map(|l| Some(l.trim().strip_prefix("# try: vnode ")?.to_owned()))
+    let comments = text.lines().filter_map(|l| l.strip_prefix('#'));
+    let lines: Vec<String> = comments
+        .filter_map(|l| l.split_once("vnode exec "))
+        .map(|(_, rest)| format!("exec {rest}"))
         .collect();
     if lines.is_empty() {
-        Err(format!("{} has no `# try: vnode ...` line", path.display()))
+        Err(format!("{} says no `vnode exec ...` to try", path.display()))
     } else {
         Ok(lines)
     }
