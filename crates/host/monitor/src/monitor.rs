@@ -394,10 +394,11 @@ impl Monitor {
                 self.state.init = Some(init.id);
                 self.state.started_unix_ms = record::now_unix_ms();
                 self.state.boots += 1;
+                // First the event, then the answer: who asked finds the state as it is told.
+                self.tell(Event::Started(self.state.clone()));
                 if let Some((connection, id)) = asked {
                     self.answer(connection, id, Answer::Done, &[]);
                 }
-                self.tell(Event::Started(self.state.clone()));
                 self.write_record();
             }
         }

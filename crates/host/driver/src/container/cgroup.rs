@@ -391,6 +391,11 @@ impl Group {
         Ok(())
     }
 
+    /// Whether SIGKILL ends processes that are frozen.
+    pub(super) fn kills_frozen(&self) -> bool {
+        self.v2.is_some()
+    }
+
     pub(super) fn is_frozen(&self) -> bool {
         let file = match &self.v2 {
             Some(v2) => v2.join("cgroup.freeze"),

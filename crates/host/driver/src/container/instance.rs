@@ -202,39 +202,32 @@ impl Container {
         if let Answer::Failed { step } = reply.answer {
             return Err(Error::Boot { node: self.node.clone(), step });
         }
-        // The event comes after the answer: be done when the status says so too.
-        let mut watch = self.shared.status.subscribe();
-        let boots = watch.borrow().boots;
-        let wait = watch.wait_for(|s| s.phase != Phase::Stopped || s.boots > boots);
-        match tokio::time::timeout(KILL_PATIENCE, wait).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Error::Monitor {
-                node: self.node.clone(),
-                what: "did not tell of the boot".to_owned(),
-            }),
-        }
+        // The monitor tells of the start before it answers, so the status says so already.
+        Ok(())
     }
 
     async fn kill_now(&self) -> Result<Exit> {
         if self.running().is_err() {
             return self.stopped(KILL_PATIENCE).await;
         }
-        let group = self.group.clone();
-        let killed = blocking(move || group.kill()).await?;
-        self.cgroup(killed)?;
-        // By the first process too: a node without any control group has but this.
-        self.ask(Ask::Signal { signal: libc::SIGKILL }, &[])
-            .await
-            .map(drop)
-            .or_else(|e| {
-                // It has ended already, as it should.
-                if self.running().is_err() { Ok(()) } else { Err(e) }
-            })
-            .or_else(|e| match e {
-                Error::Monitor { what, .. } if what.contains("not running") => Ok(()),
-                other => Err(other),
-            })?;
-        self.stopped(KILL_PATIENCE).await
+        if self.status().phase == Phase::Paused && !self.group.kills_frozen() {
+            self.freeze(false).await?;
+        }
+        // All processes of the node, execs included, are in the first one's process namespace and end with it.
+        // `cgroup.kill` is for what is left when that fails: after it kernels (6.18 among them) kill whatever
+        // is cloned into the group, because they compare the count of kills with that of the parent's group.
+        if let Err(error) = self.ask(Ask::Signal { signal: libc::SIGKILL }, &[]).await {
+            tracing::debug!(node = %self.node, %error, "kill by the monitor");
+        }
+        match self.stopped(KILL_PATIENCE).await {
+            Err(Error::Timeout { .. }) => {
+                let group = self.group.clone();
+                let killed = blocking(move || group.kill()).await?;
+                self.cgroup(killed)?;
+                self.stopped(KILL_PATIENCE).await
+            }
+            other => other,
+        }
     }
 
     async fn freeze(&self, freeze: bool) -> Result<()> {
@@ -507,6 +500,9 @@ impl Instance for Container {
         Box::pin(async move {
             if self.running().is_err() {
                 return self.stopped(KILL_PATIENCE).await;
+            }
+            if grace.is_zero() {
+                return self.kill_now().await;
             }
             if self.status().phase == Phase::Paused {
                 self.freeze(false).await?;
