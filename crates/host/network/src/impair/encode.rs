@@ -127,3 +127,55 @@ pub(super) fn write_fifo(batch: &mut Batch, index: u32, bottleneck: &Bottleneck,
     discipline(batch, index, handle, TBF | 1, mode, kind)
         .bytes(libc::TCA_OPTIONS, &numbers(&[bottleneck.queue.limit()]));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::impair::read;
+    use crate::netlink::{Attributes, Messages, find};
+
+    #[test]
+    fn a_netem_message_has_the_kernels_layout_and_reads_back() {
+        let netem = Netem {
+            delay_ns: 400_000,
+            jitter_ns: 50_000,
+            normal: false,
+            limit: 1000,
+            loss: 1,
+            duplicate: 2,
+            reorder: 3,
+            corrupt: 4,
+            delay_correlation: 5,
+            loss_correlation: 6,
+        };
+        let mut batch = Batch::new();
+        write_netem(&mut batch, 9, &netem, Mode::Create);
+        let (header, body) = Messages::new(batch.bytes()).next().unwrap();
+        assert_eq!(header.kind, libc::RTM_NEWQDISC);
+        assert_eq!(&body[..16], numbers(&[0, 9, 0x1_0000, 0xffff_ffff]));
+        let options = find(Attributes::after(body, 20), libc::TCA_OPTIONS).unwrap();
+        // 400 us and 50 us in ticks of 64 ns, a gap because of the reordering.
+        assert_eq!(&options[..24], numbers(&[6250, 1000, 1, 1, 2, 781]));
+        let table = find(Attributes::after(options, 24), 2).unwrap();
+        assert_eq!(table.len(), 8192);
+        assert_eq!(read::parse_netem(options), Some(netem));
+    }
+
+    #[test]
+    fn a_change_names_the_discipline_it_changes_and_creates_nothing() {
+        let bottleneck =
+            Bottleneck { rate: 12_500_000_000, burst: 12_500_000, queue: Fifo::Packets(7) };
+        let mut batch = Batch::new();
+        write_tbf(&mut batch, 9, &bottleneck, true, Mode::Change);
+        write_fifo(&mut batch, 9, &bottleneck, Mode::Change);
+        let messages: Vec<_> = Messages::new(batch.bytes()).collect();
+        assert_eq!(&messages[0].1[8..16], numbers(&[0x2_0000, 0x1_0001]));
+        assert_eq!(&messages[1].1[8..16], numbers(&[0x3_0000, 0x2_0001]));
+        for (header, _) in &messages {
+            assert_eq!(i32::from(header.flags), libc::NLM_F_REQUEST);
+        }
+        let options = find(Attributes::after(messages[0].1, 20), libc::TCA_OPTIONS).unwrap();
+        let rate = find(Attributes::new(options), 4).unwrap();
+        assert_eq!(rate, 12_500_000_000u64.to_ne_bytes());
+    }
+}

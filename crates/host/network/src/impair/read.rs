@@ -115,7 +115,7 @@ fn assemble(found: &[Discipline]) -> (Tree, Counts) {
     (Tree::Ours(Shaper { netem, bottleneck }), root.counts)
 }
 
-fn parse_netem(options: &[u8]) -> Option<Netem> {
+pub(super) fn parse_netem(options: &[u8]) -> Option<Netem> {
     let number = |bytes: &[u8], at: usize| parse_u32(bytes.get(at * 4..)?);
     let attributes = Attributes::after(options, 24);
     let value = |kind| find(attributes.clone(), kind);

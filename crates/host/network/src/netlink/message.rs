@@ -40,6 +40,12 @@ impl Batch {
         Batch { transaction: true, ..Batch::default() }
     }
 
+    /// The messages as they are sent, but for their sequence numbers.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Number of messages.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
