@@ -14,6 +14,7 @@ mod diagnostic;
 mod diff;
 mod emit;
 mod export;
+pub mod graph;
 mod keys;
 mod kinds;
 mod model;
