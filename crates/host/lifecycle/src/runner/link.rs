@@ -142,6 +142,8 @@ fn wire(
             mode: mode.parse()?,
             ns,
             name: &first.device,
+            alternative_name: (first.device != first.interface).then_some(first.interface.as_str()),
+            owner,
             mac: Some(first.mac),
             mtu: None,
             addresses: &first.addresses,

@@ -1,0 +1,197 @@
+//! Plans: what is done when one lab becomes another.
+
+use std::path::Path;
+
+use vnode_lifecycle::plan::{difference, down, restore};
+use vnode_lifecycle::wanted::{Records, Taken, records};
+use vnode_operation::{Plan, Recovery};
+use vnode_topology::{Input, Lab, Nothing, parse};
+
+const BASE: &str = r#"
+name: t
+topology:
+  nodes:
+    a: {kind: linux, ports: ["8080:80"]}
+    b: {kind: linux}
+    c: {kind: linux}
+  links:
+    - endpoints: ["a:eth1", "b:eth1"]
+    - endpoints: ["b:eth2", "c:eth1"]
+  networks:
+    lan: {members: ["a:eth5", "b:eth5", "c:eth5"]}
+"#;
+
+fn lab(text: &str) -> Lab {
+    let input = Input { text, file: "t.clab.yml", folder: Path::new("/tmp") };
+    match parse(input, &Nothing) {
+        Ok(parsed) => parsed.lab,
+        Err(rejected) => panic!("{rejected}"),
+    }
+}
+
+fn wanted(text: &str, old: Option<&Records>) -> Records {
+    records("i", &lab(text), None, old, Taken::default(), true).expect("a good topology")
+}
+
+/// As the records are once all is made.
+fn made(mut records: Records) -> Records {
+    for node in records.nodes.values_mut() {
+        node.made = true;
+    }
+    for link in records.links.values_mut() {
+        link.made = true;
+        for end in &mut link.ends {
+            end.made = true;
+        }
+    }
+    records
+}
+
+fn kinds(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(|step| step.name.clone()).collect()
+}
+
+fn has(plan: &Plan, name: &str) -> bool {
+    plan.steps.iter().any(|step| step.name == name)
+}
+
+#[test]
+fn a_new_lab_is_rolled_back_and_a_changed_one_goes_on() {
+    let new = wanted(BASE, None);
+    assert_eq!(difference(None, &new, true).plan.recovery, Recovery::RollBack);
+    let old = made(new);
+    let changed = wanted(&BASE.replace("a:eth1", "a:eth9"), Some(&old));
+    assert_eq!(difference(Some(&old), &changed, true).plan.recovery, Recovery::GoOn);
+    assert_eq!(down(&old, true, false).recovery, Recovery::GoOn);
+}
+
+#[test]
+fn a_node_boots_after_its_links_and_links_come_after_both_nodes() {
+    let plan = difference(None, &wanted(BASE, None), true).plan;
+    let id = |name: &str| {
+        plan.steps.iter().find(|step| step.name == name).unwrap_or_else(|| panic!("{name}")).id
+    };
+    let link = &plan.steps[id("link `a:eth1--b:eth1`") as usize];
+    assert!(link.needs.contains(&id("create node `a`")) && link.needs.contains(&id("create node `b`")));
+    let boot = &plan.steps[id("boot node `b`") as usize];
+    assert!(boot.after.contains(&id("link `a:eth1--b:eth1`")));
+    // A link that fails does not by itself keep the node from booting; the operation decides.
+    assert!(!boot.needs.contains(&id("link `a:eth1--b:eth1`")));
+}
+
+#[test]
+fn t101_nothing_differs_nothing_is_done() {
+    let old = made(wanted(BASE, None));
+    let same = difference(Some(&old), &wanted(BASE, Some(&old)), true);
+    assert_eq!(kinds(&same.plan), Vec::<String>::new());
+    assert_eq!(same.changes, []);
+}
+
+#[test]
+fn t101_only_the_difference_is_done() {
+    let old = made(wanted(BASE, None));
+    let text = BASE.replace(
+        "    - endpoints: [\"b:eth2\", \"c:eth1\"]\n",
+        "    - endpoints: [\"b:eth2\", \"c:eth1\"]\n      impair: {rate: 10mbit}\n",
+    );
+    let plan = difference(Some(&old), &wanted(&text, Some(&old)), true);
+    assert_eq!(kinds(&plan.plan), ["set link `b:eth2--c:eth1`"]);
+    assert_eq!(plan.changes.len(), 1);
+    assert_eq!(plan.changes[0].change, "update");
+}
+
+#[test]
+fn t102_a_node_with_another_image_is_renewed_in_its_namespace_and_links_stay() {
+    let old = made(wanted(BASE, None));
+    let text = BASE.replace("c: {kind: linux}", "c: {kind: linux, image: alpine}");
+    let plan = difference(Some(&old), &wanted(&text, Some(&old)), true);
+    assert!(has(&plan.plan, "renew node `c`"), "{:?}", kinds(&plan.plan));
+    assert!(!kinds(&plan.plan).iter().any(|name| name.contains("link") || name.contains("LAN")));
+    assert_eq!(plan.changes[0].subject, "node c");
+}
+
+#[test]
+fn t102_a_node_that_must_be_made_again_has_its_links_made_again_too() {
+    let old = made(wanted(BASE, None));
+    let text = BASE.replace("c: {kind: linux}", "c: {kind: linux, privileged: true}");
+    let plan = difference(Some(&old), &wanted(&text, Some(&old)), true).plan;
+    for step in [
+        "remove link `b:eth2--c:eth1`",
+        "destroy node `c`",
+        "create node `c`",
+        "link `b:eth2--c:eth1`",
+        "boot node `c`",
+    ] {
+        assert!(has(&plan, step), "{step} is not in {:?}", kinds(&plan));
+    }
+    assert!(!has(&plan, "create node `b`") && !has(&plan, "LAN `lan`"));
+    assert!(has(&plan, "member 2 of LAN `lan`"), "{:?}", kinds(&plan));
+}
+
+#[test]
+fn t06_a_lan_stays_as_long_as_it_has_members() {
+    let old = made(wanted(BASE, None));
+    let fewer = BASE.replace(", \"c:eth5\"", "");
+    // Two members make a LAN a link: it is made anew, as such.
+    let text = fewer.replace("    c: {kind: linux}\n", "    c: {kind: linux}\n    d: {kind: linux}\n");
+    let text = text.replace("[\"a:eth5\", \"b:eth5\"]", "[\"a:eth5\", \"b:eth5\", \"d:eth5\"]");
+    let plan = difference(Some(&old), &wanted(&text, Some(&old)), true).plan;
+    assert!(has(&plan, "`c:eth5` leaves its LAN"), "{:?}", kinds(&plan));
+    assert!(has(&plan, "member 2 of LAN `lan`") && !has(&plan, "remove LAN `lan`"));
+    assert!(!has(&plan, "member 0 of LAN `lan`"));
+}
+
+#[test]
+fn t84_addresses_of_a_lab_are_unique_and_stay_when_it_changes() {
+    let old = made(wanted(BASE, None));
+    let more = BASE.replace("    a: {", "    aa: {kind: linux}\n    a: {");
+    let new = wanted(&more, Some(&old));
+    for (name, node) in &old.nodes {
+        assert_eq!(node.control, new.nodes[name].control);
+        assert_eq!(node.vmid, new.nodes[name].vmid);
+    }
+    let mut macs: Vec<_> = new.nodes.values().filter_map(|node| Some(node.control.as_ref()?.mac)).collect();
+    macs.extend(new.links.values().flat_map(|link| &link.ends).map(|end| end.mac));
+    let count = macs.len();
+    macs.sort();
+    macs.dedup();
+    assert_eq!(macs.len(), count);
+}
+
+#[test]
+fn t04_r4_a_restored_node_keeps_its_disk_whatever_fails() {
+    let mut old = made(wanted(BASE, None));
+    old.nodes.get_mut("b").expect("b").wanted = false;
+    let plan = restore(&old);
+    for step in plan.steps.iter().filter(|step| step.kind == "node.create") {
+        assert_eq!(step.data["keep"], true);
+    }
+    assert!(has(&plan, "boot node `a`") && !has(&plan, "boot node `b`"));
+    assert!(has(&plan, "link `a:eth1--b:eth1`"));
+}
+
+#[test]
+fn t34_a_stage_that_waits_needs_the_others_last_step() {
+    let text = "
+name: t
+topology:
+  nodes:
+    a: {kind: linux, exec: [\"true\"]}
+    b:
+      kind: linux
+      stages: {configure: {wait-for: [{node: a, stage: configure}]}}
+";
+    let plan = difference(None, &wanted(text, None), true).plan;
+    let id = |name: &str| plan.steps.iter().find(|step| step.name == name).expect(name).id;
+    assert!(plan.steps[id("boot node `b`") as usize].needs.contains(&id("configure node `a`")));
+}
+
+#[test]
+fn t52_down_goes_on_when_a_step_fails_and_ends_by_waiting_for_the_kernel() {
+    let old = made(wanted(BASE, None));
+    let plan = down(&old, true, false);
+    assert!(plan.steps.iter().all(|step| step.needs.is_empty()));
+    let names = kinds(&plan);
+    assert_eq!(names[names.len() - 2], "wait for the kernel to let go");
+    assert_eq!(names[names.len() - 1], "restore the host");
+}
