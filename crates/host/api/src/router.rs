@@ -1,5 +1,6 @@
 //! All routes with their limits, and the document that describes them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -13,9 +14,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::{Code, Problem};
+use crate::metrics::Metrics;
 use crate::routes::{event, image, lab, link, machine, node, operation, stream, token};
 use crate::serve::Peer;
 use crate::state::Api;
+use crate::token::Tokens;
 
 /// Largest body of an ordinary request, bytes.
 const SMALL_BODY: usize = 256 * 1024;
@@ -124,16 +127,28 @@ impl Api {
     /// All routes, ready to serve.
     pub fn router(&self) -> Router {
         let (router, _) = all().split_for_parts();
-        router
+        let router = router
             .route("/v1/openapi.json", get(document))
             .route("/openapi.json", get(document))
             // Where scrapers look when nobody tells them otherwise.
             .route("/metrics", get(machine::metrics))
             .fallback(nowhere)
             .method_not_allowed_fallback(wrong_method)
-            .layer(from_fn_with_state(self.clone(), admit))
-            .with_state(self.clone())
+            .with_state(self.clone());
+        guarded(router, Arc::clone(&self.tokens), Arc::clone(&self.metrics))
     }
+}
+
+/// The door before all routes.
+fn guarded(router: Router, tokens: Arc<Tokens>, metrics: Arc<Metrics>) -> Router {
+    router.layer(from_fn_with_state(Door { tokens, metrics }, admit))
+}
+
+/// What the door needs to know.
+#[derive(Clone)]
+struct Door {
+    tokens: Arc<Tokens>,
+    metrics: Arc<Metrics>,
 }
 
 async fn document() -> Response {
@@ -155,7 +170,7 @@ async fn wrong_method(request: Request) -> Response {
 
 /// Lets in who may: over TCP only with a token. Counts the answers.
 async fn admit(
-    State(api): State<Api>,
+    State(door): State<Door>,
     Extension(peer): Extension<Peer>,
     request: Request,
     next: Next,
@@ -167,7 +182,7 @@ async fn admit(
             let token = header
                 .and_then(|value| value.split_once(' '))
                 .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-            token.is_some_and(|(_, token)| api.tokens.allows(token.trim()))
+            token.is_some_and(|(_, token)| door.tokens.allows(token.trim()))
         }
     };
     let response = if allowed {
@@ -181,7 +196,7 @@ async fn admit(
             )
             .into_response()
     };
-    api.metrics.answered(response.status().as_u16());
+    door.metrics.answered(response.status().as_u16());
     response
 }
 
@@ -197,69 +212,4 @@ async fn within(limit: Duration, request: Request, next: Next) -> Response {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// `VNODE_REWRITE=1` writes the document instead of comparing it.
-    #[test]
-    fn the_committed_document_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/reference/openapi.json");
-        let current = openapi_json();
-        if std::env::var_os("VNODE_REWRITE").is_some() {
-            std::fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
-            std::fs::write(path, &current).unwrap();
-        }
-        let committed = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            committed == current,
-            "docs/reference/openapi.json is not current: run this test with VNODE_REWRITE=1"
-        );
-    }
-
-    #[test]
-    fn every_error_status_in_the_document_has_the_one_form() {
-        let document: serde_json::Value = serde_json::from_str(&openapi_json()).unwrap();
-        let mut seen = 0;
-        for (path, item) in document["paths"].as_object().unwrap() {
-            for (method, operation) in item.as_object().unwrap() {
-                let Some(responses) = operation["responses"].as_object() else { continue };
-                for (status, response) in responses {
-                    if status.starts_with('4') || status.starts_with('5') {
-                        let form = &response["content"]["application/json"]["schema"]["$ref"];
-                        assert_eq!(
-                            form, "#/components/schemas/Problem",
-                            "{method} {path} {status}"
-                        );
-                        seen += 1;
-                    }
-                }
-            }
-        }
-        assert!(seen > 20);
-    }
-
-    #[test]
-    fn every_reference_in_the_document_leads_somewhere() {
-        fn references(value: &serde_json::Value, found: &mut Vec<String>) {
-            match value {
-                serde_json::Value::Object(map) => {
-                    if let Some(reference) = map.get("$ref").and_then(|value| value.as_str()) {
-                        found.push(reference.to_owned());
-                    }
-                    map.values().for_each(|value| references(value, found));
-                }
-                serde_json::Value::Array(list) => {
-                    list.iter().for_each(|value| references(value, found));
-                }
-                _ => {}
-            }
-        }
-        let document: serde_json::Value = serde_json::from_str(&openapi_json()).unwrap();
-        let mut found = vec![];
-        references(&document, &mut found);
-        for reference in found {
-            let pointer = reference.strip_prefix('#').unwrap();
-            assert!(document.pointer(pointer).is_some(), "{reference}");
-        }
-    }
-}
+mod tests;

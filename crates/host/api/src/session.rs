@@ -9,7 +9,6 @@ use vnode_lifecycle::{Console, Exec, ExecControl, Reader, WindowSize, Writer};
 use vnode_protocol::frame::{self, Exit, Frame, FrameReader};
 
 use crate::error::{Code, Problem};
-use crate::state::Api;
 
 /// Bytes of output in one frame.
 const PIECE: usize = 32 * 1024;
@@ -76,9 +75,10 @@ where
 }
 
 /// Joins a console and a client until one of them is gone.
-pub(crate) async fn console<S>(stream: S, console: Console, api: &Api, node: &str)
+pub(crate) async fn console<S, R>(stream: S, console: Console, resize: impl Fn(u16, u16) -> R)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
+    R: Future<Output = Result<(), Problem>>,
 {
     let (from_client, to_client) = tokio::io::split(stream);
     let mut from_client = FrameReader::new(from_client);
@@ -96,7 +96,7 @@ where
                 // The console goes on to be seen; there is nothing more to type.
                 Frame::StdinEnd => keys = None,
                 Frame::Resize { rows, columns } => {
-                    if let Err(error) = api.host.console_resize(node, rows, columns).await {
+                    if let Err(error) = resize(rows, columns).await {
                         tracing::debug!(%error, "cannot resize a console");
                     }
                 }
@@ -207,4 +207,87 @@ fn refused(frame: &Frame) {
 
 fn problem_frame(problem: &Problem) -> Frame {
     Frame::Error(serde_json::to_vec(problem).expect("a problem has a JSON form"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex as StdMutex};
+
+    use tokio::io::duplex;
+
+    use super::*;
+
+    /// A console whose node is this test.
+    fn a_console() -> (Console, tokio::io::DuplexStream, tokio::io::DuplexStream) {
+        let (input, typed) = duplex(1024);
+        let (printed, output) = duplex(1024);
+        (Console { input: Box::pin(input), output: Box::pin(output) }, typed, printed)
+    }
+
+    #[tokio::test]
+    async fn keys_and_sizes_go_in_and_output_comes_out_until_the_node_ends() {
+        let (console_ends, mut typed, mut printed) = a_console();
+        let (client, server) = duplex(4096);
+        let sizes = Arc::new(StdMutex::new(vec![]));
+        let seen = Arc::clone(&sizes);
+        let resize = move |rows, columns| {
+            seen.lock().unwrap().push((rows, columns));
+            async { Ok(()) }
+        };
+        let session = tokio::spawn(console(server, console_ends, resize));
+        let (from, mut to) = tokio::io::split(client);
+        let mut from = FrameReader::new(from);
+        frame::write(&mut to, &Frame::Resize { rows: 10, columns: 20 }).await.unwrap();
+        frame::write(&mut to, &Frame::Stdin(b"ls\n".to_vec())).await.unwrap();
+        let mut keys = [0; 3];
+        typed.read_exact(&mut keys).await.unwrap();
+        assert_eq!(&keys, b"ls\n");
+        assert_eq!(*sizes.lock().unwrap(), [(10, 20)]);
+        printed.write_all(b"file").await.unwrap();
+        assert_eq!(from.next().await.unwrap(), Some(Frame::Stdout(b"file".to_vec())));
+        drop(printed);
+        let exit = Exit { code: Some(0), signal: None };
+        assert_eq!(from.next().await.unwrap(), Some(Frame::Exit(exit)));
+        assert_eq!(from.next().await.unwrap(), None);
+        session.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_speaks_nonsense_or_goes_ends_the_session() {
+        for bytes in [&[99, 0, 0, 0, 0][..], &[17, 0, 0, 0, 1, 7], &[1, 255, 255, 255, 255], &[]] {
+            let (console_ends, _typed, _printed) = a_console();
+            let (mut client, server) = duplex(4096);
+            let session = tokio::spawn(console(server, console_ends, |_, _| async { Ok(()) }));
+            client.write_all(bytes).await.unwrap();
+            drop(client);
+            session.await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn output_that_a_child_holds_open_is_left_after_a_quiet_while() {
+        let (mut program, output) = duplex(1024);
+        let (client, server) = duplex(64);
+        let to_client = Mutex::new(server);
+        let activity = Activity::default();
+        let pumps = pump(Some(Box::pin(output)), &to_client, Frame::Stdout, &activity);
+        program.write_all(&[7; 500]).await.unwrap();
+        let reader = tokio::spawn(async move {
+            let mut from = FrameReader::new(client);
+            let mut got = 0;
+            while let Ok(Some(Frame::Stdout(bytes))) = from.next().await {
+                // A slow client: its program has long ended, and still nothing is cut off.
+                tokio::time::sleep(QUIET * 3).await;
+                got += bytes.len();
+                if got == 500 {
+                    break;
+                }
+            }
+            got
+        });
+        until_quiet(std::pin::pin!(pumps), &activity).await;
+        assert_eq!(reader.await.unwrap(), 500);
+        // `program` was open all the time.
+        drop(program);
+    }
 }

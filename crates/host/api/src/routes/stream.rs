@@ -111,10 +111,14 @@ pub(crate) async fn console(
     tokio::spawn(async move {
         let _permit = permit;
         match upgrade.await {
-            Ok(stream) => tokio::select! {
-                () = session::console(TokioIo::new(stream), console, &api, &node) => {}
-                () = api.stop.cancelled() => {}
-            },
+            Ok(stream) => {
+                let resize =
+                    async |rows, columns| Ok(api.host.console_resize(&node, rows, columns).await?);
+                tokio::select! {
+                    () = session::console(TokioIo::new(stream), console, resize) => {}
+                    () = api.stop.cancelled() => {}
+                }
+            }
             Err(error) => tracing::debug!(%error, "a client went before it saw the console"),
         }
     });
