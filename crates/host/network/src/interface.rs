@@ -89,9 +89,23 @@ impl Ns {
         })
     }
 
-    /// Makes the interface send frames as they will be on the wire: a shaper must not see 64 KiB super-frames (S12).
-    pub(crate) fn segmentation_off(&self, name: &str) -> Result<()> {
-        self.with_route(|socket| segmentation_off(socket, name))
+    /// Makes the interface send and deliver frames as they are on the wire, none larger: a shaper must not take a super-frame
+    /// of 64 KiB for one frame (S12). Done to both ends of a link that is shaped. A node that forwards what it received over an
+    /// unshaped link still forwards super-frames; do this to the ends of that link too where it matters.
+    ///
+    /// # Errors
+    /// [`Error::NoInterface`], [`Error::Refused`].
+    pub fn plain_frames(&self, interface: &str) -> Result<()> {
+        let index = self.need(interface)?;
+        // Off as a feature, segmentation would still be done, after the shaper: TCP builds super-frames whatever the device
+        // says (Linux 4.17 and later), unless they may have one segment only.
+        let mut batch = Batch::new();
+        let what = format!("limit interface `{interface}` to frames as on the wire");
+        batch
+            .message(libc::RTM_NEWLINK, 0, &rtnl::link_header(index, 0, 0), what)
+            .u32(libc::IFLA_GSO_MAX_SEGS, 1);
+        self.change(&batch)?;
+        self.with_route(|socket| segmentation_off(socket, interface))
     }
 
     /// Adds addresses (those there already are kept), takes the interface up, and sets routes: a route is refused while its

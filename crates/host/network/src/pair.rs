@@ -144,7 +144,7 @@ impl Host {
     pub fn link_pairs(&self, pairs: &[PairSpec<'_>]) -> Result<()> {
         for pair in pairs {
             for end in pair.ends() {
-                if let Some(impairment) = end.shaped() {
+                if let Some(impairment) = end.impairment {
                     let context = Context { link: pair.link, end: end.name };
                     impair::check(&self.features()?, impairment, &context)?;
                 }
@@ -237,7 +237,7 @@ impl Host {
             for end in pair.ends() {
                 let ns = end.ns(self);
                 if shaped {
-                    ns.segmentation_off(end.name)?;
+                    ns.plain_frames(end.name)?;
                 }
                 if let Some(impairment) = end.shaped() {
                     let context = Context { link: pair.link, end: end.name };

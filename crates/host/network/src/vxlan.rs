@@ -76,18 +76,18 @@ impl Host {
         if spec.local.is_some_and(|local| local.is_ipv4() != spec.remote.is_ipv4()) {
             return invalid("local and remote address are of two families");
         }
-        let shaped = spec.impairment.filter(|impairment| !impairment.is_perfect());
         let context = Context { link: spec.link, end: spec.name };
-        if let Some(impairment) = shaped {
+        if let Some(impairment) = spec.impairment {
             impair::check(&self.features()?, impairment, &context)?;
         }
+        let shaped = spec.impairment.filter(|impairment| !impairment.is_perfect());
         let made = self.make_vxlan(spec).and_then(|()| {
             let (ns, name) = match spec.target {
                 VxlanTarget::Bridge(_) => (self.ns(), spec.name),
                 VxlanTarget::Node { ns, name } => (ns, name),
             };
             if let Some(impairment) = shaped {
-                ns.segmentation_off(name)?;
+                ns.plain_frames(name)?;
                 impair::install(ns, name, impairment, &context)?;
             }
             ns.set_up(name, true)

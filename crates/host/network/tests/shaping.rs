@@ -88,6 +88,7 @@ fn s1_the_sender_is_shaped_and_the_receiver_is_not() {
     assert!(!json(&b, "tc -j qdisc show dev eth1").to_string().contains("tbf"));
     // S12: neither end sends frames that are larger than on the wire.
     for ns in [&a, &b] {
+        assert_eq!(json(ns, "ip -j -d link show eth1")[0]["gso_max_segs"], 1);
         let Ok(seen) = std::panic::catch_unwind(|| run(ns, "ethtool -k eth1")) else {
             println!("skipped: no ethtool"); // a program of its own package
             return;

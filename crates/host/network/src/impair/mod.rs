@@ -149,7 +149,7 @@ pub fn apply(
         Tree::Default if impairment.is_perfect() => return Ok(()),
         Tree::Default => {
             // A link that was unshaped until now still sends super-frames; S12.
-            ns.segmentation_off(interface)?;
+            ns.plain_frames(interface)?;
             plan.all(index, &want);
         }
         Tree::Ours(have) if have.netem.is_some() == want.netem.is_some() => {
@@ -159,7 +159,7 @@ pub fn apply(
             delete_root(&mut plan.batch, index);
             plan.parameters.push("shaper");
             if !impairment.is_perfect() {
-                ns.segmentation_off(interface)?;
+                ns.plain_frames(interface)?;
                 plan.all(index, &want);
             }
         }
