@@ -25,6 +25,7 @@ use crate::{Error, ExtraOverlay, ImageConfig, Options, Progress, PullPolicy, Ref
 
 mod flight;
 mod gc;
+mod implied;
 mod inner;
 mod layer;
 mod record;

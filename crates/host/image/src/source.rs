@@ -55,6 +55,26 @@ fn without_repeats(layers: &[Digest]) -> Vec<Digest> {
     kept
 }
 
+/// The layers to be mounted, all of them being here: without repeats, at least one, and with what corrects them.
+async fn finish(
+    inner: &Arc<Inner>,
+    diff_ids: &[Digest],
+    mut pins: Pins,
+) -> Result<(Vec<Digest>, Pins), PullError> {
+    let mut layers = without_repeats(diff_ids);
+    if layers.is_empty() {
+        let (layer, pinned) = empty_layer(inner).await?;
+        layers.push(layer);
+        pins.join(pinned);
+    }
+    let (worker, below) = (inner.clone(), layers.clone());
+    if let Some((top, pinned)) = blocking(move || worker.correct_implied_folders(&below)).await? {
+        layers.push(top);
+        pins.join(pinned);
+    }
+    Ok((layers, pins))
+}
+
 /// Layers of an image that are to be brought in, without repeats: number in the image and digest.
 fn missing(inner: &Inner, layers: &[Digest]) -> Vec<(usize, Digest)> {
     let mut seen = BTreeSet::new();

@@ -60,7 +60,7 @@ async fn t20_gc_takes_the_least_recently_used_first_and_nothing_that_is_used_or_
     // The age limit holds back what is young, however full it is.
     let report =
         place.catalogue.gc(&in_use, GcPolicy { unused_for: old, keep_bytes: Some(0) }).unwrap();
-    assert_eq!(report.images, [c.clone()]);
+    assert_eq!(report.images, std::slice::from_ref(&c));
     assert_eq!(names(), HashSet::from([a.clone(), d.clone()]));
     // An `Image` in somebody's hands counts as use.
     let at = place.folder.path().join("d");

@@ -261,13 +261,15 @@ fn folders_on_other_file_systems_are_reported_with_their_part_of_the_mask() {
         plant(&root);
         // A file system of a kind that holds installed files: an overlay will do.
         for name in ["var", "usr"] {
-            let at = root.join(name);
+            let (at, content) = (root.join(name), place.path().join(format!("content-{name}")));
+            std::fs::rename(&at, &content).unwrap();
+            std::fs::create_dir(&at).unwrap();
             let work = place.path().join(format!("work-{name}"));
             std::fs::create_dir_all(work.join("u")).unwrap();
             std::fs::create_dir_all(work.join("w")).unwrap();
             let options = format!(
                 "lowerdir={},upperdir={},workdir={}",
-                at.display(),
+                content.display(),
                 work.join("u").display(),
                 work.join("w").display()
             );

@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Image, Inner};
+use super::{Image, Inner, gc};
 use crate::error::PullError;
 use crate::progress::{Meter, PullProgress};
 use crate::{Error, Progress, Reference, source};
@@ -118,8 +118,24 @@ fn board<'a>(
     (done, states, Waiter { inner, key, number })
 }
 
+/// The work, and what it leaves when it fails: nothing.
 async fn work(
     inner: Arc<Inner>,
+    reference: Reference,
+    name: String,
+    meter: Meter,
+    cancel: CancellationToken,
+) -> Result<Image, Error> {
+    let result = fetch_and_commit(&inner, reference, name, meter, cancel).await;
+    if result.is_err() {
+        // A panic there would be one of ours, and the error of the pull is already at hand.
+        drop(tokio::task::spawn_blocking(move || gc::after_failure(&inner)).await);
+    }
+    result
+}
+
+async fn fetch_and_commit(
+    inner: &Arc<Inner>,
     reference: Reference,
     name: String,
     meter: Meter,
@@ -131,7 +147,7 @@ async fn work(
         (Reference::Registry(r), _) => r.registry.clone(),
         _ => String::new(),
     };
-    let pull = source::pull(&inner, &reference, &meter, &cancel);
+    let pull = source::pull(inner, &reference, &meter, &cancel);
     tokio::pin!(pull);
     let mut late = false;
     let pulled = tokio::select! {

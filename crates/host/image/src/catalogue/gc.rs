@@ -60,6 +60,14 @@ pub(super) fn collect(
     sweep_layers(inner, state, report)
 }
 
+/// Removes the layers that a pull had brought in before it failed.
+pub(super) fn after_failure(inner: &Inner) {
+    if let Err(error) = sweep_layers(inner, inner.state(), GcReport::default()) {
+        // The pull's own error is the one to report; what is left goes with the next collection or start.
+        tracing::warn!(%error, "layers of a failed pull left behind");
+    }
+}
+
 /// The record goes first: from then on the image is not there, whatever happens to its layers.
 fn drop_record(
     inner: &Inner,

@@ -68,6 +68,13 @@ pub(crate) struct Pins {
     layers: Vec<Digest>,
 }
 
+impl Pins {
+    /// Takes over what another value keeps.
+    pub(crate) fn join(&mut self, mut other: Pins) {
+        self.layers.append(&mut other.layers);
+    }
+}
+
 impl Drop for Pins {
     fn drop(&mut self) {
         let mut state = self.inner.state();

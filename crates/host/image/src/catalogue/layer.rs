@@ -8,7 +8,7 @@ use vnode_beneath::{
     Decoder, Devices, Mode, RootFileSystem, Scope, UnpackError, Whiteouts, archive, unpack_tar,
 };
 
-use super::inner::{Inner, Pins};
+use super::inner::{Inner, Pins, Temporary};
 use super::record::{LayerRecord, VERSION};
 use crate::digest::{Digest, Gauge};
 use crate::error::PullError;
@@ -70,10 +70,21 @@ impl Inner {
             attributes_skipped: report.attributes_skipped,
             implied_folders: report.implied_folders,
         };
+        let pins = self.pin(&[digest]);
+        self.put_layer(&temporary, digest, record)?;
+        Ok((digest, pins))
+    }
+
+    /// Puts a finished layer under its name, with its record. The caller has pinned it.
+    pub(super) fn put_layer(
+        &self,
+        temporary: &Temporary<'_>,
+        digest: Digest,
+        record: LayerRecord,
+    ) -> Result<(), PullError> {
         let bytes = serde_json::to_vec(&record)
             .map_err(|e| PullError::disk("write the record of a layer in", &self.root)(e.into()))?;
         self.dir.write_atomic(temporary.path.join("layer.json"), &bytes, 0o600)?;
-        let pins = self.pin(&[digest]);
         match self.dir.rename(&temporary.path, format!("layers/{}", digest.hex())) {
             Ok(()) => {}
             // Brought in by another pull, under another digest of the packed bytes.
@@ -81,7 +92,7 @@ impl Inner {
             Err(e) => return Err(e.into()),
         }
         self.state().layers.insert(digest, record);
-        Ok((digest, pins))
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{Archive, Metered};
-use super::{blocking, empty_layer, missing, unpack, unusable, without_repeats};
+use super::{blocking, finish, missing, unpack, unusable};
 use crate::Reference;
 use crate::catalogue::{Expected, Inner, Pulled, Stamp};
 use crate::config::ConfigFile;
@@ -44,7 +44,7 @@ pub(super) async fn pull(
     let (opener, path, name) = (inner.clone(), path.to_owned(), name.map(str::to_owned));
     let found = blocking(move || find(&opener, &path, name.as_deref())).await?;
     let diff_ids = &found.config.diff_ids;
-    let mut pins = inner.pin(diff_ids);
+    let pins = inner.pin(diff_ids);
     let wanted = missing(inner, diff_ids);
     let mut bytes = 0;
     for (n, _) in &wanted {
@@ -63,12 +63,7 @@ pub(super) async fn pull(
         }
         meter.layer_done();
     }
-    let mut layers = without_repeats(diff_ids);
-    if layers.is_empty() {
-        let (layer, pinned) = empty_layer(inner).await?;
-        layers.push(layer);
-        pins = pinned;
-    }
+    let (layers, pins) = finish(inner, diff_ids, pins).await?;
     Ok(Pulled {
         id: found.id,
         manifest_digest: None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{Archive, Metered};
-use super::{blocking, empty_layer, missing, unpack, unusable, without_repeats};
+use super::{blocking, finish, missing, unpack, unusable};
 use crate::catalogue::{Expected, Inner, Pulled, Stamp};
 use crate::config::ConfigFile;
 use crate::digest::Digest;
@@ -35,7 +35,7 @@ pub(super) async fn pull(
     let (opener, path, tag) = (inner.clone(), path.to_owned(), tag.map(str::to_owned));
     let found = blocking(move || find(&opener, &path, tag.as_deref())).await?;
     let diff_ids = &found.config.diff_ids;
-    let mut pins = inner.pin(diff_ids);
+    let pins = inner.pin(diff_ids);
     let wanted = missing(inner, diff_ids);
     let bytes = wanted.iter().map(|(n, _)| found.manifest.layers[*n].size).sum();
     meter.begin(diff_ids.len(), diff_ids.len() - wanted.len(), bytes);
@@ -54,12 +54,7 @@ pub(super) async fn pull(
         }
         meter.layer_done();
     }
-    let mut layers = without_repeats(diff_ids);
-    if layers.is_empty() {
-        let (layer, pinned) = empty_layer(inner).await?;
-        layers.push(layer);
-        pins = pinned;
-    }
+    let (layers, pins) = finish(inner, diff_ids, pins).await?;
     Ok(Pulled {
         id: found.manifest.config.digest,
         manifest_digest: Some(found.manifest_digest),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::{empty_layer, missing, unpack, unusable, without_repeats};
+use super::{finish, missing, unpack, unusable};
 use crate::catalogue::{Expected, Inner, Pulled};
 use crate::config::ConfigFile;
 use crate::digest::Digest;
@@ -41,7 +41,7 @@ pub(super) async fn pull(
     if diff_ids != layers {
         return Err(unusable(what())(manifest::Error::LayerCount { diff_ids, layers }));
     }
-    let mut pins = inner.pin(&file.diff_ids);
+    let pins = inner.pin(&file.diff_ids);
     let wanted = missing(inner, &file.diff_ids);
     let bytes = wanted.iter().map(|(n, _)| manifest.layers[*n].size).sum();
     meter.begin(layers, layers - wanted.len(), bytes);
@@ -67,12 +67,7 @@ pub(super) async fn pull(
     if let Some(first) = failed.iter().position(real).or((!failed.is_empty()).then_some(0)) {
         return Err(failed.swap_remove(first));
     }
-    let mut layers = without_repeats(&file.diff_ids);
-    if layers.is_empty() {
-        let (layer, pinned) = empty_layer(inner).await?;
-        layers.push(layer);
-        pins = pinned;
-    }
+    let (layers, pins) = finish(inner, &file.diff_ids, pins).await?;
     Ok(Pulled {
         id: manifest.config.digest,
         manifest_digest: Some(manifest_digest),
