@@ -124,6 +124,21 @@ impl Host {
         Ok(index)
     }
 
+    /// Fails when an interface of the host has this name: the mark that follows a refused creation in the same send would
+    /// otherwise fall on somebody else's interface.
+    pub(crate) fn must_be_free(&self, name: &str, action: &str) -> Result<()> {
+        match self.ns.index(name)? {
+            None => Ok(()),
+            Some(_) => Err(Error::Refused {
+                action: action.into(),
+                source: crate::netlink::Refused {
+                    errno: libc::EEXIST,
+                    text: Some(format!("the host has an interface `{name}`")),
+                },
+            }),
+        }
+    }
+
     /// Adds the messages that mark `name` as ours to a batch that has just made it.
     pub(crate) fn mark(
         &self,

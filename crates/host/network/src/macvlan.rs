@@ -80,6 +80,7 @@ impl Host {
         let transit = host_name(&["macvlan", spec.parent, &node.to_string(), spec.name]);
         let mut batch = Batch::new();
         let what = format!("make a macvlan of `{}` for link `{}`", spec.parent, spec.link);
+        self.must_be_free(&transit, &what)?;
         let mut message = rtnl::create_link(&mut batch, &transit, what);
         message.u32(libc::IFLA_LINK, parent).mac(spec.mac).mtu(spec.mtu);
         message.nest(libc::IFLA_LINKINFO, |info| {
@@ -103,10 +104,10 @@ impl Host {
             .ns
             .change(&batch)
             .and_then(|()| spec.ns.configure(spec.name, spec.addresses, spec.routes));
-        if settled.is_err() {
-            if let Err(second) = spec.ns.remove_interface(spec.name) {
-                tracing::warn!("cannot remove macvlan `{}` again: {second}", spec.name);
-            }
+        if settled.is_err()
+            && let Err(second) = spec.ns.remove_interface(spec.name)
+        {
+            tracing::warn!("cannot remove macvlan `{}` again: {second}", spec.name);
         }
         settled
     }

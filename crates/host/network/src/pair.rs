@@ -166,6 +166,10 @@ impl Host {
         let mut groups = Groups::default();
         for (at, pair) in pairs.iter().enumerate() {
             let [first, second] = pair.ordered();
+            let what = format!("make link `{}`", pair.link);
+            for end in [first, second].into_iter().filter(|end| end.is_on_host()) {
+                self.must_be_free(end.name, &what)?;
+            }
             let master = match first.place {
                 Place::Host { bridge: Some(bridge), .. } => Some(match bridges.get(bridge) {
                     Some(index) => *index,
@@ -178,7 +182,6 @@ impl Host {
                 _ => None,
             };
             let group = groups.of(first.ns(self));
-            let what = format!("make link `{}`", pair.link);
             let mut message = rtnl::create_link(&mut group.batch, first.name, what);
             message.mac(first.mac).mtu(pair.mtu);
             if let Some(master) = master {

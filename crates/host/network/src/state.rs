@@ -62,10 +62,10 @@ pub fn interfaces(ns: &Ns) -> Result<Vec<Interface>> {
     })?;
     let dump = rtnl::dump(libc::RTM_GETADDR, &[0; 8]);
     ns.ask(&dump, "list the addresses", |kind, body| {
-        if let (libc::RTM_NEWADDR, Some((index, address))) = (kind, parse_address(body)) {
-            if let Some(interface) = found.get_mut(&index) {
-                interface.addresses.push(address);
-            }
+        if let (libc::RTM_NEWADDR, Some((index, address))) = (kind, parse_address(body))
+            && let Some(interface) = found.get_mut(&index)
+        {
+            interface.addresses.push(address);
         }
     })?;
     Ok(found.into_values().collect())

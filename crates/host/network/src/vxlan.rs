@@ -81,6 +81,7 @@ impl Host {
             impair::check(&self.features()?, impairment, &context)?;
         }
         let shaped = spec.impairment.filter(|impairment| !impairment.is_perfect());
+        self.must_be_free(spec.name, &format!("make link `{}`", spec.link))?;
         let made = self.make_vxlan(spec).and_then(|()| {
             let (ns, name) = match spec.target {
                 VxlanTarget::Bridge(_) => (self.ns(), spec.name),

@@ -1,4 +1,5 @@
 //! What leads beyond a host's bridges: VXLAN, MACVLAN, lent interfaces; and captures.
+#![allow(clippy::unwrap_used)] // fixtures of a test fail by panic
 
 mod common;
 

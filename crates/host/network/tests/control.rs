@@ -1,4 +1,5 @@
 //! Control networks with real packets: translation, forwards, isolation, spoofing.
+#![allow(clippy::unwrap_used)] // fixtures of a test fail by panic
 
 mod common;
 

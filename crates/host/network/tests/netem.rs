@@ -1,4 +1,5 @@
 //! What needs netem: delay, loss and their like. On a kernel without it each test says so; they run in the guest too.
+#![allow(clippy::unwrap_used)] // fixtures of a test fail by panic
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Shapers and links taken down, on kernels with and without netem, held against what Debian's `tc` sees.
+#![allow(clippy::unwrap_used)] // fixtures of a test fail by panic
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! Pairs, bridges, LANs, names, marks, held against what Debian's `ip` sees.
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used)] // fixtures of a test fail by panic
 
 mod common;
 
@@ -263,4 +263,76 @@ fn parameters_are_those_of_the_namespace() {
     assert_eq!(node.sysctl_read("net/ipv4/ip_forward").unwrap(), other);
     assert_eq!(host.ns().sysctl_read("net.ipv4.ip_forward").unwrap(), before);
     assert!(matches!(node.sysctl_write("net.ipv4.nothing", "1"), Err(Error::Sysctl { .. })));
+}
+
+#[test]
+fn t08_labs_with_equal_names_and_subnets_do_not_hear_each_other() {
+    let Some(host) = common::host() else { return };
+    let labs = ["one", "two"].map(|lab| {
+        let owner = vnode_network::Owner { lab: lab.into(), ..owner() };
+        let spec = LanSpec { name: "lan".into(), members: 2, mtu: None, ageing_s: None, owner };
+        (host.ensure_lan(&spec).unwrap(), spec.owner)
+    });
+    assert_ne!(labs[0].0, labs[1].0);
+    let mut nodes = Vec::new();
+    for (number, (lan, owner)) in labs.iter().enumerate() {
+        for member in 0..2 {
+            let ns = Ns::create().unwrap();
+            // The second node has an address of its own in each lab.
+            let last = if member == 0 { 1 } else { 2 + number };
+            let addresses = nets(&[&format!("10.5.0.{last}/24")]);
+            let name = vnode_network::host_name(&[&owner.lab, &member.to_string()]);
+            host.link_pair(&PairSpec {
+                link: "lan",
+                a: inside(&ns, "eth1", &addresses),
+                b: outside(owner, &name, Some(lan.bridge_for(member))),
+                mtu: None,
+            })
+            .unwrap();
+            nodes.push(ns);
+        }
+    }
+    assert!(pings(&nodes[0], "10.5.0.2") && !pings(&nodes[0], "10.5.0.3"));
+    assert!(pings(&nodes[2], "10.5.0.3") && !pings(&nodes[2], "10.5.0.2"));
+    for (lan, _) in &labs {
+        assert_eq!(run(host.ns(), &format!("ip -6 addr show {}", lan.bridges[0])), "");
+    }
+}
+
+#[test]
+fn t07_what_fails_in_the_middle_takes_its_beginnings_along() {
+    let Some(host) = common::host() else { return };
+    let owner = owner();
+    bridge(&host, "vnbr", &["10.9.0.254/24"]);
+    let nodes: Vec<Ns> = (0..5).map(|_| Ns::create().unwrap()).collect();
+    let user = Ns::create().unwrap();
+    let addresses = nets(&["10.9.0.1/24"]);
+    host.link_pair(&PairSpec {
+        link: "before",
+        a: inside(&user, "eth1", &addresses),
+        b: outside(&owner, "vnuser", Some("vnbr")),
+        mtu: None,
+    })
+    .unwrap();
+    // The third name is taken, by somebody else.
+    run(host.ns(), "ip link add vnhost2 type bridge");
+    let names: Vec<String> = (0..5).map(|at| format!("vnhost{at}")).collect();
+    let pairs: Vec<_> = nodes
+        .iter()
+        .zip(&names)
+        .map(|(ns, name)| PairSpec {
+            link: name,
+            a: inside(ns, "eth1", &[]),
+            b: outside(&owner, name, Some("vnbr")),
+            mtu: None,
+        })
+        .collect();
+    let error = host.link_pairs(&pairs).unwrap_err();
+    assert!(error.to_string().contains("vnhost2"), "{error}");
+    let names: Vec<_> =
+        state::interfaces(host.ns()).unwrap().into_iter().map(|found| found.name).collect();
+    assert_eq!(names, ["lo", "vnbr", "vnuser", "vnhost2"]);
+    let foreign = json(host.ns(), "ip -j link show vnhost2");
+    assert!(foreign[0]["ifalias"].is_null(), "what is not ours is not marked as ours: {foreign}");
+    assert!(pings(&user, "10.9.0.254"));
 }

@@ -60,16 +60,18 @@ pub(super) fn write(transaction: &mut Transaction, table: &str, mark: &str) {
 
 fn rules() -> Vec<Rule> {
     let port_and = |field: Field| concat([meta::input_name(), field]);
-    let ethertype = |value: &[u8]| Rule::new().is(&meta::protocol(), value);
+    let ethertype = |value: &[u8]| Rule::new().equal(&meta::protocol(), value);
     let link_local = ipnet::IpNet::from(ipnet::Ipv6Net::new_assert(
         std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),
         10,
     ));
     let icmp6 = |kind: &[u8]| {
-        ethertype(&IP6).is(&meta::transport(), &ICMP6).is(&payload::icmp6_type(), kind)
+        ethertype(&IP6).equal(&meta::transport(), &ICMP6).equal(&payload::icmp6_type(), kind)
     };
     let served_by = |ethertype_value: &[u8], port: &[u8]| {
-        ethertype(ethertype_value).is(&meta::transport(), &UDP).is(&payload::source_port(), port)
+        ethertype(ethertype_value)
+            .equal(&meta::transport(), &UDP)
+            .equal(&payload::source_port(), port)
     };
     let drop = |rule: Rule| rule.counted().then(Verdict::Drop);
     let accept = |rule: Rule| rule.then(Verdict::Accept);
@@ -80,7 +82,7 @@ fn rules() -> Vec<Rule> {
         // ARP: both of the sender's addresses are its own; an address of zero is a probe.
         drop(ethertype(&ARP).not_in_set(&port_and(payload::arp_source_mac()), MACS.name)),
         accept(ethertype(&ARP).in_set(&port_and(payload::arp_source_ip()), IPS4.name)),
-        accept(ethertype(&ARP).is(&payload::arp_source_ip(), &[0; 4])),
+        accept(ethertype(&ARP).equal(&payload::arp_source_ip(), &[0; 4])),
         drop(served_by(&IP4, &DHCP_SERVER)),
         accept(ethertype(&IP4).in_set(&port_and(payload::ip4_source()), IPS4.name)),
         drop(served_by(&IP6, &DHCP6_SERVER)),
@@ -95,7 +97,7 @@ fn rules() -> Vec<Rule> {
         accept(ethertype(&IP6).in_set(&port_and(ip6_source()), IPS6.name)),
         accept(ethertype(&IP6).within(&ip6_source(), link_local)),
         // The unspecified address: duplicate address detection, group membership.
-        accept(ethertype(&IP6).is(&ip6_source(), &[0; 16])),
+        accept(ethertype(&IP6).equal(&ip6_source(), &[0; 16])),
         drop(Rule::new()),
     ]
 }

@@ -48,8 +48,8 @@ pub(super) fn write(
     let mut add = |chain, rule: Rule| transaction.rule(family, table, chain, &rule);
 
     let bridge = interface_value(&control.bridge);
-    let from_lab = |rule: Rule| rule.is(&meta::input_name(), &bridge);
-    let to_lab = |rule: Rule| rule.is(&meta::output_name(), &bridge);
+    let from_lab = |rule: Rule| rule.equal(&meta::input_name(), &bridge);
+    let to_lab = |rule: Rule| rule.equal(&meta::output_name(), &bridge);
 
     // A node must not reach the host's loopback addresses, which the bridge would route for the host's own forwards.
     let martian = from_lab(ip(LOOPBACK.addr()));
@@ -64,7 +64,7 @@ pub(super) fn write(
             add(chain, ip(any).translate_by(&at_address, to_one.name, any));
             let mut rule = ip(any);
             if any.is_ipv6() {
-                rule = rule.is_not(&destination(any), &Ipv6Addr::LOCALHOST.octets());
+                rule = rule.differs(&destination(any), &Ipv6Addr::LOCALHOST.octets());
             }
             rule = fib_is_local(rule);
             add(chain, rule.translate_by(&concat(service), to_any.name, any));
@@ -75,7 +75,7 @@ pub(super) fn write(
     add("forward", accept(to_lab(Rule::new()).has_bits(&ct_state(), ESTABLISHED_OR_RELATED)));
     add("forward", accept(to_lab(Rule::new()).has_bits(&ct_status(), TRANSLATED)));
     add("forward", accept(from_lab(to_lab(Rule::new()))));
-    let other_lab = to_lab(Rule::new()).is(&meta::input_name(), BRIDGE_PREFIX.as_bytes());
+    let other_lab = to_lab(Rule::new()).equal(&meta::input_name(), BRIDGE_PREFIX.as_bytes());
     add("forward", other_lab.counted().then(Verdict::Drop));
     if !spec.external_access {
         add("forward", to_lab(Rule::new()).counted().then(Verdict::Drop));
@@ -91,7 +91,7 @@ pub(super) fn write(
         let hairpin = to_lab(inside(ip(gateway.addr()))).has_bits(&ct_status(), TRANSLATED);
         add("postrouting", hairpin.masquerade());
         if spec.nat {
-            let outward = inside(ip(gateway.addr())).is_not(&meta::output_name(), &bridge);
+            let outward = inside(ip(gateway.addr())).differs(&meta::output_name(), &bridge);
             add("postrouting", outward.masquerade());
         }
     }
@@ -99,7 +99,7 @@ pub(super) fn write(
 
 /// A rule for packets of the family of `address`.
 fn ip(address: IpAddr) -> Rule {
-    Rule::new().is(&meta::family(), &[nfproto(address)])
+    Rule::new().equal(&meta::family(), &[nfproto(address)])
 }
 
 fn source(address: IpAddr) -> Field {

@@ -197,13 +197,13 @@ impl Rule {
     }
 
     /// `field` is `value`, or begins with it.
-    pub(crate) fn is(mut self, field: &Field, value: &[u8]) -> Rule {
+    pub(crate) fn equal(mut self, field: &Field, value: &[u8]) -> Rule {
         self.load(field);
         self.compare(EQUAL, value);
         self
     }
 
-    pub(crate) fn is_not(mut self, field: &Field, value: &[u8]) -> Rule {
+    pub(crate) fn differs(mut self, field: &Field, value: &[u8]) -> Rule {
         self.load(field);
         self.compare(NOT_EQUAL, value);
         self
