@@ -129,6 +129,10 @@ pub(crate) enum Command {
     Link(commands::link::Args),
     /// Capture an interface's frames as pcap on standard output
     Capture(commands::capture::Args),
+    /// Draw a topology
+    Graph(commands::graph::Args),
+    /// Write a topology back, resolved, or as containerlab takes it
+    Export(commands::export::Args),
     /// Show what happened
     Events(commands::events::Args),
     /// Show and cancel operations
@@ -154,3 +158,6 @@ pub(crate) enum Command {
     #[command(name = "__complete", hide = true)]
     Complete(commands::completion::Names),
 }
+
+#[cfg(test)]
+mod tests;

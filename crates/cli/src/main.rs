@@ -75,6 +75,8 @@ fn run(command: Command, context: &Context) -> Result {
     match command {
         Command::Daemon(args) => commands::daemon::run(args, context),
         Command::Check(args) => commands::check::run(&args, context),
+        Command::Graph(args) => commands::graph::run(&args, context),
+        Command::Export(args) => commands::export::run(&args, context),
         Command::Completion(args) => commands::completion::run(&args, context),
         Command::Man(args) => commands::man::run(&args, context),
         command => {
@@ -125,7 +127,7 @@ async fn ask(command: Command, context: &Context) -> Result {
         C::Token(args) => commands::token::run(args, context).await,
         C::Version(args) => commands::version::run(args, context).await,
         C::Complete(args) => commands::completion::names(args, context).await,
-        C::Daemon(_) | C::Check(_) | C::Completion(_) | C::Man(_) => {
+        C::Daemon(_) | C::Check(_) | C::Graph(_) | C::Export(_) | C::Completion(_) | C::Man(_) => {
             unreachable!("answered without a connection, in `run`")
         }
     }

@@ -34,15 +34,16 @@ pub(crate) fn pages() -> Vec<(String, Vec<u8>)> {
     // The version in the page's footer would change every page with every release.
     command = command.version("").propagate_version(false);
     command.build();
-    let mut pages = vec![("vnode.1".to_owned(), page(command.clone(), "vnode"))];
-    for sub in command.get_subcommands() {
-        if sub.is_hide_set() {
-            continue;
-        }
-        let name = format!("vnode-{}", sub.get_name());
-        pages.push((format!("{name}.1"), page(sub.clone(), &name)));
-    }
+    let mut pages = Vec::new();
+    add(&command, "vnode", &mut pages);
     pages
+}
+
+fn add(command: &clap::Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) {
+    pages.push((format!("{name}.1"), page(command.clone(), name)));
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+        add(sub, &format!("{name}-{}", sub.get_name()), pages);
+    }
 }
 
 fn page(command: clap::Command, name: &str) -> Vec<u8> {

@@ -15,6 +15,8 @@ pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod export;
+pub(crate) mod graph;
 pub(crate) mod halt;
 pub(crate) mod image;
 pub(crate) mod inspect;

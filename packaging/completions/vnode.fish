@@ -1,0 +1,613 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_vnode_global_optspecs
+    string join \n state-dir= json q/quiet host= token= ca= h/help V/version
+end
+
+function __fish_vnode_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_vnode_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_vnode_using_subcommand
+    set -l cmd (__fish_vnode_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c vnode -n "__fish_vnode_needs_command" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_needs_command" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_needs_command" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_needs_command" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_needs_command" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_needs_command" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_needs_command" -s V -l version -d 'Print version'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "up" -d 'Bring a lab up'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "down" -d 'Take a lab down'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "apply" -d 'Make a running lab what its file says, changing only what differs'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "check" -d 'Read a topology file and report what is wrong with it'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "ps" -d 'List nodes'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "ls" -d 'List nodes'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "inspect" -d 'Show everything known of a node or a lab'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "exec" -d 'Run a program in a node'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "shell" -d 'Open a shell in a node'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "sh" -d 'Open a shell in a node'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "console" -d 'Attach to a node\'s console; Ctrl-] leaves it'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "logs" -d 'Show what a node\'s first process printed'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "cp" -d 'Copy files into or out of a node'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "create" -d 'Make a node that stands alone'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "boot" -d 'Boot a node'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "start" -d 'Boot a node'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "halt" -d 'Halt a node; its disk, links and addresses stay'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "stop" -d 'Halt a node; its disk, links and addresses stay'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "reboot" -d 'Reboot a node; its links and addresses stay'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "restart" -d 'Reboot a node; its links and addresses stay'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "pause" -d 'Stop a node\'s processes where they are'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "resume" -d 'Let a paused node go on'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "destroy" -d 'Destroy a node and its disk'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "state" -d 'Print a node\'s state in one word'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "mount" -d 'Mount a stopped node\'s root on this host and print the folder'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "unmount" -d 'Unmount what `mount` mounted'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "link" -d 'Show links and change what they do to frames'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "capture" -d 'Capture an interface\'s frames as pcap on standard output'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "graph" -d 'Draw a topology'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "export" -d 'Write a topology back, resolved, or as containerlab takes it'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "events" -d 'Show what happened'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "op" -d 'Show and cancel operations'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "operation" -d 'Show and cancel operations'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "image" -d 'Manage images'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "doctor" -d 'Say what this machine can do, what not, and how to mend it'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "clean" -d 'Remove what a crash or a foreign hand left behind'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "daemon" -d 'Run, stop or look at the daemon'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "token" -d 'Manage tokens for access over TCP'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "completion" -d 'Print a completion script for a shell'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "man" -d 'Write the man pages into a folder'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "version" -d 'Print the versions of this program and of the daemon'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "__complete" -d 'Print names for completion scripts'
+complete -c vnode -n "__fish_vnode_using_subcommand up" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand up" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand up" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand up" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand up" -l no-boot -d 'Create and wire the nodes, but do not boot them'
+complete -c vnode -n "__fish_vnode_using_subcommand up" -s d -l detach -d 'Do not wait for the end: print the operation\'s id'
+complete -c vnode -n "__fish_vnode_using_subcommand up" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand up" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand up" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand down" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand down" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand down" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand down" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand down" -s g -l graceful -d 'Ask the nodes to end and wait, instead of killing them'
+complete -c vnode -n "__fish_vnode_using_subcommand down" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand down" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand down" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand apply" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand apply" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand apply" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand apply" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand apply" -l dry-run -d 'Only print what would be done'
+complete -c vnode -n "__fish_vnode_using_subcommand apply" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand apply" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand apply" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand check" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand check" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand check" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand check" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand check" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand check" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand ps" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand ps" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand ps" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand ps" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand ps" -s w -l wide -d 'Also labels and how the last run ended'
+complete -c vnode -n "__fish_vnode_using_subcommand ps" -s n -l names -d 'Only names, one LAB/NODE a line'
+complete -c vnode -n "__fish_vnode_using_subcommand ps" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand ps" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand ps" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand ls" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand ls" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand ls" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand ls" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand ls" -s w -l wide -d 'Also labels and how the last run ended'
+complete -c vnode -n "__fish_vnode_using_subcommand ls" -s n -l names -d 'Only names, one LAB/NODE a line'
+complete -c vnode -n "__fish_vnode_using_subcommand ls" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand ls" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand inspect" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand inspect" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand inspect" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand inspect" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand inspect" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand inspect" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand inspect" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand exec" -s e -l env -d 'Variable of the program; may be repeated' -r
+complete -c vnode -n "__fish_vnode_using_subcommand exec" -s w -l workdir -d 'Folder it starts in' -r
+complete -c vnode -n "__fish_vnode_using_subcommand exec" -s u -l user -d 'User it runs as, USER[:GROUP]' -r
+complete -c vnode -n "__fish_vnode_using_subcommand exec" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand exec" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand exec" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand exec" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand exec" -s t -l tty -d 'Give it a terminal; the default where both our input and output are one'
+complete -c vnode -n "__fish_vnode_using_subcommand exec" -s T -l no-tty -d 'Give it no terminal'
+complete -c vnode -n "__fish_vnode_using_subcommand exec" -s n -l no-stdin -d 'Give it no input'
+complete -c vnode -n "__fish_vnode_using_subcommand exec" -l privileged -d 'All capabilities, no filter of system calls'
+complete -c vnode -n "__fish_vnode_using_subcommand exec" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand exec" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand exec" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand shell" -s u -l user -d 'User it runs as, USER[:GROUP]' -r
+complete -c vnode -n "__fish_vnode_using_subcommand shell" -s s -l shell -d 'Another shell' -r
+complete -c vnode -n "__fish_vnode_using_subcommand shell" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand shell" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand shell" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand shell" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand shell" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand shell" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand shell" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand sh" -s u -l user -d 'User it runs as, USER[:GROUP]' -r
+complete -c vnode -n "__fish_vnode_using_subcommand sh" -s s -l shell -d 'Another shell' -r
+complete -c vnode -n "__fish_vnode_using_subcommand sh" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand sh" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand sh" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand sh" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand sh" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand sh" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand sh" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand console" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand console" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand console" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand console" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand console" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand console" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand console" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand logs" -l tail -d 'Only the last bytes' -r
+complete -c vnode -n "__fish_vnode_using_subcommand logs" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand logs" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand logs" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand logs" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand logs" -s f -l follow -d 'Go on with what it prints from now on'
+complete -c vnode -n "__fish_vnode_using_subcommand logs" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand logs" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand logs" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand cp" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand cp" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand cp" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand cp" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand cp" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand cp" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand cp" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand create" -s i -l image -d 'Image it is made from' -r
+complete -c vnode -n "__fish_vnode_using_subcommand create" -s e -l env -d 'Variable of its first process' -r
+complete -c vnode -n "__fish_vnode_using_subcommand create" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand create" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand create" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand create" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand create" -l privileged -d 'All capabilities and devices, no filter of system calls'
+complete -c vnode -n "__fish_vnode_using_subcommand create" -s b -l boot -d 'Boot it as well'
+complete -c vnode -n "__fish_vnode_using_subcommand create" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand create" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand create" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand boot" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand boot" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand boot" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand boot" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand boot" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand boot" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand boot" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand start" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand start" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand start" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand start" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand start" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand start" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand start" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand halt" -s t -l time -d 'Seconds between asking and killing; the node\'s own when absent' -r
+complete -c vnode -n "__fish_vnode_using_subcommand halt" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand halt" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand halt" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand halt" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand halt" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand halt" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand halt" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand stop" -s t -l time -d 'Seconds between asking and killing; the node\'s own when absent' -r
+complete -c vnode -n "__fish_vnode_using_subcommand stop" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand stop" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand stop" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand stop" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand stop" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand stop" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand stop" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand reboot" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand reboot" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand reboot" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand reboot" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand reboot" -l hard -d 'Kill instead of asking'
+complete -c vnode -n "__fish_vnode_using_subcommand reboot" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand reboot" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand reboot" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand restart" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand restart" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand restart" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand restart" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand restart" -l hard -d 'Kill instead of asking'
+complete -c vnode -n "__fish_vnode_using_subcommand restart" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand restart" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand restart" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand pause" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand pause" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand pause" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand pause" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand pause" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand pause" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand pause" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand resume" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand resume" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand resume" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand resume" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand resume" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand resume" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand resume" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand destroy" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand destroy" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand destroy" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand destroy" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand destroy" -s f -l force -d 'Also a node whose record cannot be read'
+complete -c vnode -n "__fish_vnode_using_subcommand destroy" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand destroy" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand destroy" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand state" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand state" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand state" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand state" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand state" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand state" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand state" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand mount" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand mount" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand mount" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand mount" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand mount" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand mount" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand mount" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand unmount" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand unmount" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand unmount" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand unmount" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand unmount" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand unmount" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand unmount" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and not __fish_seen_subcommand_from ls set down up reset" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand link; and not __fish_seen_subcommand_from ls set down up reset" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand link; and not __fish_seen_subcommand_from ls set down up reset" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand link; and not __fish_seen_subcommand_from ls set down up reset" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand link; and not __fish_seen_subcommand_from ls set down up reset" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and not __fish_seen_subcommand_from ls set down up reset" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and not __fish_seen_subcommand_from ls set down up reset" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and not __fish_seen_subcommand_from ls set down up reset" -f -a "ls" -d 'List links with what each end does to the frames it sends'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and not __fish_seen_subcommand_from ls set down up reset" -f -a "set" -d 'Change impairments: `vnode link set r1:eth1 delay=10ms loss=0.1%`'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and not __fish_seen_subcommand_from ls set down up reset" -f -a "down" -d 'Let nothing through until `up`'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and not __fish_seen_subcommand_from ls set down up reset" -f -a "up" -d 'Let frames through again'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and not __fish_seen_subcommand_from ls set down up reset" -f -a "reset" -d 'Go back to what the topology file declares'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from ls" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from ls" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from ls" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from ls" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from ls" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from set" -l from -d 'Only what this end sends, NODE or NODE:INTERFACE; both directions when absent' -r
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from set" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from set" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from set" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from set" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from set" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from set" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from set" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from down" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from down" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from down" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from down" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from down" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from down" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from down" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from up" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from up" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from up" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from up" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from up" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from up" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from up" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from reset" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from reset" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from reset" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from reset" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from reset" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from reset" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from reset" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand capture" -s s -l snap-length -d 'Bytes kept of each frame' -r
+complete -c vnode -n "__fish_vnode_using_subcommand capture" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand capture" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand capture" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand capture" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand capture" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand capture" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand capture" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand graph" -s f -l format -d 'Form of the drawing' -r -f -a "svg\t'A picture for browsers'
+mermaid\t'Text that Markdown viewers draw'
+dot\t'Text for Graphviz'"
+complete -c vnode -n "__fish_vnode_using_subcommand graph" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand graph" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand graph" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand graph" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand graph" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand graph" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand graph" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand export" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand export" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand export" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand export" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand export" -l clab -d 'Only what containerlab accepts; a comment at the head says what was left out'
+complete -c vnode -n "__fish_vnode_using_subcommand export" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand export" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand export" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand events" -l after -d 'Only events with a number above this' -r
+complete -c vnode -n "__fish_vnode_using_subcommand events" -l lab -d 'Only those of this lab' -r
+complete -c vnode -n "__fish_vnode_using_subcommand events" -l kind -d 'Only those whose kind begins so, e.g. `node.`' -r
+complete -c vnode -n "__fish_vnode_using_subcommand events" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand events" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand events" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand events" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand events" -s f -l follow -d 'Go on with what happens from now on'
+complete -c vnode -n "__fish_vnode_using_subcommand events" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand events" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand events" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and not __fish_seen_subcommand_from ls show follow cancel" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand op; and not __fish_seen_subcommand_from ls show follow cancel" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand op; and not __fish_seen_subcommand_from ls show follow cancel" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand op; and not __fish_seen_subcommand_from ls show follow cancel" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand op; and not __fish_seen_subcommand_from ls show follow cancel" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and not __fish_seen_subcommand_from ls show follow cancel" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and not __fish_seen_subcommand_from ls show follow cancel" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and not __fish_seen_subcommand_from ls show follow cancel" -f -a "ls" -d 'List operations that run and that ended lately'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and not __fish_seen_subcommand_from ls show follow cancel" -f -a "show" -d 'Show one operation with its steps'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and not __fish_seen_subcommand_from ls show follow cancel" -f -a "follow" -d 'Wait for the end of an operation'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and not __fish_seen_subcommand_from ls show follow cancel" -f -a "cancel" -d 'Stop an operation; it undoes what it did'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from ls" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from ls" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from ls" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from ls" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from ls" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from show" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from show" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from show" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from show" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from show" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from follow" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from follow" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from follow" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from follow" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from follow" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from follow" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from follow" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from cancel" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from cancel" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from cancel" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from cancel" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from cancel" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from cancel" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand op; and __fish_seen_subcommand_from cancel" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and not __fish_seen_subcommand_from ls show follow cancel" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and not __fish_seen_subcommand_from ls show follow cancel" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and not __fish_seen_subcommand_from ls show follow cancel" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and not __fish_seen_subcommand_from ls show follow cancel" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and not __fish_seen_subcommand_from ls show follow cancel" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and not __fish_seen_subcommand_from ls show follow cancel" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and not __fish_seen_subcommand_from ls show follow cancel" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and not __fish_seen_subcommand_from ls show follow cancel" -f -a "ls" -d 'List operations that run and that ended lately'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and not __fish_seen_subcommand_from ls show follow cancel" -f -a "show" -d 'Show one operation with its steps'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and not __fish_seen_subcommand_from ls show follow cancel" -f -a "follow" -d 'Wait for the end of an operation'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and not __fish_seen_subcommand_from ls show follow cancel" -f -a "cancel" -d 'Stop an operation; it undoes what it did'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from ls" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from ls" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from ls" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from ls" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from ls" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from show" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from show" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from show" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from show" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from show" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from follow" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from follow" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from follow" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from follow" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from follow" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from follow" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from follow" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from cancel" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from cancel" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from cancel" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from cancel" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from cancel" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from cancel" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from cancel" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -f -a "ls" -d 'List images, with the nodes that use each'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -f -a "pull" -d 'Bring an image in from a registry'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -f -a "import" -d 'Bring an archive of this host in: a tarball, an OCI layout, a `docker save` archive'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -f -a "rm" -d 'Remove an image that no node uses'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -f -a "gc" -d 'Remove images that no node uses'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from ls" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from ls" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from ls" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from ls" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from ls" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from pull" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from pull" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from pull" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from pull" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from pull" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from pull" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from pull" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from import" -s n -l name -d 'Name it is known by from now on; the file\'s own when absent' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from import" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from import" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from import" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from import" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from import" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from import" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from import" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from rm" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from rm" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from rm" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from rm" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from rm" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from gc" -l unused -d 'Only those unused for so many days' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from gc" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from gc" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from gc" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from gc" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from gc" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from gc" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from gc" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand doctor" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand doctor" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand doctor" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand doctor" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand doctor" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand doctor" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand clean" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand clean" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand clean" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand clean" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand clean" -l dry-run -d 'Only print what would be removed'
+complete -c vnode -n "__fish_vnode_using_subcommand clean" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand clean" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand clean" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l listen -d 'Also listen here, with TLS and tokens, e.g. 0.0.0.0:7480' -r
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l tls-cert -d 'Certificate chain for `--listen`, PEM; one is made when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l tls-key -d 'Private key of `--tls-cert`, PEM' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l workers -d 'Steps of operations done at once; 0 chooses by the number of processors' -r
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l monitor -d 'The program `vnode-monitor`; found beside this one when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l default-registry -d 'Registry of images that name none' -r
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l registry-mirror -d 'Ask this mirror before the registry itself; may be repeated' -r
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l insecure-registry -d 'Speak plain HTTP to this registry; may be repeated' -r
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l auth-file -d 'Credentials of registries, as `docker login` writes them' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l proxy -d 'Proxy for registries, http://HOST:PORT' -r
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l log-level -d 'What to log, e.g. `debug` or `info,vnode_network=debug`' -r
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l ready-fd -d 'Descriptor to write `ready` to' -r
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l no-user-namespaces -d 'Root in a node is root of the host too, without its capabilities; by default it is nobody there, where the kernel can do that'
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l host-commands -d 'Let topology files run commands on this host (`stages` with `target: host`)'
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -f -a "stop" -d 'Stop the daemon; nodes go on'
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -f -a "status" -d 'Say whether a daemon runs; starts none'
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and __fish_seen_subcommand_from stop" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and __fish_seen_subcommand_from stop" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and __fish_seen_subcommand_from stop" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and __fish_seen_subcommand_from stop" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and __fish_seen_subcommand_from stop" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and __fish_seen_subcommand_from status" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and __fish_seen_subcommand_from status" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and __fish_seen_subcommand_from status" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and __fish_seen_subcommand_from status" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and __fish_seen_subcommand_from status" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and __fish_seen_subcommand_from status" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand token; and not __fish_seen_subcommand_from create ls rm" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand token; and not __fish_seen_subcommand_from create ls rm" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand token; and not __fish_seen_subcommand_from create ls rm" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand token; and not __fish_seen_subcommand_from create ls rm" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand token; and not __fish_seen_subcommand_from create ls rm" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand token; and not __fish_seen_subcommand_from create ls rm" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand token; and not __fish_seen_subcommand_from create ls rm" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand token; and not __fish_seen_subcommand_from create ls rm" -f -a "create" -d 'Make a token and print its secret, once'
+complete -c vnode -n "__fish_vnode_using_subcommand token; and not __fish_seen_subcommand_from create ls rm" -f -a "ls" -d 'List tokens, without their secrets'
+complete -c vnode -n "__fish_vnode_using_subcommand token; and not __fish_seen_subcommand_from create ls rm" -f -a "rm" -d 'Forget a token'
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from create" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from create" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from create" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from create" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from create" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from create" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from create" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from ls" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from ls" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from ls" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from ls" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from ls" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from rm" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from rm" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from rm" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from rm" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from rm" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand token; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand completion" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand completion" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand completion" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand completion" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand completion" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand completion" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand completion" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand man" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand man" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand man" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand man" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand man" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand man" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand version" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand version" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand version" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand version" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand version" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand version" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand version" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand __complete" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand __complete" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand __complete" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand __complete" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand __complete" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand __complete" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand __complete" -s h -l help -d 'Print help (see more with \'--help\')'
+
+complete -c vnode -n "__fish_seen_subcommand_from exec shell sh console logs boot start halt stop reboot restart pause resume destroy state mount unmount inspect" -f -a "(vnode __complete 2>/dev/null)"
