@@ -8,6 +8,7 @@
 //! Invariants: the caller's memory is never copied (`clone` with `CLONE_VM | CLONE_VFORK`, in `clone.rs`, the
 //! only unsafe code); the program inherits no descriptor it was not given and no environment; no shell; no
 //! SIGCHLD handler; what a program prints beyond its cap is read and thrown away.
+#![deny(unsafe_code)]
 
 mod clone;
 mod error;

@@ -8,6 +8,7 @@
 //! Invariants: sequence numbers only grow, also over a crash; subscribers see them in order; nobody who
 //! reads can hold up who appends. Events of the last second may be lost in a crash unless they went with a
 //! commit ([`Log::changes_for`]).
+#![forbid(unsafe_code)]
 
 mod event;
 pub mod handler;

@@ -286,6 +286,9 @@ impl Log {
             page.insert(event.seq, Arc::new(event));
         }
         let end_of_stored = page.last_key_value().map(|(seq, _)| *seq);
+        // Beyond a full page from memory there may be more in memory, and stored events beyond them.
+        let end_of_recent = recent.last().filter(|_| recent.len() == BATCH).map(|event| event.seq);
+        let visible = end_of_recent.map_or(visible, |end| end.min(visible));
         for event in recent {
             // Beyond a full page there may be stored events in between: they come with the next page.
             if !full || end_of_stored.is_some_and(|end| event.seq < end) {

@@ -141,6 +141,23 @@ async fn events_go_in_the_commit_of_a_change_and_hold_later_ones_back() {
 }
 
 #[tokio::test]
+async fn a_stored_event_among_many_unstored_ones_hides_none() {
+    let store = vnode_store::memory();
+    let log = open(&store).await;
+    for number in 0..1500 {
+        if number % 700 == 650 {
+            let mut reserved = log.changes_for(&[Draft::new("a", "b")]).unwrap();
+            store.commit(reserved.take_changes()).await.unwrap();
+            reserved.publish();
+        }
+        append(&log, number);
+    }
+    let read = log.read(0, usize::MAX, &all()).await.unwrap();
+    assert_eq!(read.len(), 1502);
+    assert!(read.windows(2).all(|pair| pair[0].seq + 1 == pair[1].seq));
+}
+
+#[tokio::test]
 async fn numbers_grow_over_an_end_in_order_and_over_a_crash() {
     let store = vnode_store::memory();
     let log = open(&store).await;

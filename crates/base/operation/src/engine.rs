@@ -48,7 +48,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { workers: 16, grace: Duration::from_secs(5), keep: 256, inverse_retries: 2 }
+        Self { workers: 16, grace: Duration::from_secs(5), keep: 128, inverse_retries: 2 }
     }
 }
 

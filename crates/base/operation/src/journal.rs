@@ -20,7 +20,7 @@ pub(crate) const PLANS: &str = "operation/plan/";
 pub(crate) const ENDED: &str = "operation/ended/";
 pub(crate) const STEPS: &str = "operation/steps/";
 /// Steps kept of an operation that ended; of a larger one only those that were not done.
-const KEPT_STEPS: usize = 512;
+const KEPT_STEPS: usize = 256;
 /// Version of the records below.
 const SCHEMA: u32 = 1;
 

@@ -14,6 +14,7 @@
 //!
 //! Invariants: no side effect before the plan is durable; exactly two durable writes for a plan of any
 //! size; an inverse never runs before the inverses of all that was built on its step.
+#![forbid(unsafe_code)]
 
 mod board;
 mod engine;

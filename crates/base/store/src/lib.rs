@@ -6,6 +6,7 @@
 //!
 //! Invariants: a commit that returned is there after SIGKILL at any later instant; a commit that failed
 //! left nothing; one process at a time holds a file.
+#![forbid(unsafe_code)]
 
 use std::{fmt, path::Path, sync::Arc};
 

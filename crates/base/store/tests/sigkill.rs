@@ -45,7 +45,7 @@ async fn child() {
 }
 
 #[test]
-fn acknowledged_commits_survive_sigkill_at_any_instant() {
+fn t87_acknowledged_commits_survive_sigkill_at_any_instant() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let mut acknowledged: Option<u64> = None;
