@@ -36,7 +36,7 @@ pub struct Place {
     pub column: u32,
     /// Characters that the thing takes on that line, at least 1.
     pub width: u32,
-    /// The line.
+    /// The line; empty when it is longer than 4096 bytes.
     pub source: String,
 }
 
@@ -78,6 +78,9 @@ const SHOWN: usize = 160;
 
 impl Place {
     fn fmt_excerpt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.source.is_empty() {
+            return Ok(());
+        }
         let column = self.column.max(1) as usize - 1;
         // A window of the line around the place; tabs and control characters take one column each.
         let from = column.saturating_sub(SHOWN / 2);

@@ -24,6 +24,7 @@ pub(crate) struct Report<'a> {
     said: HashSet<(usize, String)>,
     dropped_errors: usize,
     dropped_warnings: usize,
+    suggestions: usize,
 }
 
 impl<'a> Report<'a> {
@@ -36,6 +37,7 @@ impl<'a> Report<'a> {
             said: HashSet::new(),
             dropped_errors: 0,
             dropped_warnings: 0,
+            suggestions: 0,
         }
     }
 
@@ -85,6 +87,9 @@ impl<'a> Report<'a> {
 
     /// An error or warning at a place in the file itself, not in the parsed text.
     pub(crate) fn at_written(&mut self, severity: Severity, at: At, text: String, hint: &str) {
+        if self.is_full(severity) {
+            return;
+        }
         let diagnostic = Diagnostic {
             severity,
             text,
@@ -108,23 +113,37 @@ impl<'a> Report<'a> {
         hint: Option<String>,
         also: Vec<(String, Place)>,
     ) {
-        if !self.said.insert((at.map_or(usize::MAX, |at| at.start), text.clone())) {
+        if !self.said.insert((at.map_or(usize::MAX, |at| at.start), text.clone()))
+            || self.is_full(severity)
+        {
             return;
         }
         let at = at.map(|at| self.source.place(at.clone()));
         self.keep(Diagnostic { severity, text, hint, file: self.file.to_owned(), at, also });
     }
 
-    fn keep(&mut self, diagnostic: Diagnostic) {
-        let (list, dropped) = match diagnostic.severity {
-            Severity::Error => (&mut self.errors, &mut self.dropped_errors),
-            Severity::Warning => (&mut self.warnings, &mut self.dropped_warnings),
+    /// Whether no more of these are kept; the one that is not is counted.
+    fn is_full(&mut self, severity: Severity) -> bool {
+        let (list, dropped) = match severity {
+            Severity::Error => (&self.errors, &mut self.dropped_errors),
+            Severity::Warning => (&self.warnings, &mut self.dropped_warnings),
         };
-        if list.len() < MOST {
-            list.push(diagnostic);
-        } else {
-            *dropped += 1;
+        let full = list.len() >= MOST;
+        *dropped += usize::from(full);
+        full
+    }
+
+    fn keep(&mut self, diagnostic: Diagnostic) {
+        match diagnostic.severity {
+            Severity::Error => self.errors.push(diagnostic),
+            Severity::Warning => self.warnings.push(diagnostic),
         }
+    }
+
+    /// Whether the right word for an unknown one may still be looked for.
+    pub(crate) fn may_suggest(&mut self) -> bool {
+        self.suggestions += 1;
+        self.suggestions <= MOST
     }
 
     /// The warnings, in the order of the file.

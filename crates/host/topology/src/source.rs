@@ -5,6 +5,9 @@ use std::ops::Range;
 use crate::diagnostic::Place;
 use crate::model::Span;
 
+/// Longest line, in bytes, that is shown and whose characters are counted.
+const LONGEST_LINE: usize = 4096;
+
 /// A piece of the parsed text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Piece {
@@ -67,11 +70,13 @@ impl<'a> Source<'a> {
         let line = self.lines.partition_point(|start| *start <= at.start).max(1) - 1;
         let begin = self.lines.get(line).copied().unwrap_or(0);
         let end = self.lines.get(line + 1).map_or(self.written.len(), |next| next - 1);
-        let source = self.written.get(begin..end).unwrap_or("").trim_end_matches('\r');
+        let line_text = self.written.get(begin..end).unwrap_or("").trim_end_matches('\r');
+        let source = if line_text.len() <= LONGEST_LINE { line_text } else { "" };
         let count = |from: usize, to: usize| {
-            self.written.get(from..to).map_or(0, |part| part.trim_end().chars().count())
+            let to = to.min(from + LONGEST_LINE);
+            self.written.get(from..to).map_or(1, |part| part.trim_end().chars().count())
         };
-        let before = self.written.get(begin..at.start).map_or(0, |part| part.chars().count());
+        let before = self.characters(begin, at.start);
         Place {
             line: narrow(line + 1),
             column: narrow(before + 1),
@@ -85,8 +90,18 @@ impl<'a> Source<'a> {
         let from = self.written_range(at).start;
         let line = self.lines.partition_point(|start| *start <= from).max(1) - 1;
         let begin = self.lines.get(line).copied().unwrap_or(0);
-        let before = self.written.get(begin..from).map_or(0, |part| part.chars().count());
+        let before = self.characters(begin, from);
         Span { line: narrow(line + 1), column: narrow(before + 1) }
+    }
+
+    /// Characters between two places of one line; far from its beginning, bytes: nobody counts
+    /// there, and a file that is one line must not be counted through for each of its values.
+    fn characters(&self, from: usize, to: usize) -> usize {
+        let length = to.saturating_sub(from);
+        if length > LONGEST_LINE {
+            return length;
+        }
+        self.written.get(from..to).map_or(length, |part| part.chars().count())
     }
 
     fn piece(&self, at: usize) -> Option<&Piece> {

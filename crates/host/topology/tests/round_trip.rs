@@ -267,22 +267,19 @@ fn link(
         span: Span::default(),
     };
     let interface = format!("h{at}");
-    let (far, second) = match kind {
-        0 | 1 => (Far::Node { endpoint: end(1, second), stitch: kind == 1 }, None),
-        2 => (Far::Host { interface, impair: second }, None),
-        3 => (Far::Management { interface, impair: second }, None),
-        4 => (Far::Macvlan { interface, mode: MacvlanMode::Vepa }, Some(second)),
-        5 | 6 => (
-            Far::Vxlan {
-                remote: "192.0.2.1".into(),
-                vni: 1 + at as u32,
-                dst_port: 4789,
-                src_port: flags[0].then_some(5),
-                stitch: kind == 6,
-            },
-            Some(second),
-        ),
-        _ => (Far::Dummy, Some(second)),
+    let far = match kind {
+        0 | 1 => Far::Node { endpoint: end(1, second), stitch: kind == 1 },
+        2 => Far::Host { interface, impair: second },
+        3 => Far::Management { interface, impair: second },
+        4 => Far::Macvlan { interface, mode: MacvlanMode::Vepa },
+        5 | 6 => Far::Vxlan {
+            remote: "192.0.2.1".into(),
+            vni: 1 + at as u32,
+            dst_port: 4789,
+            src_port: flags[0].then_some(5),
+            stitch: kind == 6,
+        },
+        _ => Far::Dummy,
     };
     drop(second);
     let mut link = Link {

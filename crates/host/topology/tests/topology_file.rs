@@ -788,6 +788,50 @@ fn sizes_are_bounded() {
 }
 
 #[test]
+fn a_file_that_is_one_line_is_read_in_time() {
+    let nodes: Vec<String> = (0..20_000).map(|at| format!("n{at}: {{license: x}}")).collect();
+    let links: Vec<String> = (1..20_000)
+        .map(|at| format!("{{endpoints: [\"n{at}:e1\", \"n{}:e2\"]}}", at - 1))
+        .collect();
+    let text = format!(
+        "{{name: t, topology: {{nodes: {{{}}}, links: [{}]}}}}",
+        nodes.join(", "),
+        links.join(", ")
+    );
+    let parsed = read(&text).unwrap();
+    assert_eq!(parsed.warnings.len(), 201);
+    assert!(parsed.warnings.iter().all(|warning| warning.to_string().len() < 1000));
+}
+
+#[test]
+fn what_all_nodes_inherit_is_bounded() {
+    let nodes: String = (0..20_000).map(|at| format!("    n{at}:\n")).collect();
+    let value = "x".repeat(100_000);
+    let text = format!("name: t\ntopology:\n  defaults: {{cmd: {value}}}\n  nodes:\n{nodes}");
+    assert!(errors(&text)[0].contains("inherit"));
+    let many = "- x\n    ".repeat(2000);
+    let text =
+        format!("name: t\ntopology:\n  defaults:\n    exec:\n    {many}\n  nodes:\n    a:\n");
+    assert_eq!(errors(&text), ["1005: `exec` has more than 1000 items"]);
+    // A chain of shared networks is long, not slow.
+    let chain: String = (1..20_000)
+        .map(|at| format!("    n{at}: {{network-mode: \"container:n{}\"}}\n", at - 1))
+        .collect();
+    lab(&format!("name: t\ntopology:\n  nodes:\n    n0:\n{chain}"));
+}
+
+#[test]
+fn the_same_ethernet_address_twice_is_told() {
+    let text = with(
+        "a b",
+        "  links:
+    - {endpoints: [{node: a, interface: e1, mac: 02:00:00:00:00:01}, {node: b, interface: e1, mac: 02-00-00-00-00-01}]}
+",
+    );
+    assert_eq!(warnings(&text), ["7: two interfaces have the Ethernet address 02:00:00:00:00:01"]);
+}
+
+#[test]
 fn comments_by_the_hundred_are_no_matter() {
     let comments = "# x\n".repeat(5000);
     lab(&format!(

@@ -28,6 +28,7 @@ pub(super) fn place(picture: &Picture) -> Vec<(f64, f64)> {
         let step = radius * 0.3 * (1.0 - round as f64 / ROUNDS as f64) + 0.01;
         push(picture, &mut positions, step);
     }
+    lay_flat(&mut positions);
     to_origin(&mut positions);
     positions
 }
@@ -39,7 +40,7 @@ fn push(picture: &Picture, positions: &mut [(f64, f64)], step: f64) {
     for one in 0..count {
         for other in one + 1..count {
             let (dx, dy, distance) = between(positions[one], positions[other], one);
-            let force = 1.2 / (distance * distance);
+            let force = 0.5 / distance.powi(3);
             let (fx, fy) = (dx * force, dy * force);
             forces[one].0 -= fx;
             forces[one].1 -= fy;
@@ -74,6 +75,26 @@ fn between(one: (f64, f64), other: (f64, f64), number: usize) -> (f64, f64, f64)
     } else {
         let angle = number as f64;
         (0.05 * angle.cos(), 0.05 * angle.sin(), 0.05)
+    }
+}
+
+/// Turns the drawing so that it is as wide and as low as it can be: screens are.
+fn lay_flat(positions: &mut [(f64, f64)]) {
+    let count = positions.len().max(1) as f64;
+    let sum = positions.iter().fold((0.0, 0.0), |sum, at| (sum.0 + at.0, sum.1 + at.1));
+    let middle = (sum.0 / count, sum.1 / count);
+    let (mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0);
+    for (x, y) in positions.iter_mut() {
+        *x -= middle.0;
+        *y -= middle.1;
+        xx += *x * *x;
+        xy += *x * *y;
+        yy += *y * *y;
+    }
+    // Direction in which the points are spread most.
+    let (sin, cos) = (0.5 * (2.0 * xy).atan2(xx - yy)).sin_cos();
+    for (x, y) in positions {
+        (*x, *y) = (*x * cos + *y * sin, *y * cos - *x * sin);
     }
 }
 

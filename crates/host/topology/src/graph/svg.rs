@@ -54,8 +54,9 @@ fn lines(picture: &Picture, spots: &[(f64, f64)], out: &mut String) {
     for line in &picture.lines {
         let pair = (line.from.min(line.to), line.from.max(line.to));
         let number = beside.entry(pair).or_insert(0);
-        let aside =
-            ((*number).div_ceil(2) as f64) * 22.0 * if *number % 2 == 0 { 1.0 } else { -1.0 };
+        let aside = ((*number).div_ceil(2) as f64)
+            * 22.0
+            * if number.is_multiple_of(2) { 1.0 } else { -1.0 };
         *number += 1;
         let (from, to) = (spots[line.from], spots[line.to]);
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);

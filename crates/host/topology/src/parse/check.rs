@@ -124,7 +124,7 @@ fn unfit(address: IpAddr, mgmt: &Mgmt) -> Option<String> {
 
 /// One port of the host leads to one node.
 pub(crate) fn ports(nodes: &[Node], places: &[Places], report: &mut Report<'_>) {
-    type Users<'n> = Vec<(Option<IpAddr>, &'n str, At)>;
+    type Users<'n> = HashMap<Option<IpAddr>, (&'n str, At)>;
     let mut taken: HashMap<(u16, PortProtocol), Users<'_>> = HashMap::new();
     for (node, places) in nodes.iter().zip(places) {
         for (port, at) in node.ports.iter().zip(&places.ports) {
@@ -132,11 +132,13 @@ pub(crate) fn ports(nodes: &[Node], places: &[Places], report: &mut Report<'_>) 
                 continue;
             }
             let users = taken.entry((port.host, port.protocol)).or_default();
-            let clash = users.iter().find(|(address, ..)| {
-                address.is_none() || port.address.is_none() || *address == port.address
-            });
+            // No address stands for every one.
+            let clash = match port.address {
+                None => users.values().next(),
+                Some(_) => users.get(&None).or_else(|| users.get(&port.address)),
+            };
             match clash {
-                Some((_, other, first)) => report.error_twice(
+                Some((other, first)) => report.error_twice(
                     at,
                     format!(
                         "host port {} leads to node `{other}` and to node `{}`",
@@ -145,7 +147,9 @@ pub(crate) fn ports(nodes: &[Node], places: &[Places], report: &mut Report<'_>) 
                     format!("taken for `{other}` here"),
                     &first.clone(),
                 ),
-                None => users.push((port.address, &node.name, at.clone())),
+                None => {
+                    users.insert(port.address, (&node.name, at.clone()));
+                }
             }
         }
     }

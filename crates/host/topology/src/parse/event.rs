@@ -1,5 +1,7 @@
 //! The `events` timeline.
 
+use std::collections::HashMap;
+
 use crate::keys;
 use crate::model::{Action, Network, Target, TimelineEvent};
 use crate::parse::fields::{Fields, short, text};
@@ -27,16 +29,41 @@ pub(crate) fn read(
         );
         return Vec::new();
     };
+    let lans = Lans::new(networks);
     let mut events: Vec<TimelineEvent> =
-        items.iter().filter_map(|item| event(item, links, networks, report)).collect();
+        items.iter().filter_map(|item| event(item, links, &lans, report)).collect();
     events.sort_by_key(|event| event.at_us);
     events
+}
+
+/// LANs and their members by name; a member is also called by its node where it has no other.
+struct Lans<'n> {
+    networks: HashMap<&'n str, &'n Network>,
+    members: HashMap<(&'n str, String), Option<String>>,
+}
+
+impl<'n> Lans<'n> {
+    fn new(networks: &'n [Network]) -> Self {
+        let mut members = HashMap::new();
+        for network in networks {
+            for member in &network.members {
+                let name = member.name();
+                members.insert((network.name.as_str(), name.clone()), Some(name.clone()));
+                members
+                    .entry((network.name.as_str(), member.node.clone()))
+                    .and_modify(|other| *other = None)
+                    .or_insert(Some(name));
+            }
+        }
+        let networks = networks.iter().map(|network| (network.name.as_str(), network)).collect();
+        Self { networks, members }
+    }
 }
 
 fn event(
     item: &Value,
     links: &Links,
-    networks: &[Network],
+    lans: &Lans<'_>,
     report: &mut Report<'_>,
 ) -> Option<TimelineEvent> {
     let fields = Fields::read(item, "an event", keys::EVENT, report);
@@ -51,7 +78,7 @@ fn event(
             None
         }
     };
-    let target = target(item, &fields, links, networks, report);
+    let target = target(item, &fields, links, lans, report);
     let set = fields.get("set").map_or_else(Vec::new, |e| impair::parameters(&e.value, report));
     let action = match fields.get("do").and_then(|e| Some((e, text(&e.value, "do", report)?))) {
         None if fields.get("do").is_none() && fields.get("set").is_some() => Some(Action::Set),
@@ -110,7 +137,7 @@ fn target(
     item: &Value,
     fields: &Fields<'_>,
     links: &Links,
-    networks: &[Network],
+    lans: &Lans<'_>,
     report: &mut Report<'_>,
 ) -> Option<Target> {
     match (fields.get("link"), fields.get("network")) {
@@ -167,7 +194,7 @@ fn target(
                 );
                 return None;
             }
-            let Some(network) = networks.iter().find(|network| network.name == given) else {
+            let Some(network) = lans.networks.get(given) else {
                 report.error(&entry.value.at, format!("there is no network `{}`", short(given)));
                 return None;
             };
@@ -175,8 +202,13 @@ fn target(
                 None => None,
                 Some(entry) => {
                     let given = text(&entry.value, "member", report)?;
-                    match network.member(given) {
-                        Some(member) => Some(member.name()),
+                    match lans
+                        .members
+                        .get(&(network.name.as_str(), given.to_owned()))
+                        .cloned()
+                        .flatten()
+                    {
+                        Some(member) => Some(member),
                         None => {
                             report.error(
                                 &entry.value.at,

@@ -93,8 +93,10 @@ impl<'v> Fields<'v> {
 
 fn unknown(entry: &Entry, what: &str, table: &[Key], report: &mut Report<'_>) {
     let dashed = entry.key.replace('_', "-");
+    let table = if report.may_suggest() { table } else { &[] };
     let near = table
         .iter()
+        .filter(|key| key.name.len().abs_diff(dashed.len()) <= 2)
         .map(|key| (distance(key.name, &dashed), key.name))
         .filter(|(distance, name)| *distance <= if name.len() < 5 { 1 } else { 2 })
         .min();

@@ -7,6 +7,9 @@ use crate::parse::fields::{Fields, text, text_map, texts};
 use crate::report::{At, Report};
 use crate::yaml::{Entry, Node as Yaml, Value};
 
+/// Most items of one list of one node.
+const MOST_ITEMS: usize = 1000;
+
 /// What holds for nodes in general.
 #[derive(Debug)]
 pub(crate) struct Shared<'v> {
@@ -101,12 +104,13 @@ impl<'v> Layers<'_, 'v> {
         for entry in self.every(name).into_iter().rev() {
             all.extend(texts(&entry.value, name, report));
         }
-        all
+        bounded(all, name, report)
     }
 
     /// Lists of which only the most specific counts.
     pub(crate) fn list(&self, name: &str, report: &mut Report<'_>) -> Vec<(&'v str, At)> {
-        self.one(name).map_or_else(Vec::new, |entry| texts(&entry.value, name, report))
+        let list = self.one(name).map_or_else(Vec::new, |entry| texts(&entry.value, name, report));
+        bounded(list, name, report)
     }
 
     /// Maps: merged, the most specific key wins.
@@ -123,6 +127,19 @@ impl<'v> Layers<'_, 'v> {
         }
         all
     }
+}
+
+/// Refuses lists that no node has use for.
+fn bounded<'v>(
+    mut list: Vec<(&'v str, At)>,
+    name: &str,
+    report: &mut Report<'_>,
+) -> Vec<(&'v str, At)> {
+    if let Some((_, at)) = list.get(MOST_ITEMS) {
+        report.error(at, format!("`{name}` has more than {MOST_ITEMS} items"));
+        list.truncate(MOST_ITEMS);
+    }
+    list
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -234,7 +234,11 @@ impl Reader<'_, '_, '_, '_> {
             };
             end.node = text(&node.value, "node", self.report)?.to_owned();
             end.endpoint.interface = text(&interface.value, "interface", self.report)?.to_owned();
-            end.endpoint.mac = fields.get("mac").and_then(|entry| mac(entry, self.report));
+            end.endpoint.mac = fields.get("mac").and_then(|entry| {
+                let mac = mac(entry, self.report)?;
+                self.wiring.mac(mac, &entry.value.at, self.report);
+                Some(mac)
+            });
             end.endpoint.ipv4 =
                 fields.get("ipv4").and_then(|entry| prefix(&entry.value, "ipv4", self.report));
             end.endpoint.ipv6 =

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 use crate::diagnostic::{Diagnostic, Rejected, Severity};
 use crate::keys;
-use crate::model::Lab;
+use crate::model::{Lab, Node};
 use crate::report::{At, Report};
 use crate::source::{Piece, Source};
 use crate::substitute::substitute;
@@ -33,6 +33,8 @@ use wiring::Wiring;
 pub const MOST_BYTES: usize = 4 << 20;
 /// Most nodes of one lab.
 pub const MOST_NODES: usize = 20_000;
+/// Most bytes that all nodes' texts come to, inherited ones counted for each node.
+const MOST_INHERITED: usize = 128 << 20;
 
 /// Reads a topology file.
 ///
@@ -162,9 +164,19 @@ fn lab(
     let entries = nodes(&topology, root, report)?;
     let mut nodes = Vec::with_capacity(entries.len());
     let mut places = Vec::with_capacity(entries.len());
+    let mut bytes = 0;
     for entry in entries {
         node_name(entry, report);
         let (node, place) = reader.node(entry, &shared, report);
+        bytes += weight(&node);
+        if bytes > MOST_INHERITED {
+            report.error_with(
+                &entry.key_at,
+                "what the nodes inherit comes to more than 128 MiB",
+                "long values of `defaults`, `kinds`, `groups` or `env-files` count for each node",
+            );
+            return None;
+        }
         nodes.push(node);
         places.push(place);
     }
@@ -187,6 +199,20 @@ fn lab(
     lab.links = links.links;
     lab.nodes = nodes;
     Some(lab)
+}
+
+/// Bytes of the node's texts, about.
+fn weight(node: &Node) -> usize {
+    let maps = [&node.env, &node.labels, &node.sysctls];
+    let maps =
+        maps.iter().flat_map(|map| map.iter()).map(|(key, value)| 64 + key.len() + value.len());
+    let lists = [&node.exec, &node.tmpfs, &node.aliases, &node.security_opts, &node.dns.search];
+    let lists = lists.iter().flat_map(|list| list.iter()).map(|item| 32 + item.len());
+    let one = [&node.cmd, &node.entrypoint, &node.image, &node.user, &node.group];
+    let one = one.iter().filter_map(|text| text.as_ref()).map(String::len);
+    let stages = node.stages.values().map(|stage| 64 * (stage.wait_for.len() + stage.exec.len()));
+    let files = (node.binds.len() + node.devices.len()) * 256 + node.ports.len() * 32;
+    maps.sum::<usize>() + lists.sum::<usize>() + one.sum::<usize>() + stages.sum::<usize>() + files
 }
 
 /// Entries of `nodes`, at least one.

@@ -135,7 +135,11 @@ fn member(
         };
         member.node = text(&node.value, "node", report)?.to_owned();
         member.interface = text(&interface.value, "interface", report)?.to_owned();
-        member.mac = fields.get("mac").and_then(|entry| mac(entry, report));
+        member.mac = fields.get("mac").and_then(|entry| {
+            let mac = mac(entry, report)?;
+            wiring.mac(mac, &entry.value.at, report);
+            Some(mac)
+        });
         member.ipv4 = fields.get("ipv4").and_then(|entry| prefix(&entry.value, "ipv4", report));
         member.ipv6 = fields.get("ipv6").and_then(|entry| prefix(&entry.value, "ipv6", report));
         if let Some(entry) = fields.get("impair") {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{NetworkMode, Node};
+use crate::model::{Mac, NetworkMode, Node};
 use crate::parse::fields::short;
 use crate::report::{At, Report};
 
@@ -15,34 +15,46 @@ pub(crate) struct Wiring<'n> {
     /// Nodes on the management network: there eth0 is taken.
     managed: Vec<bool>,
     used: HashMap<(String, String), At>,
+    macs: HashMap<Mac, At>,
 }
 
 impl<'n> Wiring<'n> {
     pub(crate) fn new(nodes: &'n [Node]) -> Self {
         let index: HashMap<&str, usize> =
             nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
-        let owner = |from: usize| {
-            let mut at = from;
-            // Circles are refused elsewhere; here they only must end.
-            for _ in 0..nodes.len() {
-                match &nodes[at].network_mode {
-                    NetworkMode::Host => return "",
-                    NetworkMode::Node(other) => match index.get(other.as_str()) {
-                        Some(next) => at = *next,
-                        None => break,
-                    },
-                    _ => break,
+        let mut known: Vec<Option<&str>> = vec![None; nodes.len()];
+        for from in 0..nodes.len() {
+            // Each step is known afterwards, so that a long chain is walked once. Circles are
+            // refused elsewhere; here they only must end.
+            let mut path = vec![from];
+            let owner = loop {
+                let at = path[path.len() - 1];
+                if let Some(owner) = known[at] {
+                    break owner;
                 }
-                if at == from {
-                    break;
+                let next = match &nodes[at].network_mode {
+                    NetworkMode::Host => break "",
+                    NetworkMode::Node(other) => index.get(other.as_str()),
+                    _ => None,
+                };
+                match next {
+                    Some(next) if path.len() <= nodes.len() => path.push(*next),
+                    _ => break nodes[at].name.as_str(),
                 }
-            }
-            nodes[at].name.as_str()
-        };
-        let owners = (0..nodes.len()).map(owner).collect();
+            };
+            path.into_iter().for_each(|at| known[at] = Some(owner));
+        }
+        let owners = known.into_iter().map(Option::unwrap_or_default).collect();
         let managed =
             nodes.iter().map(|node| node.network_mode == NetworkMode::Management).collect();
-        Self { nodes: index, owners, managed, used: HashMap::new() }
+        Self { nodes: index, owners, managed, used: HashMap::new(), macs: HashMap::new() }
+    }
+
+    /// Notes an Ethernet address; the same for two interfaces is seldom meant.
+    pub(crate) fn mac(&mut self, mac: Mac, at: &At, report: &mut Report<'_>) {
+        if self.macs.insert(mac, at.clone()).is_some_and(|first| first.start != at.start) {
+            report.warn(at, format!("two interfaces have the Ethernet address {mac}"));
+        }
     }
 
     /// Number of the node of that name.
