@@ -281,7 +281,6 @@ fn link(
         },
         _ => Far::Dummy,
     };
-    drop(second);
     let mut link = Link {
         id: String::new(),
         near: end(0, first),
