@@ -167,7 +167,7 @@ fn t79_nodes_reach_host_and_outside_and_port_forwards_reach_nodes() {
     };
     assert_eq!(fetch(&far, "203.0.113.1:2222"), None);
     lab.control.add_forwards(&[forward.clone(), six.clone()]).unwrap();
-    lab.control.add_forwards(&[forward.clone()]).unwrap();
+    lab.control.add_forwards(std::slice::from_ref(&forward)).unwrap();
     assert_eq!(fetch(&far, "203.0.113.1:2222").as_deref(), Some("203.0.113.2"), "from outside");
     assert_eq!(fetch(&far, "[2001:db8:99::1]:2222").as_deref(), Some("2001:db8:99::2"));
     assert_eq!(fetch(host.ns(), "127.0.0.1:2222").as_deref(), Some("10.1.0.1"), "from loopback");

@@ -10,7 +10,7 @@ use serde_json::Value;
 use vnode_network::{BridgeSpec, End, Host, Ns, Owner, Place};
 
 /// A host namespace made for one test, with loopback up; `None`, said aloud, without the right to make one.
-pub fn host() -> Option<Host> {
+pub(crate) fn host() -> Option<Host> {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: not run as root");
         return None;
@@ -20,11 +20,11 @@ pub fn host() -> Option<Host> {
     Some(Host::new(ns))
 }
 
-pub fn owner() -> Owner {
+pub(crate) fn owner() -> Owner {
     Owner { instance: "test".into(), lab: "lab:1".into(), operation: "op-7".into() }
 }
 
-pub fn bridge(host: &Host, name: &str, addresses: &[&str]) -> BridgeSpec {
+pub(crate) fn bridge(host: &Host, name: &str, addresses: &[&str]) -> BridgeSpec {
     let spec = BridgeSpec {
         name: name.into(),
         addresses: nets(addresses),
@@ -37,12 +37,12 @@ pub fn bridge(host: &Host, name: &str, addresses: &[&str]) -> BridgeSpec {
     spec
 }
 
-pub fn nets(addresses: &[&str]) -> Vec<IpNet> {
+pub(crate) fn nets(addresses: &[&str]) -> Vec<IpNet> {
     addresses.iter().map(|address| address.parse().unwrap()).collect()
 }
 
 /// An end inside a node with addresses, up.
-pub fn inside<'a>(ns: &'a Ns, name: &'a str, addresses: &'a [IpNet]) -> End<'a> {
+pub(crate) fn inside<'a>(ns: &'a Ns, name: &'a str, addresses: &'a [IpNet]) -> End<'a> {
     End {
         place: Place::Node(ns),
         name,
@@ -56,7 +56,7 @@ pub fn inside<'a>(ns: &'a Ns, name: &'a str, addresses: &'a [IpNet]) -> End<'a> 
 }
 
 /// An end on the host, a port of `bridge`.
-pub fn outside<'a>(owner: &'a Owner, name: &'a str, bridge: Option<&'a str>) -> End<'a> {
+pub(crate) fn outside<'a>(owner: &'a Owner, name: &'a str, bridge: Option<&'a str>) -> End<'a> {
     End {
         place: Place::Host { bridge, owner, what: "test end" },
         name,
@@ -70,14 +70,14 @@ pub fn outside<'a>(owner: &'a Owner, name: &'a str, bridge: Option<&'a str>) -> 
 }
 
 /// Runs a program inside a namespace.
-pub fn output(ns: &Ns, words: &str) -> Output {
+pub(crate) fn output(ns: &Ns, words: &str) -> Output {
     let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
     ns.run(move || Command::new(&words[0]).args(&words[1..]).output().expect("Debian's programs"))
         .unwrap()
 }
 
 /// As [`output`], for a program that must succeed: what it printed.
-pub fn run(ns: &Ns, words: &str) -> String {
+pub(crate) fn run(ns: &Ns, words: &str) -> String {
     let output = output(ns, words);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words}: {error}");
@@ -85,7 +85,7 @@ pub fn run(ns: &Ns, words: &str) -> String {
 }
 
 /// As [`run`], for programs that print JSON.
-pub fn json(ns: &Ns, words: &str) -> Value {
+pub(crate) fn json(ns: &Ns, words: &str) -> Value {
     let text = run(ns, words);
     if text.trim().is_empty() {
         return Value::Array(Vec::new());
@@ -94,13 +94,13 @@ pub fn json(ns: &Ns, words: &str) -> Value {
 }
 
 /// Whether one ping passes.
-pub fn pings(ns: &Ns, to: &str) -> bool {
+pub(crate) fn pings(ns: &Ns, to: &str) -> bool {
     let program = if to.contains(':') { "ping -6" } else { "ping -4" };
     output(ns, &format!("{program} -n -c 1 -W 2 {to}")).status.success()
 }
 
 /// Waits until `condition` holds; fails the test when it does not within ten seconds.
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(10);
     while !condition() {
         assert!(Instant::now() < end, "{what} did not come about");
@@ -109,7 +109,7 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Sends one frame as it is.
-pub fn send_frame(ns: &Ns, interface: &str, frame: Vec<u8>) {
+pub(crate) fn send_frame(ns: &Ns, interface: &str, frame: Vec<u8>) {
     let index = std::ffi::CString::new(interface).unwrap();
     ns.run(move || {
         // SAFETY: plain system calls on buffers that live through them; the socket is closed at the end.
