@@ -121,7 +121,7 @@ fn ipv6_of(net: Ipv4Net) -> Ipv6Net {
     // The decimal digits of an octet written as a hexadecimal group.
     let group = |octet: u8| {
         let octet = u16::from(octet);
-        (octet / 100) << 8 | (octet / 10 % 10) << 4 | octet % 10
+        ((octet / 100) << 8) | ((octet / 10 % 10) << 4) | (octet % 10)
     };
     let address =
         Ipv6Addr::new(0x3fff, group(octets[0]), group(octets[1]), group(octets[2]), 0, 0, 0, 0);

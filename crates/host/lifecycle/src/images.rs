@@ -1,6 +1,5 @@
 //! Images as the host sees them: the catalogue, and who uses what.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::json;
@@ -12,15 +11,6 @@ use crate::host::Host;
 use crate::work::Work;
 
 impl Host {
-    /// Images that nodes stand on; derived from the records, so it cannot be wrong.
-    fn in_use(&self) -> HashSet<String> {
-        let labs = self.inner.registry.read();
-        labs.values()
-            .flat_map(|lab| lab.nodes.values())
-            .filter_map(|node| node.with(|record| record.image_id.clone()))
-            .collect()
-    }
-
     /// Images in the catalogue with the nodes that use each.
     ///
     /// # Errors
@@ -88,7 +78,7 @@ impl Host {
     /// It is in use, or there is none.
     pub async fn image_remove(&self, image: &str) -> Result<()> {
         let (catalogue, used, image) =
-            (self.inner.catalogue.clone(), self.in_use(), image.to_owned());
+            (self.inner.catalogue.clone(), self.inner.images_in_use(), image.to_owned());
         tokio::task::spawn_blocking(move || catalogue.remove(&image, &used))
             .await
             .map_err(|source| Error::failed("removing ended early").because(source))?
@@ -101,7 +91,7 @@ impl Host {
     /// # Errors
     /// A folder cannot be removed.
     pub async fn image_gc(&self, unused: Duration) -> Result<Vec<String>> {
-        let (catalogue, used) = (self.inner.catalogue.clone(), self.in_use());
+        let (catalogue, used) = (self.inner.catalogue.clone(), self.inner.images_in_use());
         let policy = GcPolicy { unused_for: unused, keep_bytes: None };
         let report = tokio::task::spawn_blocking(move || catalogue.gc(&used, policy))
             .await

@@ -125,6 +125,15 @@ impl Inner {
         Ok(taken)
     }
 
+    /// Images that nodes stand on; derived from the records, so it cannot be wrong.
+    pub(crate) fn images_in_use(&self) -> std::collections::HashSet<String> {
+        let labs = self.registry.read();
+        labs.values()
+            .flat_map(|lab| lab.nodes.values())
+            .filter_map(|node| node.with(|record| record.image_id.clone()))
+            .collect()
+    }
+
     /// Every record of a lab as it is now, and the removal of those it no longer has.
     pub(crate) async fn lab_changes(&self, name: &str) -> Result<Vec<Change>> {
         let mut changes = Vec::new();

@@ -106,7 +106,7 @@ pub fn down(records: &Records, last_lab: bool, graceful: bool) -> Plan {
     for link in records.links.values() {
         // Pairs between nodes and ports of our bridges go with their namespace and bridge.
         if !matches!(link.kind, LinkKind::Veth | LinkKind::Lan | LinkKind::Dummy) {
-            first.push(push(Work::LinkRemove { record: link.clone() }, &[], &[]));
+            first.push(push(Work::LinkRemove { record: Box::new(link.clone()) }, &[], &[]));
         }
     }
     let mut nodes = Vec::new();
@@ -122,7 +122,7 @@ pub fn down(records: &Records, last_lab: bool, graceful: bool) -> Plan {
     let mut last = Vec::new();
     let mut ports = Vec::new();
     for link in records.links.values().filter(|link| link.kind == LinkKind::Lan) {
-        last.push(push(Work::LanRemove { record: link.clone() }, &[], &nodes));
+        last.push(push(Work::LanRemove { record: Box::new(link.clone()) }, &[], &nodes));
     }
     for end in records.links.values().flat_map(|link| &link.ends) {
         ports.extend(end.port.clone());
@@ -281,7 +281,7 @@ impl Planner {
                 continue;
             }
             let nodes: Vec<String> = record.ends.iter().map(|end| end.node.clone()).collect();
-            let id = self.push(&Work::LinkRemove { record }, None, &[], &[]);
+            let id = self.push(&Work::LinkRemove { record: Box::new(record) }, None, &[], &[]);
             self.removed.entry(format!("link {name}")).or_default().push(id);
             for node in nodes {
                 before_nodes.entry(node).or_default().push(id);
@@ -305,7 +305,7 @@ impl Planner {
                     if !node_gone {
                         self.change("remove", format!("member {} of {name}", end.name()), "");
                     }
-                    let work = Work::LanLeave { lab: self.lab.clone(), end: end.clone() };
+                    let work = Work::LanLeave { lab: self.lab.clone(), end: Box::new(end.clone()) };
                     let id = self.push(&work, None, &[], &[]);
                     self.removed.entry(format!("link {name}")).or_default().push(id);
                     before_nodes.entry(end.node.clone()).or_default().push(id);
@@ -337,19 +337,15 @@ impl Planner {
             let name = record.link.clone();
             let mut ports: Vec<u32> = Vec::new();
             for end in record.ends.iter().filter(|end| end.made) {
-                let work = Work::LanLeave { lab: self.lab.clone(), end: end.clone() };
+                let work = Work::LanLeave { lab: self.lab.clone(), end: Box::new(end.clone()) };
                 ports.push(self.push(&work, None, &[], &[]));
             }
             ports.extend(&destroyed);
-            let id = self.push(&Work::LanRemove { record }, None, &[], &ports);
+            let id = self.push(&Work::LanRemove { record: Box::new(record) }, None, &[], &ports);
             self.removed.entry(format!("link {name}")).or_default().push(id);
         }
     }
 
-    #[expect(
-        clippy::too_many_lines,
-        reason = "one pass over one graph, in the order of the drawing above"
-    )]
     fn create(&mut self, old: Option<&Records>, new: &Records, judged: &Judged) {
         let lab = self.lab.clone();
         let anything = judged.create.iter().next().is_some()

@@ -72,7 +72,9 @@ fn a_node_boots_after_its_links_and_links_come_after_both_nodes() {
         plan.steps.iter().find(|step| step.name == name).unwrap_or_else(|| panic!("{name}")).id
     };
     let link = &plan.steps[id("link `a:eth1--b:eth1`") as usize];
-    assert!(link.needs.contains(&id("create node `a`")) && link.needs.contains(&id("create node `b`")));
+    assert!(
+        link.needs.contains(&id("create node `a`")) && link.needs.contains(&id("create node `b`"))
+    );
     let boot = &plan.steps[id("boot node `b`") as usize];
     assert!(boot.after.contains(&id("link `a:eth1--b:eth1`")));
     // A link that fails does not by itself keep the node from booting; the operation decides.
@@ -133,7 +135,8 @@ fn t06_a_lan_stays_as_long_as_it_has_members() {
     let old = made(wanted(BASE, None));
     let fewer = BASE.replace(", \"c:eth5\"", "");
     // Two members make a LAN a link: it is made anew, as such.
-    let text = fewer.replace("    c: {kind: linux}\n", "    c: {kind: linux}\n    d: {kind: linux}\n");
+    let text =
+        fewer.replace("    c: {kind: linux}\n", "    c: {kind: linux}\n    d: {kind: linux}\n");
     let text = text.replace("[\"a:eth5\", \"b:eth5\"]", "[\"a:eth5\", \"b:eth5\", \"d:eth5\"]");
     let plan = difference(Some(&old), &wanted(&text, Some(&old)), true).plan;
     assert!(has(&plan, "`c:eth5` leaves its LAN"), "{:?}", kinds(&plan));
@@ -150,7 +153,8 @@ fn t84_addresses_of_a_lab_are_unique_and_stay_when_it_changes() {
         assert_eq!(node.control, new.nodes[name].control);
         assert_eq!(node.vmid, new.nodes[name].vmid);
     }
-    let mut macs: Vec<_> = new.nodes.values().filter_map(|node| Some(node.control.as_ref()?.mac)).collect();
+    let mut macs: Vec<_> =
+        new.nodes.values().filter_map(|node| Some(node.control.as_ref()?.mac)).collect();
     macs.extend(new.links.values().flat_map(|link| &link.ends).map(|end| end.mac));
     let count = macs.len();
     macs.sort();

@@ -25,14 +25,14 @@ pub(super) async fn prepare(inner: &Arc<Inner>) -> Result<()> {
     Ok(())
 }
 
-/// Puts the parameters back when no lab is left but the one that goes (`leaving`), or none at all.
-pub(super) async fn restore(inner: &Arc<Inner>, leaving: bool) -> Result<()> {
+/// Puts the parameters back when no lab is left but the one that goes, or none at all.
+pub(super) async fn restore(inner: &Arc<Inner>) -> Result<()> {
     let others = inner.registry.read().len();
     // The lab that goes is still in the registry in both cases; another one keeps the parameters.
     if others > 1 {
         return Ok(());
     }
-    let _ = leaving;
+    release_masks(inner).await?;
     let mut host = inner.host.lock().await;
     let Some(saved) = host.saved_sysctls.clone() else { return Ok(()) };
     let network = inner.network.clone();
@@ -41,6 +41,23 @@ pub(super) async fn restore(inner: &Arc<Inner>, leaving: bool) -> Result<()> {
     inner.save(vec![record.put()]).await?;
     *host = record;
     Ok(())
+}
+
+/// The image `host` keeps a small file system mounted while nodes stand on it.
+async fn release_masks(inner: &Arc<Inner>) -> Result<()> {
+    crate::registry::lock(&inner.images).clear();
+    let used = inner.images_in_use();
+    let catalogue = inner.catalogue.clone();
+    // No image is ever that old: only masks go.
+    let never = vnode_image::GcPolicy {
+        unused_for: Duration::from_secs(100 * 365 * 24 * 3600),
+        keep_bytes: None,
+    };
+    tokio::task::spawn_blocking(move || catalogue.gc(&used, never))
+        .await
+        .map_err(|source| Error::failed("collecting masks ended early").because(source))?
+        .map(drop)
+        .map_err(|source| Error::failed("cannot take the host's mask away").because(source))
 }
 
 /// The control bridge with its rules, and the hosts file.

@@ -36,7 +36,7 @@ impl Steps {
         let operation = context.operation().to_string();
         match work {
             Work::HostPrepare => lab::prepare(inner).await,
-            Work::HostRestore => lab::restore(inner, true).await,
+            Work::HostRestore => lab::restore(inner).await,
             Work::ControlEnsure { lab } => lab::ensure_control(inner, &lab, &operation).await,
             Work::ControlRemove { lab } => lab::remove_control(inner, &lab).await,
             Work::ImageEnsure { image, policy, .. } => {
@@ -65,12 +65,12 @@ impl Steps {
             Work::NodeRenew { lab, node } => node::renew(inner, context, &lab, &node).await,
             Work::NodeLimits { lab, node } => node::limits(inner, &lab, &node).await,
             Work::LinkCreate { lab, link } => link::create(inner, &lab, &link, &operation).await,
-            Work::LinkRemove { record } => link::remove(inner, record).await,
+            Work::LinkRemove { record } => link::remove(inner, *record).await,
             Work::LinkSet { lab, link } => link::set(inner, &lab, &link).await,
             Work::LanEnsure { lab, lan } => link::ensure_lan(inner, &lab, &lan, &operation).await,
             Work::LanJoin { lab, lan, end } => link::join(inner, &lab, &lan, end, &operation).await,
-            Work::LanLeave { lab, end } => link::leave(inner, &lab, end).await,
-            Work::LanRemove { record } => link::remove_lan(inner, record).await,
+            Work::LanLeave { lab, end } => link::leave(inner, &lab, *end).await,
+            Work::LanRemove { record } => link::remove_lan(inner, *record).await,
             Work::Settle { ports } => lab::settle(inner, ports).await,
         }
     }
@@ -79,7 +79,7 @@ impl Steps {
         let inner = &self.inner;
         let operation = context.operation().to_string();
         match work {
-            Work::HostPrepare => lab::restore(inner, false).await,
+            Work::HostPrepare => lab::restore(inner).await,
             Work::ControlEnsure { lab } => lab::remove_control(inner, &lab).await,
             Work::NodeCreate { keep: true, .. } => Ok(()),
             Work::NodeCreate { lab, node, keep: false } => {
@@ -237,8 +237,11 @@ impl Steps {
         };
         if gone {
             labs.remove(name);
-            if let Err(error) = remove_folder(&self.inner.lab_dir(name)) {
-                tracing::warn!("{}", error.chain());
+            let nodes = self.inner.options.state_dir.join("nodes").join(name);
+            for folder in [self.inner.lab_dir(name), nodes] {
+                if let Err(error) = remove_folder(&folder) {
+                    tracing::warn!("{}", error.chain());
+                }
             }
         }
     }

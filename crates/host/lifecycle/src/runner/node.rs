@@ -187,6 +187,7 @@ pub(super) async fn destroy(
     entry.update(|record| {
         record.made = false;
         record.spec = None;
+        record.image_id = None;
     });
     let own = inner.lab_dir(lab).join("etc").join(name);
     match std::fs::remove_dir_all(&own) {
