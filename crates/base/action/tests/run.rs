@@ -119,36 +119,47 @@ async fn a_flood_is_cut_at_the_cap_and_the_program_goes_on() {
 
 #[tokio::test]
 async fn an_endless_flood_ends_with_the_time_limit() {
-    let spec = Spec::new(["yes"]).capture(100).time_limit(Duration::from_millis(200));
+    let spec = Spec::new(["yes"]).capture(100).time_limit(Duration::from_secs(2));
     let Err(Error::TimeLimit { output, .. }) = run(spec, &never()).await else { panic!() };
     assert_eq!(output.stdout.len(), 100);
     assert!(output.stdout_truncated);
     assert_eq!(output.status, ExitStatus::Signal(15));
 }
 
+/// Runs `script`, which makes the file `$READY` when it may be cancelled, and cancels it then.
+async fn cancelled_when_ready(
+    spec: impl FnOnce(Spec) -> Spec,
+    script: &str,
+) -> vnode_action::Output {
+    let folder = tempfile::tempdir().unwrap();
+    let ready = folder.path().join("ready");
+    let token = never();
+    let cancel = async {
+        eventually("it is ready", || ready.exists()).await;
+        token.cancel();
+    };
+    let spec = spec(sh(script).env("READY", &ready));
+    let (result, ()) = tokio::join!(run(spec, &token), cancel);
+    match result {
+        Err(Error::Cancelled { output: Some(output), .. }) => *output,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn a_program_that_ignores_term_is_killed_after_the_grace() {
-    let spec = sh("trap '' TERM; echo ready; while :; do sleep 1; done")
-        .time_limit(Duration::from_millis(100))
-        .grace(Duration::from_millis(100));
-    let Err(Error::TimeLimit { output, .. }) = run(spec, &never()).await else { panic!() };
+    let script = "trap '' TERM; : > $READY; while :; do sleep 1; done";
+    let grace = |spec: Spec| spec.grace(Duration::from_millis(100));
+    let output = cancelled_when_ready(grace, script).await;
     assert_eq!(output.status, ExitStatus::Signal(9));
 }
 
 #[tokio::test]
 async fn a_program_may_clean_up_within_the_grace() {
-    let spec = sh("trap 'echo cleaned; exit 7' TERM; echo ready; sleep 100 & wait")
-        .time_limit(Duration::from_secs(60));
-    let token = never();
-    let cancel = token.clone();
-    let waiting = tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        cancel.cancel();
-    });
-    let Err(Error::Cancelled { output: Some(output), .. }) = run(spec, &token).await else {
-        panic!()
-    };
-    waiting.await.unwrap();
+    let script =
+        "trap 'echo cleaned; exit 7' TERM; echo ready; : > $READY; while :; do sleep 0.05; done";
+    let grace = |spec: Spec| spec.grace(Duration::from_secs(60));
+    let output = cancelled_when_ready(grace, script).await;
     assert_eq!(output.status, ExitStatus::Code(7));
     assert_eq!(output.stdout, b"ready\ncleaned\n");
 }
@@ -215,13 +226,9 @@ async fn grandchildren_that_leave_the_session_are_killed_by_cgroup() {
             return;
         }
     };
-    let script = "setsid sh -c 'setsid sleep 1000 & echo $!; sleep 1000' & sleep 1000";
-    let spec = sh(script)
-        .cgroup(cgroup.path())
-        .time_limit(Duration::from_millis(500))
-        .grace(Duration::from_millis(50));
-    let result = run(spec, &never()).await;
-    let Err(Error::TimeLimit { output, .. }) = result else { panic!("{result:?}") };
+    let script = "setsid sh -c 'setsid sleep 1000 & echo $!; : > $READY; sleep 1000' & sleep 1000";
+    let spec = |spec: Spec| spec.cgroup(cgroup.path()).grace(Duration::from_millis(50));
+    let output = cancelled_when_ready(spec, script).await;
     let pid: u32 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
     eventually("the grandchild is gone", || gone(pid)).await;
     eventually("nobody is left", || cgroup.processes().unwrap().is_empty()).await;

@@ -421,3 +421,31 @@ async fn events_tell_begin_failure_and_end() {
         assert_eq!(event.subject, "house");
     }
 }
+
+#[tokio::test]
+async fn t31_plans_that_cannot_be_read_are_named_and_the_others_recovered() {
+    let (store, world) = (vnode_store::memory(), Arc::new(World::default()));
+    for (subject, trouble) in [("one", 0), ("two", 0)] {
+        world.give_trouble(trouble, Trouble::HangAfter);
+        let first = engine(&store, &world).await;
+        first.submit(Plan { subject: subject.to_owned(), ..house() }).await.unwrap();
+        world.hanging.notified().await;
+        first.stop().await;
+    }
+    world.trouble.lock().unwrap().clear();
+    let (key, entry) = store.list("operation/plan/").await.unwrap().remove(0);
+    let mut bytes = entry.value;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    store.commit(vec![vnode_store::Change::put(key.clone(), bytes.clone())]).await.unwrap();
+    let second = engine(&store, &world).await;
+    let recovered = second.recover().await.unwrap();
+    assert_eq!(recovered.operations.len(), 1);
+    assert_eq!(recovered.unreadable.len(), 1);
+    assert_eq!(recovered.unreadable[0].0, key);
+    second.wait(recovered.operations[0]).await.unwrap();
+    // Kept for whoever looks into it.
+    assert_eq!(store.get(&key).await.unwrap().unwrap().value, bytes);
+    assert_eq!(store.get("one").await.unwrap().unwrap().value, b"creating");
+    assert_eq!(store.get("two").await.unwrap(), None);
+}

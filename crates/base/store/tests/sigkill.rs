@@ -58,11 +58,17 @@ fn t87_acknowledged_commits_survive_sigkill_at_any_instant() {
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
+        let (first, begun) = std::sync::mpsc::channel();
         let reader = std::thread::spawn(move || {
             let numbers = output.lines().map_while(Result::ok);
-            numbers.filter_map(|line| line.parse::<u64>().ok()).last()
+            let numbers = numbers.filter_map(|line| line.parse::<u64>().ok());
+            // The other side may not care for it.
+            numbers.inspect(|_| first.send(()).unwrap_or_default()).last()
         });
-        // From before it has opened to the middle of its work.
+        // From before it has opened, every other round, to the middle of its work.
+        if round % 2 == 1 {
+            begun.recv_timeout(Duration::from_secs(60)).expect("it begins to commit");
+        }
         std::thread::sleep(Duration::from_millis(round * 13 % 97));
         child.kill().unwrap();
         child.wait().unwrap();
