@@ -1,5 +1,8 @@
 //! Nodes outlive the daemon, and nothing outlives their destruction.
 
+// A test stops at the first thing that goes wrong.
+#![allow(clippy::unwrap_used)]
+
 mod bed;
 
 use std::time::Duration;
@@ -136,81 +139,6 @@ fn destroy_names_what_is_left_and_can_be_repeated() {
         assert!(error.to_string().contains("left: folder"), "{error}");
         rustix::mount::unmount(&busy, rustix::mount::UnmountFlags::empty()).unwrap();
         bed.destroy(&spec).await;
-    });
-}
-
-/// What could be left behind by nodes.
-fn counts(instance: &str) -> (usize, usize, usize, usize) {
-    let lines = |path: &str| std::fs::read_to_string(path).unwrap().lines().count();
-    let mut groups = 0;
-    let mut look = vec![std::path::PathBuf::from("/sys/fs/cgroup")];
-    while let Some(folder) = look.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|t| t.is_dir()) {
-                groups += usize::from(entry.file_name().to_string_lossy().contains(instance));
-                look.push(entry.path());
-            }
-        }
-    }
-    let children = std::fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .filter(|e| {
-            std::fs::read_to_string(e.path().join("comm")).is_ok_and(|c| c.starts_with("vnode:cyc"))
-        })
-        .count();
-    (
-        lines("/proc/self/mountinfo"),
-        std::fs::read_dir("/proc/self/fd").unwrap().count(),
-        groups,
-        children,
-    )
-}
-
-#[test]
-fn cycles_leave_every_count_where_it_was() {
-    run(|bed| async move {
-        let mut spec = bed.sh("cyc", "true");
-        spec.limits.memory_bytes = Some(64 << 20);
-        let before = {
-            let node = bed.boot(&spec).await;
-            exit_of(&node).await;
-            drop(node);
-            bed.destroy(&spec).await;
-            counts(&bed.instance)
-        };
-        for _ in 0..200 {
-            let node = bed.boot(&spec).await;
-            exit_of(&node).await;
-            drop(node);
-            bed.destroy(&spec).await;
-        }
-        // An ended monitor is reaped by its parent a moment after it has ended.
-        eventually("all counts are back", || counts(&bed.instance) == before).await;
-    });
-}
-
-#[test]
-fn a_node_costs_the_daemon_few_descriptors_and_its_monitor_little_memory() {
-    run(|bed| async move {
-        let fds = || std::fs::read_dir("/proc/self/fd").unwrap().count();
-        let before = fds();
-        let mut nodes = Vec::new();
-        for index in 0..10 {
-            let spec = bed.spec(&format!("n{index}"));
-            nodes.push(bed.boot(&spec).await);
-        }
-        let each = (fds() - before) as f64 / 10.0;
-        assert!(each <= 6.0, "{each} descriptors a node");
-        let monitor = state(&bed, "n3")["monitor"]["pid"].as_u64().unwrap();
-        let rollup = std::fs::read_to_string(format!("/proc/{monitor}/smaps_rollup")).unwrap();
-        let private: u64 = rollup
-            .lines()
-            .filter(|l| l.starts_with("Private_"))
-            .map(|l| l.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap())
-            .sum();
-        println!("monitor: {private} KiB private; daemon: {each} descriptors a node");
-        assert!(private <= 1024, "{rollup}");
     });
 }
 

@@ -57,6 +57,10 @@ struct Monitor {
     state: State,
     /// The first process, from its clone to its end.
     init: Option<Child>,
+    /// The root of the first process: its exit is not held up by the end of the overlay.
+    root: Option<OwnedFd>,
+    /// The process that lets go of the last run's root.
+    releasing: Option<OwnedFd>,
     programs: Vec<Program>,
     console: Console,
     namespaces: child::Own,
@@ -76,6 +80,7 @@ enum Source {
     InitEnd,
     ProgramStatus(u64),
     ProgramEnd(u64),
+    Released,
 }
 
 /// Becomes the monitor; returns when it is told to quit.
@@ -150,6 +155,8 @@ fn start(spawn: &Spawn, dir: OwnedFd, join: Option<OwnedFd>) -> Result<Monitor> 
         connections: Vec::new(),
         state,
         init: None,
+        root: None,
+        releasing: None,
         programs: Vec::new(),
         console: Console::new(),
         namespaces,
@@ -222,6 +229,9 @@ impl Monitor {
             }
             add(Source::InitEnd, init.pidfd.as_fd(), PollFlags::IN);
         }
+        if let Some(releasing) = &self.releasing {
+            add(Source::Released, releasing.as_fd(), PollFlags::IN);
+        }
         for program in &self.programs {
             if let Some(status) = &program.child.status {
                 add(Source::ProgramStatus(program.id), status.as_fd(), PollFlags::IN);
@@ -264,6 +274,12 @@ impl Monitor {
             Source::InitEnd => self.init_ended(),
             Source::ProgramStatus(id) => self.program_told(id),
             Source::ProgramEnd(id) => self.program_ended(id),
+            Source::Released => {
+                if let Some(releasing) = self.releasing.take() {
+                    // Reaped or not, it has ended and the root is free.
+                    let _ = child::reap(&releasing);
+                }
+            }
         }
     }
 
@@ -328,6 +344,7 @@ impl Monitor {
                     Err(fail) => Err(fail),
                 }
             }
+            Ask::Settle => self.settle().map(|()| Some(Answer::Done)),
             Ask::Quit { kill } => {
                 if self.init.is_none() || kill {
                     if let Some(init) = &self.init {
@@ -367,6 +384,7 @@ impl Monitor {
             return Err(Fail("the node is running".to_owned()));
         }
         let log = Log::open(&self.dir, boot.log_limit_bytes).doing(|| "open the console log")?;
+        self.settle()?;
         let mut fds = fds.into_iter();
         let cgroup = if boot.cgroup { fds.next() } else { None };
         self.oom_file.clone_from(&boot.oom_file);
@@ -375,6 +393,14 @@ impl Monitor {
         self.console.begin(log, output);
         self.init = Some(child);
         Ok(())
+    }
+
+    /// Waits until the last run's overlay is gone: two on one upper layer would damage it.
+    fn settle(&mut self) -> Result<()> {
+        match self.releasing.take() {
+            Some(releasing) => child::wait(&releasing).doing(|| "let go of the last run's root"),
+            None => Ok(()),
+        }
     }
 
     /// The first process tells of its terminal, its failure, or (by the end) of its exec.
@@ -392,6 +418,8 @@ impl Monitor {
             Told::Failed => {}
             Told::Started => {
                 self.state.init = Some(init.id);
+                // Without it the exit takes longer, and nothing else.
+                self.root = child::hold_root(init.id.pid).ok();
                 self.state.started_unix_ms = record::now_unix_ms();
                 self.state.boots += 1;
                 // First the event, then the answer: who asked finds the state as it is told.
@@ -448,6 +476,10 @@ impl Monitor {
         self.state.init = None;
         self.state.last_exit = Some(exit);
         self.tell(Event::Exited(self.state.clone()));
+        if let Some(root) = self.root.take() {
+            // When it cannot be done beside, it is done here, by the end of `root`.
+            self.releasing = child::release(root).ok();
+        }
         self.write_record();
     }
 

@@ -67,6 +67,8 @@ pub enum Ask {
     Resize { exec: Option<u64>, rows: u16, cols: u16 },
     /// Attach to the console; a stream socket comes back with the answer.
     Console,
+    /// Answered when nothing of the last run uses the node's disk any more.
+    Settle,
     /// End the monitor; refused while the node runs unless `kill`.
     Quit { kill: bool },
 }

@@ -248,7 +248,8 @@ fn one(top: &OwnedFd, entry: &mut tar::Entry<'_, impl Read>, path: &Path) -> io:
             let file = openat(&parent, name, flags | OFlags::NOFOLLOW, Mode::from_raw_mode(0o600))?;
             let mut file = std::fs::File::from(file);
             io::copy(entry, &mut file)?;
-            let (uid, gid) = (entry.header().uid()?, entry.header().gid()?);
+            // Fields left empty mean root.
+            let (uid, gid) = (entry.header().uid().unwrap_or(0), entry.header().gid().unwrap_or(0));
             if let (Ok(uid), Ok(gid)) = (u32::try_from(uid), u32::try_from(gid))
                 && (uid, gid) != (0, 0)
             {

@@ -142,6 +142,11 @@ impl Container {
         done(&self.node, self.connection().ask(ask, fds).await?)
     }
 
+    /// Waits until nothing of the last run uses the node's disk.
+    pub(super) async fn settle(&self) -> Result<()> {
+        self.ask(Ask::Settle, &[]).await.map(drop)
+    }
+
     fn spec(&self) -> Arc<NodeSpec> {
         Arc::clone(&self.spec.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -586,6 +591,7 @@ impl Instance for Container {
             if self.running().is_ok() {
                 return Err(Error::Running { node: self.node.clone() });
             }
+            self.settle().await?;
             let dir = self.dir.clone();
             blocking(move || fresh_disk(&dir))
                 .await?

@@ -245,7 +245,16 @@ impl ContainerDriver {
     }
 
     async fn mount_now(&self, spec: &NodeSpec, dir: &Path) -> Result<PathBuf> {
-        let running = match self.live(&Self::key(spec)) {
+        let live = match self.live(&Self::key(spec)) {
+            Some(live) => Some(live),
+            None if connect_in(dir).is_ok() => {
+                let (connection, state) = instance::again(&spec.node, dir).await?;
+                let group = self.tree.group(&spec.lab, &spec.node);
+                Some(Container::new(spec, dir.to_owned(), group, connection, &state))
+            }
+            None => None,
+        };
+        let running = match &live {
             Some(live) => live.pid().is_some(),
             None => destroy::record(dir).is_some_and(|r| {
                 r.init.is_some_and(|i| wire::start_time(i.pid).is_ok_and(|s| s == i.start))
@@ -253,6 +262,9 @@ impl ContainerDriver {
         };
         if running {
             return Err(Error::Running { node: spec.node.clone() });
+        }
+        if let Some(live) = live {
+            live.settle().await?;
         }
         make_folder(spec, dir)?;
         let (layers, at) = (spec.layers.clone(), dir.to_owned());

@@ -1,7 +1,7 @@
 //! Where the container tests run: namespaces of their own, a busybox root, and everything destroyed at the end.
 
 // Each test target uses its own part of this.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 // Tests build the monitor program and run peers themselves.
 #![allow(clippy::disallowed_methods)]
 

@@ -34,27 +34,44 @@ impl Root {
         }
     }
 
-    /// Opens a folder, as a path, making what is missing.
+    /// Opens a folder, as a path, making what is missing. A link that points at what is missing has it made
+    /// where it points, inside the root like everything.
     pub(super) fn ensure_dir(&self, path: &str) -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
-        match self.open(path, flags) {
-            Err(Errno::NOENT) => {}
-            other => return other,
+        let mut wanted = path.to_owned();
+        // As many links as the kernel follows.
+        'link: for _ in 0..40 {
+            match self.open(&wanted, flags) {
+                Err(Errno::NOENT) => {}
+                other => return other,
+            }
+            let mut done = String::from("/");
+            let mut parent = self.open("/", flags)?;
+            let mut parts = wanted.split('/').filter(|p| !p.is_empty() && *p != ".");
+            while let Some(part) = parts.next() {
+                let inner = format!("{done}{part}");
+                parent = match self.open(&inner, flags) {
+                    Err(Errno::NOENT) => {
+                        match rustix::fs::mkdirat(&parent, part, Mode::from_raw_mode(0o755)) {
+                            Err(Errno::EXIST) => {
+                                let to = rustix::fs::readlinkat(&parent, part, Vec::new())?;
+                                let to = to.to_str().map_err(|_| Errno::ILSEQ)?;
+                                let from = if to.starts_with('/') { "" } else { &done };
+                                let rest: Vec<&str> = parts.collect();
+                                wanted = format!("{from}{to}/{}", rest.join("/"));
+                                continue 'link;
+                            }
+                            other => other?,
+                        }
+                        self.open(&inner, flags)?
+                    }
+                    other => other?,
+                };
+                done = inner + "/";
+            }
+            return Ok(parent);
         }
-        let mut done = String::from("/");
-        let mut parent = self.open("/", flags)?;
-        for part in path.split('/').filter(|p| !p.is_empty() && *p != ".") {
-            done.push_str(part);
-            parent = match self.open(&done, flags) {
-                Err(Errno::NOENT) => {
-                    rustix::fs::mkdirat(&parent, part, Mode::from_raw_mode(0o755))?;
-                    self.open(&done, flags)?
-                }
-                other => other?,
-            };
-            done.push('/');
-        }
-        Ok(parent)
+        Err(Errno::LOOP)
     }
 
     /// Opens a file that something is to be mounted on, as a path, making it where it is missing.

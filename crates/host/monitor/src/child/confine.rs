@@ -26,6 +26,47 @@ pub(super) fn become_root_inside() -> Result<()> {
     Ok(())
 }
 
+/// Becomes, outside, the user that is a node's root, and keeps every capability: an overlay writes to its upper
+/// layer as the one who mounted it, and through a mapped mount only the node's own ids can be written.
+pub(super) fn become_mapped_root(id: u32) -> Result<()> {
+    let what = || format!("become user {id}");
+    // SAFETY: keeps the permitted set over the change of ids.
+    checked(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) }.into()).doing(what)?;
+    set_ids(id, id, &[]).doing(what)?;
+    let (header, mut data) = (Header::OWN, [Data::default(), Data::default()]);
+    // SAFETY: both live through the call and have the shape of this version.
+    checked(unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) })
+        .doing(what)?;
+    for half in &mut data {
+        half.effective = half.permitted;
+    }
+    // SAFETY: as above.
+    checked(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) })
+        .doing(what)
+        .map(drop)
+}
+
+/// `struct __user_cap_header_struct`.
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+impl Header {
+    /// `_LINUX_CAPABILITY_VERSION_3`, with two data of 32 bits each; of this process.
+    const OWN: Self = Self { version: 0x2008_0522, pid: 0 };
+}
+
+/// `struct __user_cap_data_struct`.
+#[repr(C)]
+#[derive(Default)]
+struct Data {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
 fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     // By raw system calls: those of the C library want to tell threads that this process does not have.
     // SAFETY: `groups` lives through the call.
@@ -91,19 +132,7 @@ fn drop_bounding(keep: u64) -> Result<()> {
 }
 
 fn set_caps(caps: Caps) -> Result<()> {
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
-    }
-    #[repr(C)]
-    struct Data {
-        effective: u32,
-        permitted: u32,
-        inheritable: u32,
-    }
-    // _LINUX_CAPABILITY_VERSION_3: two data of 32 bits each.
-    let header = Header { version: 0x2008_0522, pid: 0 };
+    let header = Header::OWN;
     let half = |shift: u32| Data {
         effective: (caps.effective >> shift) as u32,
         permitted: (caps.permitted >> shift) as u32,

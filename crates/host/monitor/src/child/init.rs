@@ -25,6 +25,9 @@ pub(super) fn run(
     if !in_user_namespace {
         confine::join_cgroups(&boot.cgroup_procs)?;
     }
+    if in_user_namespace {
+        confine::become_root_inside()?;
+    }
     mounts::leave_propagation()?;
     let prepared = match prepared {
         Some(prepared) => prepared,
@@ -33,10 +36,7 @@ pub(super) fn run(
             mounts::prepare(boot, &dir, None)?
         }
     };
-    let mut inside = mounts::enter_root(prepared)?;
-    if in_user_namespace {
-        confine::become_root_inside()?;
-    }
+    let mut inside = mounts::enter_root(prepared, boot)?;
     rustix::process::umask(Mode::empty());
     inside.mount_all(boot)?;
     inside.make_devices(&boot.devices)?;

@@ -78,8 +78,8 @@ impl Child {
 pub(crate) struct Own {
     /// To come back to after a program was made in the node's process namespace.
     pid: OwnedFd,
-    /// The node's user namespace.
-    user: Option<OwnedFd>,
+    /// The node's user namespace, and its root's id outside.
+    user: Option<(OwnedFd, u32)>,
 }
 
 impl Own {
@@ -87,8 +87,8 @@ impl Own {
     pub(crate) fn enter(spawn: &Spawn, join: Option<OwnedFd>) -> Result<Self> {
         let pid = pidfd_open(std::process::id()).doing(|| "pidfd of the monitor")?;
         let user = match (spawn.net, spawn.id_map) {
-            (Net::Own, Some(map)) => Some(userns::enter_network_of(map)?),
-            (Net::Host | Net::Join, Some(map)) => Some(userns::make(map)?),
+            (Net::Own, Some(map)) => Some((userns::enter_network_of(map)?, map.0)),
+            (Net::Host | Net::Join, Some(map)) => Some((userns::make(map)?, map.0)),
             (Net::Own, None) => {
                 // SAFETY: gives this process, which has one thread, a new network namespace.
                 checked(unsafe { libc::unshare(libc::CLONE_NEWNET) }.into())
@@ -208,8 +208,8 @@ pub(crate) fn start_init(
         }
     };
     let (read, write) = output.unzip();
-    if let Some(user) = &own.user {
-        let made = userns::start_init(boot, dir, user, cgroup.as_ref(), theirs, write)?;
+    if let Some((user, first)) = &own.user {
+        let made = userns::start_init(boot, dir, (user, *first), cgroup.as_ref(), theirs, write)?;
         return Ok((new_child(made, ours, asked), read));
     }
     match fork(NODE_NAMESPACES, cgroup.as_ref()).doing(|| "clone the first process")? {
@@ -303,6 +303,41 @@ pub(crate) fn signal_group(pid: u32, signal: i32, session: bool) -> io::Result<(
         }
     }
     Ok(())
+}
+
+/// Holds the root of a process for as long as the descriptor is open.
+pub(crate) fn hold_root(pid: u32) -> io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty())?)
+}
+
+/// Lets go of a root in a process of its own: the end of an overlay syncs the file system of its upper layer,
+/// which may take longer than all the rest of a node's life. The node's disk is free when that process has ended.
+pub(crate) fn release(root: OwnedFd) -> io::Result<OwnedFd> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    match fork(0, None)? {
+        None => {
+            drop(write);
+            crate::spawner::close_all_but(&mut [root.as_fd(), read.as_fd()]);
+            // Until the monitor has closed its own: who closes last waits.
+            let _ = rustix::io::read(&read, &mut [0; 1]);
+            // SAFETY: ends this process without running anything of the parent's.
+            unsafe { libc::_exit(0) }
+        }
+        Some((_, pidfd)) => {
+            drop(root);
+            drop(write);
+            Ok(pidfd)
+        }
+    }
+}
+
+/// Waits for the end of a child and reaps it.
+pub(crate) fn wait(pidfd: &OwnedFd) -> io::Result<()> {
+    let mut fds = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))?;
+    reap(pidfd).map(drop)
 }
 
 /// How a child ended: status and signal.

@@ -75,6 +75,8 @@ pub(super) fn prepare(boot: &Boot, dir: &OwnedFd, user: Option<&OwnedFd>) -> Res
     let (mut layers, mut upper, mut work) = overlay::open_parts(dir.as_fd(), &boot.layers)
         .map_err(|(step, e)| Fail(format!("{step}: {e}")))?;
     let mut devices = Vec::new();
+    // A tree that is attached nowhere lasts as long as its descriptor: until the overlay has taken it.
+    let mut mapped = None;
     if let Some(user) = user {
         let map = |fd: &OwnedFd| -> Result<OwnedFd> {
             let what = || "map the ids of the root's layers";
@@ -85,7 +87,7 @@ pub(super) fn prepare(boot: &Boot, dir: &OwnedFd, user: Option<&OwnedFd>) -> Res
         };
         layers = layers.iter().map(map).collect::<Result<_>>()?;
         // Upper and work folder must be seen through one mount: map the node's folder and go in from there.
-        let mapped = map(dir)?;
+        let mapped = mapped.insert(map(dir)?);
         let none: [&str; 0] = [];
         (_, upper, work) = overlay::open_parts(mapped.as_fd(), &none)
             .map_err(|(step, e)| Fail(format!("{step}: {e}")))?;
@@ -98,6 +100,7 @@ pub(super) fn prepare(boot: &Boot, dir: &OwnedFd, user: Option<&OwnedFd>) -> Res
     }
     let overlay = overlay::make(dir.as_fd(), &layers, &upper, &work)
         .map_err(|(step, e)| Fail(format!("{step}: {e}")))?;
+    drop(mapped);
     let mut binds = Vec::new();
     for mount in &boot.mounts {
         if let Source::Bind { path, recursive } = &mount.what {
@@ -113,7 +116,17 @@ pub(super) fn prepare(boot: &Boot, dir: &OwnedFd, user: Option<&OwnedFd>) -> Res
 }
 
 /// Changes to the node's root; the host's is out of reach afterwards.
-pub(super) fn enter_root(prepared: Prepared) -> Result<Inside> {
+///
+/// The node's new file systems are made before: in a user namespace the kernel gives a `/proc` or `/sys` only to
+/// one who sees such already, and the host's are left behind here.
+pub(super) fn enter_root(prepared: Prepared, boot: &Boot) -> Result<Inside> {
+    let mut new = Vec::new();
+    for mount in &boot.mounts {
+        if let Source::New { kind, source, data } = &mount.what {
+            let what = || format!("mount {kind} on {}", mount.target);
+            new.push(new_filesystem(kind, source, data, mount.attr).doing(what)?);
+        }
+    }
     // Any folder will do, since all that is seen here now is left in a moment; this one is there, and can
     // be reached whoever we are.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -126,13 +139,14 @@ pub(super) fn enter_root(prepared: Prepared) -> Result<Inside> {
     unmount(".", UnmountFlags::DETACH).doing(|| "leave the host's root")?;
     rustix::process::chdir("/").doing(|| "enter the root")?;
     let root = Root::of_this_process().doing(|| "open the root")?;
-    Ok(Inside { root, binds: prepared.binds, devices: prepared.devices })
+    Ok(Inside { root, new, binds: prepared.binds, devices: prepared.devices })
 }
 
 /// The node's root, with what is to be mounted in it.
 #[derive(Debug)]
 pub(super) struct Inside {
     pub(super) root: Root,
+    new: Vec<OwnedFd>,
     binds: Vec<OwnedFd>,
     devices: Vec<OwnedFd>,
 }
@@ -170,26 +184,21 @@ fn new_filesystem(
 impl Inside {
     pub(super) fn mount_all(&mut self, boot: &Boot) -> Result<()> {
         let mut binds = std::mem::take(&mut self.binds).into_iter();
+        let mut new = std::mem::take(&mut self.new).into_iter();
         for mount in &boot.mounts {
-            match &mount.what {
-                Source::New { kind, source, data } => {
-                    let what = || format!("mount {kind} on {}", mount.target);
-                    let tree = new_filesystem(kind, source, data, mount.attr).doing(what)?;
-                    let target = self.root.ensure_dir(&mount.target).doing(what)?;
-                    attach(&tree, &target).doing(what)?;
-                }
-                Source::Bind { path, .. } => {
-                    let what = || format!("bind {path} on {}", mount.target);
-                    let tree = binds.next().expect("one was prepared for each bind");
-                    let target = if is_dir(&tree).doing(what)? {
-                        self.root.ensure_dir(&mount.target)
-                    } else {
-                        self.root.ensure_file(&mount.target)
-                    }
-                    .doing(what)?;
-                    attach(&tree, &target).doing(what)?;
-                }
+            let (tree, what) = match &mount.what {
+                Source::New { kind, .. } => (new.next(), format!("mount {kind}")),
+                Source::Bind { path, .. } => (binds.next(), format!("bind {path}")),
+            };
+            let what = || format!("{what} on {}", mount.target);
+            let tree = tree.expect("one was prepared for each");
+            let target = if is_dir(&tree).doing(what)? {
+                self.root.ensure_dir(&mount.target)
+            } else {
+                self.root.ensure_file(&mount.target)
             }
+            .doing(what)?;
+            attach(&tree, &target).doing(what)?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use vnode_monitor::packet;
 use vnode_monitor::wire::Boot;
 
-use super::{NODE_NAMESPACES, confine, fork, in_child, init, mounts, pidfd_open, reap};
+use super::{NODE_NAMESPACES, confine, fork, in_child, init, mounts, pidfd_open, wait};
 use crate::fail::{Doing, Fail, Result};
 use crate::monitor::setns;
 
@@ -54,31 +54,27 @@ fn helper(
     result
 }
 
-fn wait(pidfd: &OwnedFd) -> io::Result<()> {
-    let mut fds = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
-    rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))?;
-    reap(pidfd).map(drop)
-}
-
 /// Makes the first process; gives its id and descriptor.
 pub(super) fn start_init(
     boot: &Boot,
     dir: &OwnedFd,
-    user: &OwnedFd,
+    (user, first): (&OwnedFd, u32),
     cgroup: Option<&OwnedFd>,
     status: OwnedFd,
     output: Option<OwnedFd>,
 ) -> Result<(u32, OwnedFd)> {
     // Apart from the first process' own, whose words may come before the helper's.
     let (answers, ours) = super::status_pair()?;
-    let made = fork(0, None).doing(|| "clone the helper")?;
+    // Born in the node's group, as in the user namespace nobody may enter it any more.
+    let made = fork(0, cgroup).doing(|| "clone the helper")?;
     let Some((_, helper)) = made else {
         in_child(&ours, || {
             confine::join_cgroups(&boot.cgroup_procs)?;
+            confine::become_mapped_root(first)?;
             let prepared = mounts::prepare(boot, dir, Some(user))?;
             setns(user.as_fd(), libc::CLONE_NEWUSER).doing(|| "enter the user namespace")?;
             let flags = NODE_NAMESPACES | libc::CLONE_PARENT;
-            match fork(flags, cgroup).doing(|| "clone the first process")? {
+            match fork(flags, None).doing(|| "clone the first process")? {
                 None => in_child(&status, || {
                     init::run(boot, dir, &status, output.as_ref(), Some(prepared))
                 }),
