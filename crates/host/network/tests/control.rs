@@ -179,6 +179,8 @@ fn t79_nodes_reach_host_and_outside_and_port_forwards_reach_nodes() {
     assert_eq!(found, [forward.clone(), six.clone()]);
 
     let other = lab.forward(3, 2222, 22);
+    lab.control.remove_forwards(&[other.clone(), lab.forward(3, 5555, 1)]).unwrap();
+    assert_eq!(lab.control.forwards().unwrap().len(), 2, "only what is the caller's");
     let error = lab.control.add_forwards(&[lab.forward(3, 4444, 22), other]).unwrap_err();
     assert!(error.to_string().contains("2222 -> 10.1.0.3:22/tcp"), "{error}");
     assert_eq!(lab.control.forwards().unwrap().len(), 2, "all or none");
@@ -276,6 +278,8 @@ fn t80_a_node_cannot_use_anothers_addresses_or_serve_dhcp() {
     // Forgotten permissions are gone; a port never made known again is another's matter.
     let ports = [lab.port(2).port, lab.port(3).port];
     let names: Vec<&str> = ports.iter().map(String::as_str).collect();
+    lab.control.forget_nodes(&[lab.port(2)]).unwrap();
+    lab.control.forget_nodes(&[lab.port(2)]).unwrap();
     lab.control.remove_nodes(&names).unwrap();
     lab.control.remove_nodes(&names).unwrap();
     let seen = run(host.ns(), &format!("nft list table bridge {}", lab.control.table));

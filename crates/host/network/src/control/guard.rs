@@ -109,11 +109,8 @@ fn key(port: &str, rest: &[u8]) -> Element {
     Element { key, data: None }
 }
 
-/// Adds ports with their addresses.
-pub(super) fn add(transaction: &mut Transaction, table: &str, ports: &[ControlPort]) {
-    let mut add = |set: Set<'_>, elements: Vec<Element>| {
-        transaction.add_elements(FAMILY, table, set.name, &elements);
-    };
+/// Elements of ports and their addresses, by set.
+fn elements(ports: &[ControlPort]) -> [(Set<'static>, Vec<Element>); 4] {
     let addresses = |v4: bool| {
         ports
             .iter()
@@ -122,10 +119,26 @@ pub(super) fn add(transaction: &mut Transaction, table: &str, ports: &[ControlPo
             .map(|(port, address)| key(&port.port, &octets(address)))
             .collect()
     };
-    add(MACS, ports.iter().map(|port| key(&port.port, &port.mac.0)).collect());
-    add(IPS4, addresses(true));
-    add(IPS6, addresses(false));
-    add(PORTS, ports.iter().map(|port| key(&port.port, &[])).collect());
+    [
+        (MACS, ports.iter().map(|port| key(&port.port, &port.mac.0)).collect()),
+        (IPS4, addresses(true)),
+        (IPS6, addresses(false)),
+        (PORTS, ports.iter().map(|port| key(&port.port, &[])).collect()),
+    ]
+}
+
+/// Adds ports with their addresses.
+pub(super) fn add(transaction: &mut Transaction, table: &str, ports: &[ControlPort]) {
+    for (set, elements) in elements(ports) {
+        transaction.add_elements(FAMILY, table, set.name, &elements);
+    }
+}
+
+/// Removes what [`add`] added; all of it must be there.
+pub(super) fn forget(transaction: &mut Transaction, table: &str, ports: &[ControlPort]) {
+    for (set, elements) in elements(ports) {
+        transaction.remove_elements(FAMILY, table, set.name, &elements);
+    }
 }
 
 /// Removes whatever the sets hold about ports.

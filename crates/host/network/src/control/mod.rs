@@ -143,7 +143,26 @@ impl Control {
         transaction.commit(self.host.ns())
     }
 
-    /// Forgets ports and all that was permitted to them; idempotent. Remove the ports themselves first.
+    /// Takes back what [`Control::add_nodes`] permitted; idempotent. Remove the ports themselves first. The cost does not
+    /// depend on how many other nodes there are.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn forget_nodes(&self, ports: &[ControlPort]) -> Result<()> {
+        let mut transaction = Transaction::new();
+        guard::forget(&mut transaction, &self.table, ports);
+        match transaction.commit(self.host.ns()) {
+            // Some of it was not there: look what is.
+            Err(Error::Refused { source, .. }) if source.errno == libc::ENOENT => {
+                let names: Vec<&str> = ports.iter().map(|port| port.port.as_str()).collect();
+                self.remove_nodes(&names)
+            }
+            other => other,
+        }
+    }
+
+    /// Forgets ports and all that was permitted to them, whatever it was; idempotent. Lists all nodes of the network: prefer
+    /// [`Control::forget_nodes`]. Remove the ports themselves first.
     ///
     /// # Errors
     /// The kernel's refusal.
@@ -186,11 +205,14 @@ impl Control {
     /// # Errors
     /// The kernel's refusal.
     pub fn remove_forwards(&self, forwards: &[Forward]) -> Result<()> {
-        let present = self.forwards()?;
+        let ns = self.host.ns();
         let mut transaction = Transaction::new();
-        for forward in forwards.iter().filter(|forward| present.contains(forward)) {
+        for forward in forwards {
             let (set, element) = forward.element()?;
-            transaction.remove_elements(Family::Inet, &self.table, set, &[element]);
+            // The kernel removes by key alone, and the port may lead elsewhere by now.
+            if nft::value(ns, Family::Inet, &self.table, set, &element.key)? == element.data {
+                transaction.remove_elements(Family::Inet, &self.table, set, &[element]);
+            }
         }
         transaction.commit(self.host.ns())
     }

@@ -150,8 +150,36 @@ pub(crate) fn elements(
         )
         .text(1, table)
         .text(2, set);
+    read_elements(ns, &batch)
+}
+
+/// The value a map has for a key: what [`elements`] would find, without listing all. `None` when there is no such key or map.
+pub(crate) fn value(
+    ns: &Ns,
+    family: Family,
+    table: &str,
+    map: &str,
+    key: &[u8],
+) -> Result<Option<Vec<u8>>> {
+    let mut batch = Batch::question();
+    batch
+        .message(kind(libc::NFT_MSG_GETSETELEM), 0, &generic(family.number()), "look up an element")
+        .text(1, table)
+        .text(2, map)
+        .nest(3, |list| {
+            list.nest(1, |element| {
+                element.nest(1, |value| {
+                    value.bytes(1, key);
+                });
+            });
+        });
+    let found = read_elements(ns, &batch)?.into_iter().find(|(found, _)| found == key);
+    Ok(found.map(|(_, data)| data))
+}
+
+fn read_elements(ns: &Ns, batch: &Batch) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut found = Vec::new();
-    let listed = list(ns, &batch, |_, attributes| {
+    let listed = list(ns, batch, |_, attributes| {
         let Some(list) = find(attributes, 3) else { return }; // NFTA_SET_ELEM_LIST_ELEMENTS
         for (_, element) in Attributes::new(list) {
             // NFTA_SET_ELEM_KEY and _DATA hold NFTA_DATA_VALUE.
