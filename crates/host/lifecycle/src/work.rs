@@ -81,7 +81,7 @@ pub enum Work {
         link: String,
     },
     LinkRemove {
-        record: LinkRecord,
+        record: Box<LinkRecord>,
     },
     /// Parameters to those of the record, in place.
     LinkSet {
@@ -99,10 +99,10 @@ pub enum Work {
     },
     LanLeave {
         lab: String,
-        end: EndRecord,
+        end: Box<EndRecord>,
     },
     LanRemove {
-        record: LinkRecord,
+        record: Box<LinkRecord>,
     },
     /// Waits until the kernel has let go of all that was removed.
     Settle {

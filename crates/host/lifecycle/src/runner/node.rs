@@ -171,12 +171,12 @@ pub(super) async fn destroy(
     {
         let owner = inner.owner(lab, operation);
         let network = inner.network.clone();
-        let port = control.port.clone();
+        let port = port(&control);
         let forwards = forwards(&control)?;
         blocking(move || {
             let handle = Control::open(&network, &owner);
             handle.remove_forwards(&forwards)?;
-            handle.remove_nodes(&[&port])
+            handle.forget_nodes(&[port])
         })
         .await?;
     }
@@ -339,7 +339,7 @@ pub(super) async fn uncontrol(inner: &Arc<Inner>, lab: &str, name: &str) -> Resu
         network.remove_link(&end.port)?;
         let control = Control::open(&network, &owner);
         control.remove_forwards(&forwards)?;
-        control.remove_nodes(&[&end.port])
+        control.forget_nodes(&[port(&end)])
     })
     .await
 }
