@@ -31,13 +31,14 @@ fn suites() -> Vec<Suite> {
                 "t73_",
             ],
         ),
+        suite("topology_files", &["t93_linux_nodes_deploys"]),
         suite("limits", &["limits_hold_under_cgroup_v2", "a_node_out_of_memory"]),
     ]
 }
 
 #[test]
 fn guest_tier() {
-    needs!(Root, Program("iperf3"), Program("tcpdump"));
+    needs!(Root, Program("iperf3"), Program("tcpdump"), Program("docker-registry"));
     if vnode_testkit::in_guest() {
         return skip("this is the guest");
     }
@@ -46,7 +47,7 @@ fn guest_tier() {
     }
     let cases = guest::run(
         &suites(),
-        &["iperf3", "tcpdump"],
+        &["iperf3", "tcpdump", "docker-registry"],
         Duration::from_secs(60),
         Duration::from_secs(570),
     );

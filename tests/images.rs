@@ -29,7 +29,7 @@ fn a_node_runs_on_a_tarball() {
     needs!(Root, Program("busybox"));
     let host = Host::new();
     let tar = image::write_tarball(&hello(), &host.dir().join("root.tar"));
-    up_from(&host, &tar.display().to_string()).ok();
+    up_from(&host, &format!("tar:{}", tar.display())).ok();
     says_hello(&host);
 }
 
@@ -40,11 +40,11 @@ fn a_node_runs_on_an_oci_layout_and_its_archive() {
     let built = image::build(&hello());
     let dir = host.dir().join("layout");
     image::write_oci_layout(&built, "hello:1", &dir);
-    up_from(&host, &dir.display().to_string()).ok();
+    up_from(&host, &format!("oci:{}", dir.display())).ok();
     says_hello(&host);
     let archive = host.dir().join("layout.tar");
     image::write_oci_archive(&built, "hello:1", &archive);
-    up_from(&host, &archive.display().to_string()).ok();
+    up_from(&host, &format!("oci:{}", archive.display())).ok();
     says_hello(&host);
 }
 
@@ -54,7 +54,7 @@ fn a_node_runs_on_what_docker_save_writes() {
     let host = Host::new();
     let archive = host.dir().join("save.tar");
     image::write_docker_archive(&image::build(&hello()), "hello:1", &archive);
-    up_from(&host, &archive.display().to_string()).ok();
+    up_from(&host, &format!("docker-archive:{}", archive.display())).ok();
     says_hello(&host);
 }
 

@@ -60,7 +60,7 @@ fn limits_hold_under_cgroup_v2() {
 fn a_node_out_of_memory_says_so() {
     vnode_testkit::needs!(Root);
     let host = Host::new();
-    let nodes = "a: {memory: 32mb, restart-policy: \"no\", cmd: sh -c \"sleep 1; exec tail -c 399999999 /dev/zero\"}";
+    let nodes = "a: {memory: 32mb, restart-policy: \"no\", cmd: sh -c \"sleep 1; exec dd if=/dev/zero of=/dev/null bs=300M count=9\"}";
     up(&host, &lab("oom", nodes, ""));
     let exit = eventually("it is killed", SOON, || {
         let node = node(&host, "a");

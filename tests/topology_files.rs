@@ -1,7 +1,7 @@
 //! Topology files: errors with their place, unknown keys reported, and public containerlab files unchanged.
 
 use vnode_testkit::image::{self, ImageSpec};
-use vnode_testkit::{Host, Registry, needs};
+use vnode_testkit::{Host, Registry, needs, needs_or_guest};
 use vnode_tests::{lab, nodes};
 
 #[test]
@@ -106,11 +106,15 @@ fn deploys(name: &str, files: &[(&str, &str)], images: &[&str], nodes_expected: 
         .map(|upstream| format!("{upstream}={}", registry.address));
     host.set_env("VNODE_REGISTRY_MIRRORS", &mirrors.join(","));
     for (file, text) in files {
-        host.write(file, text);
+        use std::os::unix::fs::PermissionsExt;
+        let path = host.write(file, text);
+        let mode = if file.ends_with(".sh") { 0o755 } else { 0o644 };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+            .expect("the file was just written");
     }
     // Nodes of kind bridge stand for bridges that the user has made.
     host.run("ip", &["link", "add", "br-01-03-clab", "type", "bridge"]).ok();
-    host.run("ip", &["link", "set", "br-01-03-clab", "up"]).ok();
+    host.run("ip", &["link", "set", "br-01-03-clab", "up", "addrgenmode", "none"]).ok();
     let before = host.snapshot();
     let file = host.dir().join(files[0].0).display().to_string();
     let out = host.vnode(&["up", &file]);

@@ -17,6 +17,8 @@ pub enum Need {
     CgroupV2,
     /// cgroup v1 hierarchies with limits.
     CgroupV1,
+    /// A kind of link the kernel can make: `dummy`.
+    LinkKind(&'static str),
     /// A program on the search path.
     Program(&'static str),
 }
@@ -40,6 +42,9 @@ impl Need {
             }
             Need::CgroupV1 => (!Path::new("/sys/fs/cgroup/memory/tasks").exists())
                 .then(|| "no cgroup v1 hierarchies".to_owned()),
+            Need::LinkKind(kind) => {
+                (!kernel_has_link(kind)).then(|| format!("the kernel has no links of kind {kind}"))
+            }
             Need::Program(name) => crate::find_program(name)
                 .is_none()
                 .then(|| format!("the program `{name}` is not installed")),
@@ -62,6 +67,20 @@ fn kernel_has_netem() -> bool {
             .output()
             .is_ok_and(|out| out.status.success())
     })
+}
+
+/// Whether a link of that kind can be made: tried in a network namespace of its own.
+fn kernel_has_link(kind: &str) -> bool {
+    let (Some(unshare), Some(ip)) = (crate::find_program("unshare"), crate::find_program("ip"))
+    else {
+        return false;
+    };
+    std::process::Command::new(unshare)
+        .arg("-n")
+        .arg(ip)
+        .args(["link", "add", "probe0", "type", kind])
+        .output()
+        .is_ok_and(|out| out.status.success())
 }
 
 /// True inside the guest that [`crate::guest`] boots.

@@ -20,13 +20,17 @@ impl Snapshot {
         for name in names_in(&host.seen("/sys/class/net")) {
             add("interface", name);
         }
+        let own = std::fs::read_link(format!("/proc/{}/ns/net", host.first_process()));
+        let own = own.unwrap_or_default().to_string_lossy().into_owned();
         let processes = host.processes();
         for process in &processes {
-            // The daemon may come and go between two snapshots; it and its spawner are no part of a lab.
-            if !process.is_daemon() && !is_spawner(process) {
+            // The daemon may come and go between two snapshots; it and its spawner, a monitor that holds no
+            // node, are no part of a lab.
+            let spawner = process.is_monitor() && process.net == own;
+            if !process.is_daemon() && !spawner {
                 add("process", format!("{} ({})", process.argv.join(" "), process.inner));
             }
-            if !is_spawner(process) {
+            if process.net != own {
                 add("network namespace", process.net.clone());
             }
         }
@@ -86,10 +90,6 @@ impl Snapshot {
     pub fn of(&self, kind: &str) -> Vec<&str> {
         self.lines.iter().filter_map(|l| l.strip_prefix(kind)?.strip_prefix(' ')).collect()
     }
-}
-
-fn is_spawner(process: &super::Process) -> bool {
-    process.is_monitor() && process.argv.iter().any(|a| a.contains("spawn"))
 }
 
 fn names_in(dir: &Path) -> Vec<String> {
