@@ -4,7 +4,7 @@
 //! others find it running. The new daemon tells that it is ready, or why it cannot be, through a pipe.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -76,8 +76,12 @@ pub(super) async fn start(state_dir: &Path) -> Result<()> {
     match answer {
         Ok(Ok(text)) if text == "ready\n" => Ok(()),
         Ok(Ok(text)) => Err(serde_json::from_str(&text).unwrap_or_else(|_| {
-            Problem::new(Code::Failed, "the daemon ended before it was ready")
-                .hint(format!("its log `{}` tells why", state_dir.join("daemon.log").display()))
+            let problem = Problem::new(Code::Failed, "the daemon ended before it was ready");
+            let problem = match last_words(state_dir) {
+                Some(words) => problem.cause(words),
+                None => problem,
+            };
+            problem.hint(format!("its log is `{}`", state_dir.join("daemon.log").display()))
         })),
         Ok(Err(error)) => Err(fail(&error)),
         Err(_) => Err(Problem::new(Code::Deadline, "the daemon is not ready")
@@ -122,6 +126,17 @@ fn open_log(state_dir: &Path) -> io::Result<File> {
         std::fs::rename(&path, state_dir.join("daemon.log.1"))?;
     }
     File::options().append(true).create(true).mode(0o600).open(path)
+}
+
+/// The last line that a daemon wrote.
+fn last_words(state_dir: &Path) -> Option<String> {
+    let mut log = File::open(state_dir.join("daemon.log")).ok()?;
+    let length = log.metadata().ok()?.len();
+    log.seek(io::SeekFrom::Start(length.saturating_sub(4096))).ok()?;
+    let mut tail = Vec::new();
+    log.take(4096).read_to_end(&mut tail).ok()?;
+    let tail = String::from_utf8_lossy(&tail);
+    tail.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
 }
 
 /// Waits for a lock; it falls with the file.

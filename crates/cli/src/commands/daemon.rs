@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use clap::builder::FalseyValueParser;
 use hyper::Method;
 use tracing_subscriber::EnvFilter;
 use vnode_api::message::Version;
@@ -75,10 +76,20 @@ pub(crate) struct Args {
     proxy: Option<String>,
     /// Root in a node is root of the host too, without its capabilities; by default it is nobody there,
     /// where the kernel can do that
-    #[arg(long, env = "VNODE_NO_USER_NAMESPACES", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "VNODE_NO_USER_NAMESPACES",
+        hide_env_values = true,
+        value_parser = FalseyValueParser::new()
+    )]
     no_user_namespaces: bool,
     /// Let topology files run commands on this host (`stages` with `target: host`)
-    #[arg(long, env = "VNODE_HOST_COMMANDS", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "VNODE_HOST_COMMANDS",
+        hide_env_values = true,
+        value_parser = FalseyValueParser::new()
+    )]
     host_commands: bool,
     /// What to log, e.g. `debug` or `info,vnode_network=debug`
     #[arg(

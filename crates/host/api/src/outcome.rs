@@ -22,12 +22,12 @@ fn problem(kind: &str, subject: &str, outcome: &Outcome) -> Option<Problem> {
         Outcome::Completed => return None,
         Outcome::Partly { errors, left } => {
             let mut problem = Problem::new(Code::PartlyDone, format!("{what} is partly done"));
-            problem.causes.extend(errors.iter().map(ToString::to_string));
+            problem.causes.extend(errors.iter().map(told));
             if left.is_empty() { problem } else { problem.cause(still_there(left)) }
         }
         Outcome::RolledBack { cause, errors } => {
             let mut problem = Problem::new(code(cause), format!("{what} failed and was undone"));
-            problem.causes.push(cause.to_string());
+            problem.causes.push(told(cause));
             problem.causes.extend(beside(cause, errors));
             problem
         }
@@ -37,7 +37,7 @@ fn problem(kind: &str, subject: &str, outcome: &Outcome) -> Option<Problem> {
         }
         Outcome::Failed { cause, errors, left } => {
             let mut problem = Problem::new(code(cause), format!("{what} failed"));
-            problem.causes.push(cause.to_string());
+            problem.causes.push(told(cause));
             problem.causes.extend(beside(cause, errors));
             if left.is_empty() {
                 problem
@@ -57,6 +57,13 @@ fn problem(kind: &str, subject: &str, outcome: &Outcome) -> Option<Problem> {
     Some(problem)
 }
 
+/// A failure on one line. Most texts say themselves what could not be done; then the step's name is not
+/// said again.
+fn told(failure: &StepFailure) -> String {
+    let said = failure.error.text.contains(&failure.name);
+    if said { failure.error.text.clone() } else { failure.to_string() }
+}
+
 fn still_there(left: &[String]) -> String {
     format!("left: {}", left.join(", "))
 }
@@ -70,7 +77,7 @@ fn beside(cause: &StepFailure, errors: &[StepFailure]) -> Vec<String> {
     errors
         .iter()
         .filter(|error| error.error.kind != FailureKind::Cancelled && *error != cause)
-        .map(ToString::to_string)
+        .map(told)
         .collect()
 }
 
@@ -120,6 +127,14 @@ mod tests {
         assert_eq!(problem.code.exit_code(), 3);
         assert_eq!(problem.causes, ["create node `a`: no image `x`"]);
         assert_eq!(problem.hints, ["pull it"]);
+    }
+
+    #[test]
+    fn what_the_text_says_is_not_said_twice() {
+        let cause = failure("boot node `a`", StepError::new("cannot boot node `a`: no memory"));
+        let outcome = Outcome::RolledBack { cause, errors: vec![] };
+        let problem = problem("node.boot", "lab/l/node/a", &outcome).unwrap();
+        assert_eq!(problem.causes, ["cannot boot node `a`: no memory"]);
     }
 
     #[test]
