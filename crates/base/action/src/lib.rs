@@ -14,6 +14,7 @@ mod clone;
 mod error;
 mod group;
 mod output;
+mod prepare;
 mod run;
 mod running;
 mod spec;

@@ -1,20 +1,12 @@
 //! A program that runs, held by its pidfd.
 
 use std::{
-    ffi::{CString, OsStr, OsString},
     io::{self, ErrorKind},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::ffi::{OsStrExt, OsStringExt},
-    },
-    path::Path,
+    os::fd::{AsFd, OwnedFd},
 };
 
 pub use rustix::process::Signal;
-use rustix::{
-    fs::{Mode, OFlags},
-    process::{Pid, WaitId, WaitIdOptions, WaitIdStatus},
-};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus};
 use tokio::{io::unix::AsyncFd, net::unix::pipe};
 
 use crate::{
@@ -22,11 +14,9 @@ use crate::{
     error::{Error, Result},
     group::Cgroup,
     output::ExitStatus,
+    prepare::prepare,
     spec::{Session, Spec, Stdin, Stream},
 };
-
-/// Where programs are looked for when the environment given has no `PATH`.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A program that runs. Dropping it kills the program with all of its group and takes its exit status, so
 /// that nothing is left.
@@ -288,149 +278,10 @@ fn reap_in_background(pidfd: OwnedFd) {
     }
 }
 
-/// Our ends of the pipes.
-#[derive(Debug, Default)]
-struct Ours {
-    stdin: Option<OwnedFd>,
-    stdout: Option<OwnedFd>,
-    stderr: Option<OwnedFd>,
-}
-
 fn launch(program: &str, image: &Image) -> Result<Child> {
     clone::start(image).map_err(|(stage, source)| Error::Start {
         program: program.to_owned(),
         stage: stage.text(),
         source,
     })
-}
-
-/// Makes all ready that the child needs.
-fn prepare(spec: Spec) -> Result<(Image, Ours)> {
-    let program = spec.program();
-    let wrong = |reason: &str| Error::Spec { program: program.clone(), reason: reason.to_owned() };
-    let text = |bytes: Vec<u8>| CString::new(bytes).map_err(|_| wrong("it holds a zero byte"));
-    let path = find(&spec)?;
-    let mut environment = Vec::with_capacity(spec.environment.len());
-    for (name, value) in &spec.environment {
-        if name.is_empty() || name.as_bytes().contains(&b'=') {
-            return Err(wrong("the name of a variable is empty or holds `=`"));
-        }
-        environment.push(text([name.as_bytes(), b"=", value.as_bytes()].concat())?);
-    }
-    let numbers = spec.passed.iter().map(|(number, _)| *number);
-    if numbers.clone().any(|number| !(3..1024).contains(&number)) {
-        return Err(wrong("a descriptor is passed under a number outside 3 to 1023"));
-    }
-    // Above every number given out, so that none is overwritten before it is used.
-    let least = numbers.max().unwrap_or(2) + 1;
-    let failed = |doing| {
-        let program = program.clone();
-        move |error: rustix::io::Errno| Error::Io { program, doing, source: error.into() }
-    };
-    let high = |descriptor: &OwnedFd| {
-        rustix::io::fcntl_dupfd_cloexec(descriptor, least).map_err(failed("copy a descriptor for"))
-    };
-    let mut ours = Ours::default();
-    let mut descriptors = Vec::with_capacity(3 + spec.passed.len());
-
-    let stdin = match spec.stdin {
-        Stdin::Null => null(OFlags::RDONLY).map_err(failed("open /dev/null for"))?,
-        Stdin::Fd(descriptor) => descriptor,
-        Stdin::Bytes(_) | Stdin::Pipe => {
-            let (reading, writing) = pipe(&failed)?;
-            ours.stdin = Some(writing);
-            reading
-        }
-        Stdin::Inherit => own(0).map_err(failed("copy the input for"))?,
-    };
-    descriptors.push((high(&stdin)?, 0));
-    for (number, stream) in [(1, spec.stdout), (2, spec.stderr)] {
-        let stream = match stream {
-            Stream::Null => null(OFlags::WRONLY).map_err(failed("open /dev/null for"))?,
-            Stream::Fd(descriptor) => descriptor,
-            Stream::Capture { .. } | Stream::Pipe => {
-                let (reading, writing) = pipe(&failed)?;
-                if number == 1 {
-                    ours.stdout = Some(reading);
-                } else {
-                    ours.stderr = Some(reading);
-                }
-                writing
-            }
-            Stream::Inherit => own(number).map_err(failed("copy the output for"))?,
-        };
-        descriptors.push((high(&stream)?, number));
-    }
-    for (number, descriptor) in &spec.passed {
-        descriptors.push((high(descriptor)?, *number));
-    }
-    descriptors.sort_unstable_by_key(|(_, number)| *number);
-    let cgroup = match &spec.cgroup {
-        None => None,
-        Some(path) => {
-            let procs = path.join("cgroup.procs");
-            let opened = rustix::fs::open(&procs, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
-            Some(opened.map_err(|error| Error::Cgroup {
-                doing: "enter",
-                path: path.clone(),
-                source: error.into(),
-            })?)
-        }
-    };
-    let folder = spec.folder.map(|folder| text(folder.into_os_string().into_vec())).transpose()?;
-    let argv = spec.argv.into_iter().map(|argument| text(argument.into_vec()));
-    let image = Image {
-        path: text(path.into_vec())?,
-        argv: argv.collect::<Result<_>>()?,
-        environment,
-        folder,
-        descriptors,
-        cgroup: cgroup.map(|cgroup| high(&cgroup)).transpose()?,
-        own_session: spec.session == Session::NewSession,
-        own_group: spec.session == Session::NewGroup,
-        user: spec.user,
-        limits: spec.limits,
-    };
-    Ok((image, ours))
-}
-
-fn null(flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::open("/dev/null", flags | OFlags::CLOEXEC, Mode::empty())
-}
-
-fn own(number: i32) -> rustix::io::Result<OwnedFd> {
-    match number {
-        0 => rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3),
-        1 => rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3),
-        _ => rustix::io::fcntl_dupfd_cloexec(io::stderr(), 3),
-    }
-}
-
-fn pipe<F>(failed: &impl Fn(&'static str) -> F) -> Result<(OwnedFd, OwnedFd)>
-where
-    F: FnOnce(rustix::io::Errno) -> Error,
-{
-    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(failed("make a pipe for"))
-}
-
-/// The file of a program: a path as it is, a name by the `PATH` of its own environment.
-fn find(spec: &Spec) -> Result<OsString> {
-    let name = spec.argv.first().map(OsString::as_os_str).unwrap_or_default();
-    if name.is_empty() {
-        let reason = "no program is named".to_owned();
-        return Err(Error::Spec { program: String::new(), reason });
-    }
-    if name.as_bytes().contains(&b'/') {
-        return Ok(name.to_owned());
-    }
-    let path = spec.environment.iter().find(|(variable, _)| variable == "PATH");
-    let path: &OsStr = path.map_or(OsStr::new(PATH), |(_, path)| path.as_os_str());
-    for folder in path.as_bytes().split(|&byte| byte == b':').filter(|folder| !folder.is_empty()) {
-        let candidate = Path::new(OsStr::from_bytes(folder)).join(name);
-        let access = rustix::fs::access(&candidate, rustix::fs::Access::EXEC_OK);
-        if access.is_ok() && candidate.is_file() {
-            return Ok(candidate.into_os_string());
-        }
-    }
-    Err(Error::NotFound { program: spec.program(), path: path.to_string_lossy().into_owned() })
 }

@@ -12,6 +12,7 @@
 
 mod event;
 pub mod handler;
+mod keeper;
 mod log;
 mod subscription;
 

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod board;
+mod drive;
 mod engine;
 mod error;
 pub mod fault;
