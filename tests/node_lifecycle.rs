@@ -238,7 +238,7 @@ fn t53_t54_requests_at_the_same_instant_end_truthfully() {
             let out = child.wait_with_output().unwrap();
             let code = out.status.code();
             let said = String::from_utf8_lossy(&out.stderr).into_owned();
-            assert!(matches!(code, Some(0 | 1)), "round {round}: {code:?} {said}");
+            assert!(matches!(code, Some(0 | 1 | 3)), "round {round}: {code:?} {said}");
             assert!(code == Some(0) || !said.trim().is_empty(), "a failure says why");
         }
         host.vnode(&["destroy", "solo"]).ok();
@@ -301,10 +301,8 @@ fn the_hosts_secrets_are_not_in_a_node() {
     up(&host, &lab("one", "a:", ""));
     let shadow = host.exec("a", &["cat", "/etc/shadow"]);
     assert!(!shadow.stdout.contains('$'), "account hashes are masked");
-    let homes = host.exec("a", &["sh", "-c", "ls -A /root /home"]);
-    let visible: Vec<&str> =
-        homes.stdout.lines().filter(|l| !l.is_empty() && !l.ends_with(':')).collect();
-    assert!(visible.is_empty(), "home directories are masked: {visible:?}");
+    let files = host.exec("a", &["find", "/root", "/home", "-type", "f"]).stdout;
+    assert!(files.is_empty(), "home directories are masked: {files}");
     let touch = host.exec("a", &["touch", "/etc/vnode-test-was-here"]);
     assert!(!std::path::Path::new("/etc/vnode-test-was-here").exists(), "{}", touch.all());
     let mount = host.exec("a", &["mount", "-t", "tmpfs", "tmpfs", "/mnt"]);

@@ -114,7 +114,8 @@ fn deploys(name: &str, files: &[(&str, &str)], images: &[&str], nodes_expected: 
     }
     // Nodes of kind bridge stand for bridges that the user has made.
     host.run("ip", &["link", "add", "br-01-03-clab", "type", "bridge"]).ok();
-    host.run("ip", &["link", "set", "br-01-03-clab", "up", "addrgenmode", "none"]).ok();
+    host.run("ip", &["link", "set", "br-01-03-clab", "addrgenmode", "none"]).ok();
+    host.run("ip", &["link", "set", "br-01-03-clab", "up"]).ok();
     let before = host.snapshot();
     let file = host.dir().join(files[0].0).display().to_string();
     let out = host.vnode(&["up", &file]);
@@ -123,12 +124,10 @@ fn deploys(name: &str, files: &[(&str, &str)], images: &[&str], nodes_expected: 
     assert_eq!(all.len(), nodes_expected, "{name}: {all:?}");
     assert!(all.iter().all(|n| n["state"] == "running"), "{name}: {all:?}");
     host.vnode(&["down", &file]).ok();
-    let left: Vec<String> = before
-        .diff(&host.snapshot())
-        .into_iter()
-        .filter(|l| !l.starts_with("new: file "))
-        .collect();
-    assert!(left.is_empty(), "{name}: {left:?}");
+    vnode_testkit::eventually(&format!("{name}: nothing is left"), vnode_tests::SOON, || {
+        let left = before.diff(&host.snapshot());
+        left.iter().all(|l| l.starts_with("new: file ")).then_some(())
+    });
 }
 
 include!("public_files.rs");
