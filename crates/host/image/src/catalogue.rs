@@ -117,7 +117,7 @@ impl Catalogue {
         let reference = reference.normalised(&self.0.options.default_registry);
         let name = reference.to_string();
         if policy != PullPolicy::Always {
-            if let Some(image) = self.0.find(&reference, &name, policy)? {
+            if let Some(image) = self.0.find(&reference, &name, policy) {
                 return Ok(image);
             }
             if policy == PullPolicy::Never {
@@ -191,6 +191,12 @@ impl Catalogue {
     /// use go as well, and with the last of them the file system they were on.
     pub fn gc(&self, in_use: &HashSet<String>, policy: GcPolicy) -> Result<GcReport, Error> {
         gc::collect(&self.0, in_use, policy)
+    }
+
+    /// Takes away masks of the image `host` that are not in use, and with the last of them the file system they were on:
+    /// after a lab is down nothing of it stays mounted. [`ensure`](Self::ensure) makes them again. Blocks.
+    pub fn release_host_masks(&self, in_use: &HashSet<String>) -> Result<(), Error> {
+        crate::host::collect(&self.0, in_use)
     }
 
     /// Ids of images of which [`Image`] values live in this process.

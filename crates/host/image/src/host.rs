@@ -114,16 +114,25 @@ fn make(inner: &Inner) -> Result<Image, Error> {
     if !mask.exists() {
         build::build(inner, &plan, &name[..32])?;
     }
+    let extra_overlays = mounts::extra_overlays(&options.root, &plan, &mask)?;
+    let apart: Vec<_> = extra_overlays.iter().map(|e| e.target.display().to_string()).collect();
+    let warnings = match apart.is_empty() {
+        true => Vec::new(),
+        false => vec![format!(
+            "{} of this machine lie on file systems of their own; a node shows them only where they are mounted over its root as well",
+            apart.join(", ")
+        )],
+    };
     let image = Image {
         id,
         reference: "host".into(),
-        extra_overlays: mounts::extra_overlays(&options.root, &plan, &mask)?,
+        extra_overlays,
         layers: vec![mask, options.root.clone()],
         config: ImageConfig {
             env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()],
             ..ImageConfig::default()
         },
-        warnings: Vec::new(),
+        warnings,
         lease,
     };
     last.0 = Some((Instant::now(), image.clone()));

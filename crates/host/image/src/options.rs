@@ -19,6 +19,8 @@ pub struct Options {
     pub insecure_registries: Vec<String>,
     /// Proxy (`http://host:port`) for registries that are not on a loopback address. The environment is not read.
     pub proxy: Option<String>,
+    /// Certificates (PEM) trusted beside the machine's own, for registries with an authority of their own.
+    pub extra_certificates: Option<PathBuf>,
     /// A transfer that brings no byte for this long is broken off and tried again.
     pub stall_time: Duration,
     /// Limit of one image's pull, retries included.
@@ -42,6 +44,7 @@ impl Default for Options {
             auth_file: None,
             insecure_registries: Vec::new(),
             proxy: None,
+            extra_certificates: None,
             stall_time: Duration::from_secs(60),
             total_time: Duration::from_secs(3600),
             attempts: 4,

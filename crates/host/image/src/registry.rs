@@ -66,6 +66,8 @@ pub enum Error {
         "{registry} sent {what} with digest {actual}, not {expected}; it was damaged or changed on the way"
     )]
     Digest { registry: String, what: String, expected: String, actual: String },
+    #[error("cannot use the certificates in `{path}`: {why}")]
+    Certificates { path: std::path::PathBuf, why: String },
     #[error("cannot read the credentials in `{path}`: {why}")]
     AuthFile { path: std::path::PathBuf, why: String },
     #[error("cancelled")]
@@ -147,6 +149,16 @@ impl Client {
             builder = builder.proxy(reqwest::Proxy::custom(move |url| {
                 (!url.host_str().is_some_and(is_loopback)).then(|| proxy.clone())
             }));
+        }
+        if let Some(path) = &options.extra_certificates {
+            let unusable = |why: String| Error::Certificates { path: path.clone(), why };
+            let pem = auth::read_small(path).map_err(|e| unusable(e.to_string()))?;
+            let certificates =
+                reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| unusable(e.to_string()))?;
+            if certificates.is_empty() {
+                return Err(unusable("it holds no PEM certificate".into()));
+            }
+            builder = builder.tls_certs_merge(certificates);
         }
         let http = builder.build().map_err(Error::Client)?;
         Ok(Self(Arc::new(Inner { http, options, authorisations: Mutex::default() })))

@@ -324,13 +324,6 @@ async fn cancelling_ends_one_wait_and_the_last_one_ends_the_work() {
         tokens[1].cancel();
     });
     assert!(matches!(a, Err(Error::Cancelled { .. })) && matches!(b, Err(Error::Cancelled { .. })));
-    // The work cleans up after itself in its own time.
-    for _ in 0..500 {
-        if place.names("tmp").is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
     place.assert_empty();
     liar.lie(&blob, []);
     place.ensure(&name).await.unwrap();
@@ -405,4 +398,64 @@ async fn a_full_disk_is_told_as_such() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn https_is_believed_only_with_a_trusted_certificate() {
+    let key =
+        rcgen::generate_simple_self_signed(vec!["127.0.0.1".into(), "localhost".into()]).unwrap();
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let private = rustls::pki_types::PrivatePkcs8KeyDer::from(key.signing_key.serialize_der());
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![key.cert.der().clone()], private.into())
+        .unwrap();
+    let liar = Liar::start_tls(config).await;
+    let image = image(15);
+    liar.serve("r", "1", &image);
+    let with = |extra_certificates| {
+        // The name of a registry that is not there: only its mirror, given with its scheme, answers.
+        let mirror = format!("https://{}", liar.address);
+        Options {
+            mirrors: [("127.0.0.1:1".to_owned(), vec![mirror])].into(),
+            extra_certificates,
+            attempts: 1,
+            ..quick()
+        }
+    };
+    let place = Place::new(with(None));
+    assert!(place.ensure("127.0.0.1:1/r:1").await.is_err());
+    assert!(
+        liar.requests("/v2/r/manifests/1").is_empty(),
+        "asked before the certificate was believed"
+    );
+    place.assert_empty();
+    let file = place.folder.path().join("ca.pem");
+    std::fs::write(&file, key.cert.pem()).unwrap();
+    let trusting = Place::new(with(Some(file.clone())));
+    assert_eq!(trusting.ensure("127.0.0.1:1/r:1").await.unwrap().id, image.id());
+    std::fs::write(&file, "no certificate").unwrap();
+    let e = text(&Place::new(with(Some(file))).ensure("127.0.0.1:1/r:1").await.unwrap_err());
+    assert!(e.contains("cannot use the certificates in"), "{e}");
+}
+
+#[tokio::test]
+async fn a_token_service_is_asked_where_the_registry_names_one() {
+    let liar = Liar::start().await;
+    let image = image(16);
+    let name = liar.serve("r", "1", &image);
+    let challenge = format!("Bearer realm=\"http://{}/token\",service=\"lab\"", liar.address);
+    liar.put(
+        "/token?scope=repository%3Ar%3Apull&service=lab",
+        br#"{"token":"abc"}"#,
+        "application/json",
+    );
+    liar.want_authorisation(&challenge, "Bearer abc");
+    let place = Place::new(quick());
+    place.ensure(&name).await.unwrap();
+    // One token serves the whole pull.
+    assert_eq!(liar.requests("/token?scope=repository%3Ar%3Apull&service=lab").len(), 1);
+    liar.want_authorisation(&challenge, "Bearer other");
+    let e = text(&Place::new(quick()).ensure(&name).await.unwrap_err());
+    assert!(e.contains("wants a login"), "{e}");
 }

@@ -32,6 +32,15 @@ struct Waiter<'a> {
     number: u64,
 }
 
+impl Waiter<'_> {
+    /// True when nobody else waits.
+    fn cancels(&self) -> bool {
+        let flights = self.inner.flights.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let flight = flights.get(&self.key).filter(|f| f.number == self.number);
+        flight.is_some_and(|f| f.waiters == 1)
+    }
+}
+
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         let mut flights =
@@ -64,7 +73,9 @@ pub(super) async fn join(
             () = cancel.cancelled() => break,
             changed = states.changed() => {
                 if changed.is_ok() {
-                    progress.update(&states.borrow_and_update().clone());
+                    // Copied out: whoever listens must not hold up the work.
+                    let state = states.borrow_and_update().clone();
+                    progress.update(&state);
                 }
             }
         }
@@ -74,7 +85,12 @@ pub(super) async fn join(
             () = tokio::time::sleep(TICK) => {}
         }
     }
+    let cancelled = waiter.cancels();
     drop(waiter);
+    if cancelled {
+        // The last to leave sees it end, so that nothing of it is left when the caller goes on.
+        drop(done.await);
+    }
     Err(Error::Cancelled { reference: name })
 }
 

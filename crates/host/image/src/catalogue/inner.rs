@@ -305,32 +305,39 @@ impl Inner {
 
     /// The image of a name, if it is here and still what the name's local file holds.
     pub(super) fn find(
-        &self,
+        self: &Arc<Self>,
         reference: &Reference,
         name: &str,
         policy: PullPolicy,
-    ) -> Result<Option<Image>, Error> {
+    ) -> Option<Image> {
         let current = reference.path().map(Stamp::of);
         let now = Timestamp::now();
         let mut state = self.state();
-        let Some(record) = state.records.values_mut().find(|r| r.references.contains_key(name))
-        else {
-            return Ok(None);
-        };
+        let record = state.records.values_mut().find(|r| r.references.contains_key(name))?;
         let changed = match (current, record.references.get(name)) {
             // A file that is gone does not make the image unusable.
             (Some(Some(current)), Some(known)) => known.stamp != Some(current),
             _ => false,
         };
         if changed && policy == PullPolicy::IfNotPresent {
-            return Ok(None);
+            return None;
         }
         let id = record.id;
         if now.duration_since(record.last_used) > USE_GRAIN {
             record.last_used = now;
-            self.write_record(record)?;
+            // Not awaited: who wants the image need not wait for the disk to hear of it.
+            let this = self.clone();
+            drop(tokio::task::spawn_blocking(move || this.write_use(&id)));
         }
-        Ok(self.image(&mut state, &id, name))
+        self.image(&mut state, &id, name)
+    }
+
+    /// Writes down when an image was last used. A failure costs an image its place in the order of collection.
+    fn write_use(&self, id: &Digest) {
+        let state = self.state();
+        if let Some(Err(error)) = state.records.get(id).map(|record| self.write_record(record)) {
+            tracing::warn!(image = %id, %error, "time of last use not written");
+        }
     }
 
     fn image(&self, state: &mut State, id: &Digest, name: &str) -> Option<Image> {

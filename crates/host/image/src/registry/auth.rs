@@ -166,7 +166,8 @@ impl Client {
     }
 }
 
-fn read_small(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
+/// A file of settings, at most 1 MiB.
+pub(super) fn read_small(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
     use std::io::Read;
     let mut content = Vec::new();
     std::fs::File::open(path)?.take(SMALL + 1).read_to_end(&mut content)?;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 
 use super::{TestImage, digest};
 
@@ -39,6 +39,8 @@ struct Inner {
     /// Path → lies for the requests to come, in order; then honesty.
     lies: HashMap<String, Vec<Lie>>,
     log: Vec<String>,
+    /// Challenge, and what answers it; asked below `/v2/` only.
+    authorisation: Option<(String, String)>,
 }
 
 #[derive(Clone)]
@@ -49,6 +51,15 @@ pub struct Liar {
 
 impl Liar {
     pub async fn start() -> Self {
+        Self::listen(None).await
+    }
+
+    /// Speaks TLS with this certificate.
+    pub async fn start_tls(config: rustls::ServerConfig) -> Self {
+        Self::listen(Some(tokio_rustls::TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn listen(tls: Option<tokio_rustls::TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let inner: Arc<Mutex<Inner>> = Arc::default();
@@ -56,9 +67,16 @@ impl Liar {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 // A client that goes away in the middle is part of the tests.
-                tokio::spawn({
-                    let shared = shared.clone();
-                    async move { drop(serve(stream, shared).await) }
+                let (shared, tls) = (shared.clone(), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                drop(serve(stream, shared).await);
+                            }
+                        }
+                        None => drop(serve(stream, shared).await),
+                    }
                 });
             }
         });
@@ -93,6 +111,11 @@ impl Liar {
         self.inner.lock().unwrap().lies.insert(path.into(), lies.into_iter().collect());
     }
 
+    pub fn want_authorisation(&self, challenge: &str, answer: &str) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.authorisation = Some((challenge.into(), answer.into()));
+    }
+
     pub fn blob(name: &str, blob: &[u8]) -> String {
         format!("/v2/{name}/blobs/{}", digest(blob))
     }
@@ -104,7 +127,10 @@ impl Liar {
     }
 }
 
-async fn serve(stream: TcpStream, inner: Arc<Mutex<Inner>>) -> std::io::Result<()> {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    inner: Arc<Mutex<Inner>>,
+) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let mut line = String::new();
@@ -113,15 +139,33 @@ async fn serve(stream: TcpStream, inner: Arc<Mutex<Inner>>) -> std::io::Result<(
         }
         let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
         let mut from = 0;
+        let mut authorisation = String::new();
         loop {
             let mut header = String::new();
             stream.read_line(&mut header).await?;
             if let Some(range) = header.to_ascii_lowercase().strip_prefix("range: bytes=") {
                 from = range.trim().trim_end_matches('-').parse().unwrap();
             }
+            if let Some((name, value)) = header.split_once(": ")
+                && name.eq_ignore_ascii_case("authorization")
+            {
+                authorisation = value.trim().to_owned();
+            }
             if header.trim().is_empty() {
                 break;
             }
+        }
+        let wanted = inner.lock().unwrap().authorisation.clone();
+        if let Some((challenge, answer)) = wanted
+            && path.starts_with("/v2/")
+            && answer != authorisation
+        {
+            let head = format!(
+                "HTTP/1.1 401 No\r\nwww-authenticate: {challenge}\r\ncontent-length: 0\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).await?;
+            stream.flush().await?;
+            continue;
         }
         let (content, lie) = {
             let mut inner = inner.lock().unwrap();
@@ -131,11 +175,13 @@ async fn serve(stream: TcpStream, inner: Arc<Mutex<Inner>>) -> std::io::Result<(
         };
         let Some((mut body, media_type)) = content else {
             stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await?;
+            stream.flush().await?;
             continue;
         };
         if let Lie::Status(status) = lie {
             let head = format!("HTTP/1.1 {status} No\r\ncontent-length: 4\r\n\r\nwhy?");
             stream.write_all(head.as_bytes()).await?;
+            stream.flush().await?;
             continue;
         }
         if matches!(lie, Lie::Garbage) {
@@ -167,11 +213,13 @@ async fn serve(stream: TcpStream, inner: Arc<Mutex<Inner>>) -> std::io::Result<(
         match lie {
             Lie::CutAt(n) => {
                 stream.write_all(&body[..n.min(body.len())]).await?;
+                stream.flush().await?;
                 return Ok(());
             }
             Lie::ShortAt(n) => stream.write_all(&body[..n.min(body.len())]).await?,
             Lie::StallAt(n) => {
                 stream.write_all(&body[..n.min(body.len())]).await?;
+                stream.flush().await?;
                 // Until the client has had enough.
                 let mut rest = Vec::new();
                 let wait = stream.read_to_end(&mut rest);
@@ -183,5 +231,6 @@ async fn serve(stream: TcpStream, inner: Arc<Mutex<Inner>>) -> std::io::Result<(
             },
             _ => stream.write_all(body).await?,
         }
+        stream.flush().await?;
     }
 }
