@@ -1,17 +1,19 @@
 //! One operation from its first durable write to its second.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{Arc, PoisonError},
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use vnode_event::Draft;
 
 use crate::{
     board::Board,
     engine::Shared,
-    error::{Error, Result, StepError},
+    error::{Error, FailureKind, Result, StepError},
     fault,
     graph::Graph,
     journal,
@@ -20,12 +22,13 @@ use crate::{
     run::{Run, whole},
     runner::Runner,
     status::Status,
+    step::panicked,
 };
 
 /// How often the records of an end are made anew when their commit conflicts.
 const FINISH_TRIES: usize = 16;
-/// Time that making those records may take.
-const FINISH_DEADLINE: Duration = Duration::from_secs(30);
+/// Time that making the records of a begin or an end may take.
+const RECORDS_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Writes the plan down, then lets it run.
 pub(crate) async fn begin(
@@ -36,7 +39,7 @@ pub(crate) async fn begin(
 ) -> Result<OperationId> {
     let id = OperationId::new();
     let started = Timestamp::now();
-    let mut changes = runner.begin(&plan).await.map_err(|cause| Error::Refused {
+    let mut changes = guarded(runner.begin(&plan)).await.map_err(|cause| Error::Refused {
         kind: plan.kind.clone(),
         subject: plan.subject.clone(),
         cause: Box::new(cause),
@@ -119,11 +122,8 @@ async fn finish(
     fault::point("finish.before").map_err(|error| refused(StepError::from_error(&error)))?;
     let mut tries = 0;
     loop {
-        let records = tokio::time::timeout(FINISH_DEADLINE, runner.finish(id, plan, outcome));
-        let mut changes = records
-            .await
-            .unwrap_or_else(|_| Err(StepError::new("making the records of its end took too long")))
-            .map_err(refused)?;
+        let records = guarded(runner.finish(id, plan, outcome));
+        let mut changes = records.await.map_err(refused)?;
         let status = board.status_ended(outcome);
         changes.extend(journal::end(&status, outcome).map_err(failed)?);
         let too_old = forgettable(shared, id).await?;
@@ -166,5 +166,18 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::RolledBack { .. } => "rolled-back",
         Outcome::Cancelled { .. } => "cancelled",
         Outcome::Failed { .. } => "failed",
+    }
+}
+
+/// A runner's work on its records: bounded, and a panic in it ends the operation, not its task.
+async fn guarded<T>(
+    work: impl Future<Output = std::result::Result<T, StepError>>,
+) -> std::result::Result<T, StepError> {
+    match tokio::time::timeout(RECORDS_DEADLINE, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(made)) => made,
+        Ok(Err(panic)) => Err(panicked(panic.as_ref())),
+        Err(_) => {
+            Err(StepError::new("making its records took too long").kind(FailureKind::Deadline))
+        }
     }
 }

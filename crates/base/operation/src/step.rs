@@ -159,7 +159,7 @@ async fn attempt(
     }
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send)) -> StepError {
+pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> StepError {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

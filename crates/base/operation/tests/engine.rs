@@ -449,3 +449,53 @@ async fn t31_plans_that_cannot_be_read_are_named_and_the_others_recovered() {
     assert_eq!(store.get("one").await.unwrap().unwrap().value, b"creating");
     assert_eq!(store.get("two").await.unwrap(), None);
 }
+
+/// A runner whose records cannot be made.
+struct Clumsy;
+
+impl vnode_operation::Runner for Clumsy {
+    fn apply<'a>(
+        &'a self,
+        _context: &'a vnode_operation::StepContext,
+        _step: &'a Step,
+    ) -> futures_util::future::BoxFuture<'a, Result<(), vnode_operation::StepError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn invert<'a>(
+        &'a self,
+        _context: &'a vnode_operation::StepContext,
+        _step: &'a Step,
+    ) -> futures_util::future::BoxFuture<'a, Result<(), vnode_operation::StepError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn finish<'a>(
+        &'a self,
+        _id: vnode_operation::OperationId,
+        _plan: &'a Plan,
+        outcome: &'a Outcome,
+    ) -> futures_util::future::BoxFuture<
+        'a,
+        Result<Vec<vnode_store::Change>, vnode_operation::StepError>,
+    > {
+        Box::pin(async move {
+            assert!(!outcome.is_completed(), "a bug in the records");
+            Ok(Vec::new())
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_making_the_records_of_the_end_rolls_back() {
+    let (store, world) = (vnode_store::memory(), Arc::new(World::default()));
+    let engine = engine(&store, &world).await;
+    engine.register("clumsy", Arc::new(Clumsy));
+    let mut plan = Plan::new("clumsy", "house");
+    plan.push(Step::new("clumsy.step", "step"));
+    let (id, outcome) = engine.perform(plan).await.unwrap();
+    let Outcome::RolledBack { cause, .. } = outcome else { panic!("{outcome:?}") };
+    assert!(cause.error.text.contains("a bug in the records"), "{}", cause.error.text);
+    assert_eq!(engine.status(id).await.unwrap().steps[0].state, StepState::Undone);
+    assert_eq!(unfinished(&store).await, 0);
+}
