@@ -34,12 +34,18 @@ pub(super) async fn create(
 ) -> Result<()> {
     let entry = inner.registry.node(lab, name)?;
     let _slot = entry.slot.lock().await;
-    if entry.instance().is_some() {
+    if entry.instance().is_some() && entry.with(|record| record.made) {
         return Ok(());
     }
     let spec = define(inner, lab, &entry).await?;
-    let dir = inner.node_dir(lab, name);
-    let instance = inner.driver.create(&spec, &dir).await.map_err(driver_error)?;
+    let instance = match entry.instance() {
+        // A daemon that died had come this far: the monitor was found, the record was not yet whole.
+        Some(found) => found,
+        None => {
+            let dir = inner.node_dir(lab, name);
+            inner.driver.create(&spec, &dir).await.map_err(driver_error)?
+        }
+    };
     if entry.with(|record| record.control.is_none())
         && spec.network == vnode_driver::NetworkMode::Own
     {
