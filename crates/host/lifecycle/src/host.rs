@@ -187,6 +187,8 @@ impl Host {
 
     /// Ends our tasks; nodes go on.
     pub async fn shutdown(&self) {
+        // What runs is given time to end: a daemon that is upgraded should not undo somebody's `up`.
+        self.engine.drain(Self::SHUTDOWN).await;
         self.inner.stop.cancel();
         self.engine.stop().await;
         self.inner.tasks.close();
@@ -354,7 +356,7 @@ impl Host {
         self.submit(plan).await
     }
 
-    /// Time a daemon waits for its tasks at the end.
+    /// Time that operations have to end when the daemon stops; then the next daemon takes them up.
     pub const SHUTDOWN: Duration = Duration::from_secs(10);
 }
 
