@@ -148,11 +148,15 @@ impl Host {
         what: &str,
         silent: bool,
     ) {
-        let mut message =
-            rtnl::set_link(batch, name, None, format!("mark interface `{name}` as ours"));
-        message.joined().bytes(libc::IFLA_IFALIAS, owner.mark(what).as_bytes());
+        rtnl::set_link(batch, name, None, format!("mark interface `{name}` as ours"))
+            .joined()
+            .bytes(libc::IFLA_IFALIAS, owner.mark(what).as_bytes());
         if silent && crate::features::has_ipv6() {
-            message.no_link_local();
+            rtnl::set_link(batch, name, None, format!("keep interface `{name}` silent"))
+                .joined()
+                .no_link_local()
+                // An interface whose MTU is below 1280 has no IPv6 to begin with.
+                .tolerate(&[libc::EAFNOSUPPORT]);
         }
     }
 

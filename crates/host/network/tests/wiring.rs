@@ -336,3 +336,23 @@ fn t07_what_fails_in_the_middle_takes_its_beginnings_along() {
     assert!(foreign[0]["ifalias"].is_null(), "what is not ours is not marked as ours: {foreign}");
     assert!(pings(&user, "10.9.0.254"));
 }
+
+#[test]
+fn an_mtu_too_small_for_ipv6_is_no_hindrance() {
+    let Some(host) = common::host() else { return };
+    let owner = owner();
+    let mut spec = bridge(&host, "vnbr", &["10.9.0.254/24"]);
+    spec.mtu = Some(576);
+    host.ensure_bridge(&spec).unwrap();
+    let node = Ns::create().unwrap();
+    let addresses = nets(&["10.9.0.1/24"]);
+    host.link_pair(&PairSpec {
+        link: "small",
+        a: inside(&node, "eth1", &addresses),
+        b: outside(&owner, "vnsmall", Some("vnbr")),
+        mtu: Some(576),
+    })
+    .unwrap();
+    assert!(pings(&node, "10.9.0.254"));
+    assert_eq!(state::interfaces(host.ns()).unwrap().len(), 3);
+}
