@@ -112,26 +112,34 @@ fn print_removed(removed: &Removed, context: &Context) -> Result {
     Ok(0)
 }
 
-/// The catalogue's records as a table; what is not known of an image stays empty.
+/// One image, as far as the table shows it.
+#[derive(Debug, serde::Deserialize)]
+struct Image {
+    id: String,
+    /// Names that lead to it.
+    #[serde(default)]
+    references: Vec<String>,
+    size_bytes: u64,
+    #[serde(default)]
+    nodes: Vec<String>,
+}
+
 fn list(images: &serde_json::Value, context: &Context) -> Result {
     if context.output.json {
         context.output.json(images)?;
         return Ok(0);
     }
-    let mut rows = Rows::new(&["IMAGE", "DIGEST", "SIZE", "USED BY"]);
-    for image in images.as_array().into_iter().flatten() {
-        let text = |key: &str| image[key].as_str().unwrap_or_default().to_owned();
-        let digest = text("digest");
-        let digest = digest.strip_prefix("sha256:").unwrap_or(&digest).chars().take(12).collect();
-        let size = ["size_bytes", "bytes"].iter().find_map(|key| image[*key].as_u64());
-        let users = ["users", "used_by"].iter().find_map(|key| image[*key].as_array());
-        let users: Vec<_> =
-            users.into_iter().flatten().filter_map(serde_json::Value::as_str).collect();
+    let images: Vec<Image> = serde::Deserialize::deserialize(images).map_err(|error| {
+        Problem::from_error(Code::Failed, &error).in_front("cannot read the daemon's answer")
+    })?;
+    let mut rows = Rows::new(&["IMAGE", "ID", "SIZE", "NODES"]);
+    for image in images {
+        let id = image.id.strip_prefix("sha256:").unwrap_or(&image.id).chars().take(12).collect();
         rows.add(vec![
-            text("reference"),
-            digest,
-            size.map(bytes).unwrap_or_default(),
-            users.join(","),
+            image.references.join(" "),
+            id,
+            bytes(image.size_bytes),
+            image.nodes.join(" "),
         ]);
     }
     rows.print(&context.output)?;

@@ -201,3 +201,6 @@ pub(crate) struct LinkSet {
     #[schema(required = false)]
     from: Option<String>,
 }
+
+#[cfg(test)]
+mod tests;
