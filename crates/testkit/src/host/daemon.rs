@@ -31,8 +31,13 @@ impl Daemon {
             if daemon.has_ended() {
                 return Some(());
             }
-            (host.vnode_command(&["ps", "--json"]).output().expect("sh starts").status.success())
-                .then_some(())
+            (host
+                .vnode_command(&["daemon", "status"])
+                .output()
+                .expect("sh starts")
+                .status
+                .success())
+            .then_some(())
         });
         daemon
     }
