@@ -850,3 +850,15 @@ fn a_lab_of_twenty_thousand_nodes_is_read() {
     ));
     assert_eq!((lab.nodes.len(), lab.links.len()), (20_000, 19_999));
 }
+
+#[test]
+fn line_ends_and_byte_order_marks_of_other_systems() {
+    let text =
+        "\u{feff}name: t\r\ntopology:\r\n  nodes:\r\n    a: {cmd: x}\r\n    b: {kind: nope}\r\n";
+    let rejected = read(text).unwrap_err();
+    assert_eq!(
+        texts(&rejected.errors),
+        ["5: unknown kind `nope` (vnode runs linux, bridge and host)"]
+    );
+    assert!(rejected.to_string().contains("\n 5 |     b: {kind: nope}\n"), "{rejected}");
+}

@@ -41,7 +41,7 @@ pub(crate) fn network_modes(
             None => report.warn_with(
                 &place,
                 format!("`{name}` is no node of this lab"),
-                "the lab comes up only where a vnode node of that name runs already",
+                "nodes share a network within one lab only; vnode will refuse to bring this one up",
             ),
         }
     }

@@ -57,13 +57,12 @@ pub fn parse(input: Input<'_>, world: &dyn World) -> Result<Parsed, Rejected> {
     if input.file.ends_with(".gotmpl") {
         return refuse(
             "the file is a Go template, which vnode does not read",
-            "render it first (`gomplate`, or containerlab's own `deploy --export-template`), then bring the result up",
+            "render it first, with gomplate for instance, then bring the result up",
         );
     }
     if input.text.len() > MOST_BYTES {
         return refuse("the file is longer than 4 MiB", "a topology file holds one lab");
     }
-    // A byte order mark is no part of the text.
     let written = input.text;
     let mut substituted = substitute(written, world, MOST_BYTES);
     if substituted.too_long {
