@@ -323,7 +323,9 @@ fn truncation_at_any_byte_is_an_error() {
     for packed in [archive.clone(), gzip(&archive), zstd::encode_all(&archive[..], 3).unwrap()] {
         // A plain archive may lack its second empty block.
         let whole = if packed.len() == archive.len() { packed.len() - 512 } else { packed.len() };
-        for length in 0..whole {
+        // Every byte of the packed ones; of the plain one a step that meets every part of a block.
+        let step = if packed.len() == archive.len() { 37 } else { 1 };
+        for length in (0..whole).step_by(step) {
             let result = Place::new().unpack(&packed[..length], &Limits::default(), Mode::Files);
             assert!(result.is_err(), "cut at {length} of {}", packed.len());
         }

@@ -133,7 +133,11 @@ impl<'a> Tree<'a> {
 
     fn imply(&mut self, path: &Path) -> Result<(), Error> {
         self.count_entry()?;
-        self.root.mkdir(path, 0o755).map_err(at(path))?;
+        self.root.mkdir(path, 0o700).map_err(at(path))?;
+        // Not by mkdir, which the process's umask would have a say in.
+        let folder = self.root.open_dir(path).map_err(at(path))?;
+        rustix::fs::fchmod(&folder, Permissions::from_raw_mode(0o755))
+            .map_err(failed(path, "chmod"))?;
         self.implied.insert(path.to_owned());
         Ok(())
     }

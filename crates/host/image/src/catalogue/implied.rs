@@ -84,9 +84,7 @@ impl Inner {
             return Ok((digest, pins));
         }
         let temporary = self.temporary()?;
-        let root = temporary.path.join("root");
-        self.dir.mkdir(&root, 0o755)?;
-        let root = self.dir.open_dir(&root)?;
+        let root = self.layer_folder(&temporary)?;
         for (path, (mode, uid, gid)) in folders {
             root.mkdir(path, 0o700)?;
             let folder = root.open_dir(path)?;

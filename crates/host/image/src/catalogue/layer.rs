@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 use vnode_beneath::{
-    Decoder, Devices, Mode, RootFileSystem, Scope, UnpackError, Whiteouts, archive, unpack_tar,
+    Decoder, Devices, Dir, Mode, RootFileSystem, Scope, UnpackError, Whiteouts, archive, unpack_tar,
 };
 
 use super::inner::{Inner, Pins, Temporary};
@@ -33,9 +33,7 @@ impl Inner {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(Digest, Pins), PullError> {
         let temporary = self.temporary()?;
-        let root = temporary.path.join("root");
-        self.dir.mkdir(&root, 0o755)?;
-        let root = self.dir.open_dir(&root)?.with_scope(Scope::InRoot);
+        let root = self.layer_folder(&temporary)?.with_scope(Scope::InRoot);
         let mode = Mode::RootFileSystem(RootFileSystem {
             devices: Devices::Skip,
             whiteouts: Whiteouts::Overlay,
@@ -73,6 +71,17 @@ impl Inner {
         let pins = self.pin(&[digest]);
         self.put_layer(&temporary, digest, record)?;
         Ok((digest, pins))
+    }
+
+    /// Makes the folder that becomes a node's `/`, open to all as `/` is.
+    pub(super) fn layer_folder(&self, temporary: &Temporary<'_>) -> Result<Dir, PullError> {
+        let path = temporary.path.join("root");
+        self.dir.mkdir(&path, 0o700)?;
+        let root = self.dir.open_dir(&path)?;
+        // Not by mkdir, which the process's umask would have a say in.
+        rustix::fs::fchmod(&root, 0o755.into())
+            .map_err(|e| PullError::disk("open to all", &path)(e.into()))?;
+        Ok(root)
     }
 
     /// Puts a finished layer under its name, with its record. The caller has pinned it.
