@@ -95,6 +95,16 @@ impl NodeEntry {
         Ok(next)
     }
 
+    /// The state that was found, whatever was recorded.
+    pub(crate) fn settle(&self, state: State) {
+        let mut record = lock(&self.record);
+        if record.state != state {
+            record.state = state;
+            record.since = Timestamp::now();
+        }
+        record.reason = None;
+    }
+
     pub(crate) fn fail(&self, reason: &str) {
         let mut record = lock(&self.record);
         record.state = State::Failed;

@@ -18,7 +18,7 @@ use crate::health::Health;
 use crate::inner::{Inner, blocking, driver_error, network_error};
 use crate::registry::{NodeEntry, lock};
 use crate::resolve::{self, Base, Files};
-use crate::state::Event;
+use crate::state::{Event, State};
 use crate::wanted::CONTROL_INTERFACE;
 use crate::{follow, names};
 
@@ -56,10 +56,14 @@ pub(super) async fn create(
         record.made = true;
         record.spec = Some(spec);
     });
-    // A node that is made anew after a restart of the machine was not `creating`; both end stopped.
-    if entry.step(Event::Created).is_err() {
-        entry.update(|record| record.state = crate::state::State::Stopped);
-    }
+    // What the monitor says counts: the node may be made anew after a restart of the machine, or found
+    // running where an earlier daemon had died.
+    let state = match instance.status().phase {
+        Phase::Running => State::Running,
+        Phase::Paused => State::Paused,
+        Phase::Stopped | Phase::Lost => State::Stopped,
+    };
+    entry.settle(state);
     entry.set_instance(Some(instance));
     follow::watch(inner, &entry);
     inner.tell("node.created", &entry.subject(), Some(operation), json!({}));
@@ -205,7 +209,7 @@ pub(super) async fn destroy(
     }
     match after {
         After::Keep => return Ok(()),
-        After::Again => entry.update(|record| record.state = crate::state::State::Creating),
+        After::Again => entry.update(|record| record.state = State::Creating),
         After::Forget => {
             inner.registry.lab_mut(lab, |lab| lab.nodes.remove(name))?;
         }
@@ -390,15 +394,17 @@ pub(crate) async fn start(
     operation: &str,
 ) -> Result<()> {
     let instance = entry.live()?;
-    if matches!(instance.status().phase, Phase::Running | Phase::Paused) {
+    let phase = instance.status().phase;
+    if matches!(phase, Phase::Running | Phase::Paused) {
         entry.update(|record| record.wanted = true);
+        entry.settle(if phase == Phase::Running { State::Running } else { State::Paused });
         return Ok(());
     }
     let spec = entry.with(|record| record.spec.clone()).ok_or_else(|| {
         Error::state(format!("node `{}` was never made whole", entry.with(|r| r.node.clone())))
     })?;
     let dir = inner.node_dir(&spec.lab, &spec.node);
-    if entry.with(|record| record.state) == crate::state::State::Mounted {
+    if entry.with(|record| record.state) == State::Mounted {
         // T-38, T-39: a mounted root is let go first; the disk stays.
         inner.driver.unmount(&spec, &dir).await.map_err(driver_error)?;
     }
