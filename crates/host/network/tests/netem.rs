@@ -339,6 +339,7 @@ fn t67_a_change_while_a_link_is_down_holds_when_it_is_up() {
     impair::apply(&a, "eth1", &delay(40_000), &CONTEXT).unwrap();
     unblock(&a, "eth1").unwrap();
     unblock(&b, "eth1").unwrap();
+    common::eventually("the link", || pings(&a, "10.0.0.2"));
     assert!(round_trip(&a, "10.0.0.2") >= 41.0);
 }
 
