@@ -102,12 +102,17 @@ fn plant(root: &Path) -> Vec<PathBuf> {
         ),
         ("etc/shadow-", "root:$6$PLANTED-SECRET:1::::::\n"),
         ("etc/gshadow", "wheel:PLANTED-SECRET::ann\n"),
+        ("etc/gshadow-", "wheel:*::\n"),
         ("var/lib/dpkg/status", "Package: x"),
         ("opt/app/program", "program"),
     ] {
         let path = root.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
+    }
+    for name in ["shadow", "shadow-", "gshadow", "gshadow-"] {
+        let closed = std::fs::Permissions::from_mode(0o640);
+        std::fs::set_permissions(root.join("etc").join(name), closed).unwrap();
     }
     symlink("usr/bin", root.join("bin")).unwrap();
     std::fs::set_permissions(root.join("tmp"), std::fs::Permissions::from_mode(0o1777)).unwrap();
@@ -176,6 +181,7 @@ fn planted_secrets_do_not_show_in_a_node() {
         assert_eq!(read("etc/shadow"), "root:*:1::::::\nann:!:1::::::\nbin:*:1::::::\n");
         assert_eq!(read("etc/shadow-"), "root:*:1::::::\n");
         assert_eq!(read("etc/gshadow"), "wheel:*::ann\n");
+        assert_eq!(read("etc/gshadow-"), "wheel:*::\n");
         assert_eq!(read("etc/machine-id"), "");
         assert!(read("etc/passwd").contains("/people/bob"));
 

@@ -169,7 +169,9 @@ impl Maker<'_> {
                     Sanitiser::Passwords => accounts::without_passwords(&old),
                     Sanitiser::Nothing => Vec::new(),
                 };
-                if new != old && !self.plan.hides(&path) {
+                // Also when nothing was found in it: a closed file that stands in the plan is not removed later on.
+                let closed = stat.st_mode & 0o004 == 0;
+                if (new != old || closed) && !self.plan.hides(&path) {
                     self.plan.why.insert(path.clone(), rule.why.into());
                     self.plan.items.insert(path, Item::File(meta(stat), new));
                 }
