@@ -448,8 +448,13 @@ proptest! {
         let to = (from + cut..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
         let changed = format!("{}{with}{}", &text[..from], &text[to..]);
         match read(&changed) {
-            Ok(parsed) => { let _ = texts(&parsed.warnings); }
-            Err(rejected) => { let _ = rejected.to_string(); }
+            // What is taken in any form can be written and read back.
+            Ok(parsed) => {
+                let whole = export(&parsed.lab);
+                prop_assert_eq!(&read_back(&whole), &parsed.lab, "\n{}\n{}", changed, whole);
+                read_back(&export_clab(&parsed.lab));
+            }
+            Err(rejected) => prop_assert!(!rejected.to_string().is_empty()),
         }
     }
 }
