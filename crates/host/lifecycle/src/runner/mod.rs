@@ -4,10 +4,12 @@ mod image;
 mod lab;
 mod link;
 mod node;
+mod stage;
 
 pub(crate) use lab::write_names;
 pub(crate) use link::{addresses, namespace_of, set as set_link};
-pub(crate) use node::{folder, run_in_node, start};
+pub(crate) use node::{folder, start};
+pub(crate) use stage::run_in_node;
 
 use std::sync::Arc;
 
@@ -59,9 +61,11 @@ impl Steps {
             Work::NodeHalt { lab, node, grace_ms } => {
                 node::halt(inner, &lab, &node, grace_ms, &operation).await
             }
-            Work::NodeConfigure { lab, node } => node::configure(inner, context, &lab, &node).await,
-            Work::NodeHealthy { lab, node } => node::healthy(inner, context, &lab, &node).await,
-            Work::NodeExited { lab, node } => node::exited(inner, context, &lab, &node).await,
+            Work::NodeConfigure { lab, node } => {
+                stage::configure(inner, context, &lab, &node).await
+            }
+            Work::NodeHealthy { lab, node } => stage::healthy(inner, context, &lab, &node).await,
+            Work::NodeExited { lab, node } => stage::exited(inner, context, &lab, &node).await,
             Work::NodeRenew { lab, node } => node::renew(inner, context, &lab, &node).await,
             Work::NodeLimits { lab, node } => node::limits(inner, &lab, &node).await,
             Work::LinkCreate { lab, link } => link::create(inner, &lab, &link, &operation).await,

@@ -1,0 +1,98 @@
+//! Plans for a lab as a whole: its end, and its beginning anew after a restart of the machine.
+
+use vnode_operation::{Plan, Recovery};
+
+use crate::record::LinkKind;
+use crate::wanted::Records;
+use crate::work::Work;
+
+use super::{difference, step};
+
+/// Plans a lab anew after the machine restarted: disks are kept, everything in the kernel is made again, nodes
+/// that ran and may start by themselves are booted (T-56).
+pub fn restore(records: &Records) -> Plan {
+    let mut all = records.clone();
+    for link in all.links.values_mut() {
+        link.made = false;
+    }
+    let boots: Vec<String> = records
+        .nodes
+        .values()
+        .filter(|node| node.wanted && node.restart != crate::restart::Policy::No)
+        .map(|node| node.node.clone())
+        .collect();
+    let mut plan = difference(None, &all, true).plan;
+    plan.kind = "lab.restore".to_owned();
+    // Disks of the user's are at stake: what cannot be made is reported, nothing is undone.
+    plan.recovery = Recovery::GoOn;
+    let unwanted: Vec<u32> = plan
+        .steps
+        .iter()
+        .filter(|step| {
+            let node = step.data.get("node").and_then(|node| node.as_str()).unwrap_or_default();
+            matches!(
+                step.kind.as_str(),
+                "node.boot" | "node.configure" | "node.healthy" | "node.exited"
+            ) && !boots.iter().any(|name| name == node)
+        })
+        .map(|step| step.id)
+        .collect();
+    plan.steps.retain(|step| !unwanted.contains(&step.id));
+    for step in &mut plan.steps {
+        if step.kind == "node.create" {
+            step.data["keep"] = serde_json::Value::Bool(true);
+        }
+        step.needs.retain(|id| !unwanted.contains(id));
+        step.after.retain(|id| !unwanted.contains(id));
+        step.group = None;
+        step.on_failure = vnode_operation::OnFailure::Isolate;
+    }
+    plan
+}
+
+/// Plans the end of a lab. Every step goes on when another fails (T-52).
+pub fn down(records: &Records, last_lab: bool, graceful: bool) -> Plan {
+    let lab = &records.lab.name;
+    let mut plan = Plan::new("lab.down", format!("lab/{lab}"));
+    plan.recovery = Recovery::GoOn;
+    let mut push = |work: Work, needs: &[u32], after: &[u32]| {
+        plan.push(step(&work).isolate().needs(needs.iter().copied()).after(after.iter().copied()))
+    };
+    let mut first = Vec::new();
+    for link in records.links.values() {
+        // Pairs between nodes and ports of our bridges go with their namespace and bridge.
+        if !matches!(link.kind, LinkKind::Veth | LinkKind::Lan | LinkKind::Dummy) {
+            first.push(push(Work::LinkRemove { record: Box::new(link.clone()) }, &[], &[]));
+        }
+    }
+    let mut nodes = Vec::new();
+    for node in records.nodes.keys() {
+        let mut after = first.clone();
+        if graceful {
+            let (lab, node) = (lab.clone(), node.clone());
+            after.push(push(Work::NodeHalt { lab, node, grace_ms: None }, &[], &[]));
+        }
+        let work = Work::NodeDestroy { lab: lab.clone(), node: node.clone() };
+        nodes.push(push(work, &[], &after));
+    }
+    let mut last = Vec::new();
+    let mut ports = Vec::new();
+    for link in records.links.values().filter(|link| link.kind == LinkKind::Lan) {
+        last.push(push(Work::LanRemove { record: Box::new(link.clone()) }, &[], &nodes));
+    }
+    for end in records.links.values().flat_map(|link| &link.ends) {
+        ports.extend(end.port.clone());
+    }
+    ports.extend(
+        records.nodes.values().filter_map(|node| Some(node.control.as_ref()?.port.clone())),
+    );
+    if records.lab.control.is_some() {
+        last.push(push(Work::ControlRemove { lab: lab.clone() }, &[], &nodes));
+    }
+    last.extend(&nodes);
+    let settle = push(Work::Settle { ports }, &[], &last);
+    if last_lab {
+        push(Work::HostRestore, &[], &[settle]);
+    }
+    plan
+}

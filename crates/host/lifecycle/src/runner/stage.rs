@@ -1,0 +1,188 @@
+//! Steps about what is run in a node once it is booted, and what is waited for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+use vnode_driver::{ExecSpec, Phase};
+use vnode_operation::StepContext;
+use vnode_topology::{StageExec, StageName};
+
+use crate::error::{Error, Kind, Result};
+use crate::health::Health;
+use crate::inner::{Inner, driver_error};
+use crate::registry::NodeEntry;
+
+/// Most of a startup command's output that is kept in its event.
+const OUTPUT: u64 = 4096;
+
+/// Stage hooks and startup commands, in order. A command that fails is told and does not fail the lab, as
+/// containerlab does.
+pub(super) async fn configure(
+    inner: &Arc<Inner>,
+    context: &StepContext,
+    lab: &str,
+    name: &str,
+) -> Result<()> {
+    let entry = inner.registry.node(lab, name)?;
+    let model = inner.registry.lab(lab, |lab| lab.record.lab.node(name).cloned())?;
+    let Some(model) = model else { return Ok(()) };
+    let hooks = |stage: StageName, phase: vnode_topology::Phase| -> Vec<StageExec> {
+        model
+            .stages
+            .get(&stage)
+            .map(|stage| stage.exec.iter().filter(|exec| exec.phase == phase).cloned().collect())
+            .unwrap_or_default()
+    };
+    use vnode_topology::Phase::{OnEnter, OnExit};
+    let mut commands: Vec<StageExec> = Vec::new();
+    for stage in [StageName::Create, StageName::CreateLinks] {
+        commands.extend(hooks(stage, OnEnter));
+        commands.extend(hooks(stage, OnExit));
+    }
+    commands.extend(hooks(StageName::Configure, OnEnter));
+    commands.extend(model.exec.iter().map(|command| StageExec {
+        command: command.clone(),
+        target: vnode_topology::StageExecTarget::Container,
+        phase: OnEnter,
+    }));
+    commands.extend(hooks(StageName::Configure, OnExit));
+    for (index, command) in commands.iter().enumerate() {
+        context.progress(index as u64, commands.len() as u64, "commands");
+        run_hook(inner, context, &entry, command).await?;
+    }
+    Ok(())
+}
+
+async fn run_hook(
+    inner: &Arc<Inner>,
+    context: &StepContext,
+    entry: &Arc<NodeEntry>,
+    hook: &StageExec,
+) -> Result<()> {
+    let operation = context.operation().to_string();
+    let argv = shlex::split(&hook.command)
+        .ok_or_else(|| Error::usage(format!("`exec: {}` has an open quote", hook.command)))?;
+    let ran = match hook.target {
+        vnode_topology::StageExecTarget::Container => {
+            let work = run_in_node(entry, argv);
+            tokio::select! {
+                ran = work => ran?,
+                () = context.cancellation().cancelled() => {
+                    return Err(Error::state(format!("`{}` was cancelled", hook.command)));
+                }
+            }
+        }
+        vnode_topology::StageExecTarget::Host => run_on_host(context, argv).await?,
+    };
+    let data = json!({ "command": hook.command, "status": ran.0, "output": ran.1 });
+    inner.tell("node.command-run", &entry.subject(), Some(&operation), data);
+    if ran.0 != 0 {
+        let text = format!("`{}` ended with status {}: {}", hook.command, ran.0, ran.1.trim());
+        inner.warn(&entry.subject(), &operation, &text);
+    }
+    Ok(())
+}
+
+/// Runs a command in the node; its status and the beginning of what it printed. A program that is not
+/// there counts as status 127, as a shell has it.
+pub(crate) async fn run_in_node(
+    entry: &Arc<NodeEntry>,
+    argv: Vec<String>,
+) -> Result<(i32, String)> {
+    let instance = entry.live()?;
+    let spec = ExecSpec { argv, ..ExecSpec::default() };
+    let mut exec = match instance.exec(&spec).await {
+        Ok(exec) => exec,
+        Err(vnode_driver::Error::Exec { step, .. }) => return Ok((127, step)),
+        Err(source) => return Err(driver_error(source)),
+    };
+    drop(exec.stdin.take());
+    let (stdout, stderr) = (exec.stdout.take(), exec.stderr.take());
+    let (out, err) = tokio::join!(head(stdout), head(stderr));
+    let exit = exec.wait().await.map_err(driver_error)?;
+    Ok((exit.shell_code(), out + &err))
+}
+
+/// The beginning of a stream; the rest is read and dropped, so that its writer never blocks.
+async fn head(stream: Option<vnode_driver::Reader>) -> String {
+    let Some(mut stream) = stream else { return String::new() };
+    let mut kept = Vec::new();
+    let mut beginning = (&mut stream).take(OUTPUT);
+    // A broken pipe ends the output; what came before it counts.
+    let _ = beginning.read_to_end(&mut kept).await;
+    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+async fn run_on_host(context: &StepContext, argv: Vec<String>) -> Result<(i32, String)> {
+    let spec = vnode_action::Spec::new(argv)
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .capture(OUTPUT as usize)
+        .time_limit(Duration::from_secs(300));
+    let output = vnode_action::run(spec, context.cancellation()).await.map_err(|source| {
+        Error::failed("cannot run a stage's command on the host").because(source)
+    })?;
+    let text = [output.stdout, output.stderr].concat();
+    let status = match output.status {
+        vnode_action::ExitStatus::Code(code) => code,
+        vnode_action::ExitStatus::Signal(signal) => 128 + signal,
+    };
+    Ok((status, String::from_utf8_lossy(&text).into_owned()))
+}
+
+/// Waits for the health check's verdict.
+pub(super) async fn healthy(
+    inner: &Arc<Inner>,
+    context: &StepContext,
+    lab: &str,
+    name: &str,
+) -> Result<()> {
+    let entry = inner.registry.node(lab, name)?;
+    let mut health = entry.health.subscribe();
+    loop {
+        let now = *health.borrow_and_update();
+        match now {
+            // Without a check, running is healthy.
+            Health::None | Health::Healthy => return Ok(()),
+            Health::Unhealthy => {
+                return Err(Error::failed(format!("node `{name}` is unhealthy")));
+            }
+            Health::Starting => {}
+        }
+        tokio::select! {
+            changed = health.changed() => {
+                changed.map_err(|_| Error::state(format!("node `{name}` is gone")))?;
+            }
+            () = context.cancellation().cancelled() => {
+                return Err(Error::new(Kind::Deadline, format!("node `{name}` is not healthy yet")));
+            }
+        }
+    }
+}
+
+/// Waits for the end of the first process.
+pub(super) async fn exited(
+    inner: &Arc<Inner>,
+    context: &StepContext,
+    lab: &str,
+    name: &str,
+) -> Result<()> {
+    let entry = inner.registry.node(lab, name)?;
+    let mut watch = entry.live()?.watch();
+    loop {
+        let status = *watch.borrow_and_update();
+        if status.phase == Phase::Stopped && status.boots > 0 {
+            return Ok(());
+        }
+        tokio::select! {
+            changed = watch.changed() => {
+                changed.map_err(|_| Error::state(format!("node `{name}` is gone")))?;
+            }
+            () = context.cancellation().cancelled() => {
+                return Err(Error::new(Kind::Deadline, format!("node `{name}` has not exited yet")));
+            }
+        }
+    }
+}
