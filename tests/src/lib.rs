@@ -8,10 +8,10 @@ use vnode_testkit::{Host, eventually};
 /// How long a test waits for what should come at once: generous, because the guest tier is slow.
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// A lab of nodes on the host's root that sleep, from the lines of its `nodes:` and `links:`.
+/// A lab of nodes on the host's root that sleep and end at once when asked to, from the lines of its `nodes:` and `links:`.
 pub fn lab(name: &str, nodes: &str, links: &str) -> String {
     format!(
-        "name: {name}\ntopology:\n  defaults: {{kind: linux, image: host, cmd: sleep infinity}}\n  \
+        "name: {name}\ntopology:\n  defaults: {{kind: linux, image: host, cmd: 'sh -c \"trap exit TERM; sleep infinity & wait\"'}}\n  \
          nodes:\n{}  links:\n{}",
         indent(nodes),
         if links.trim().is_empty() { "    []\n".to_owned() } else { indent(links) }
