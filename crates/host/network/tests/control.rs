@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use common::{bridge, inside, json, nets, output, outside, pings, run};
 use vnode_network::control::{
-    Control, ControlPort, ControlSpec, Forward, Protocol, forward_policy_conflict, root_prepare,
-    root_restore,
+    Control, ControlPort, ControlSpec, Forward, Protocol, forward_policy_conflict, root_plan,
+    root_prepare, root_restore,
 };
 use vnode_network::ownership::{self, OwnedKind};
 use vnode_network::{Error, Host, Mac, Ns, Owner, PairSpec, Route};
@@ -327,7 +327,11 @@ fn parameters_go_back_unless_somebody_else_set_them() {
     ns.sysctl_write("net.ipv6.conf.all.forwarding", "0").unwrap();
     bridge(&host, "vnbr", &[]);
     ns.sysctl_write("net/ipv6/conf/vnbr/accept_ra", "1").unwrap();
+    let planned = root_plan(&host).unwrap();
+    assert_eq!(ns.sysctl_read("net.ipv4.ip_forward").unwrap(), "0", "a plan changes nothing");
     let saved = root_prepare(&host).unwrap();
+    assert_eq!(planned, saved);
+    assert!(root_plan(&host).unwrap().changed.is_empty());
     assert_eq!(ns.sysctl_read("net.ipv4.ip_forward").unwrap(), "1");
     assert_eq!(ns.sysctl_read("net.ipv6.conf.all.forwarding").unwrap(), "1");
     assert_eq!(ns.sysctl_read("net/ipv6/conf/vnbr/accept_ra").unwrap(), "2");

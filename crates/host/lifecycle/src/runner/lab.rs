@@ -14,15 +14,21 @@ use crate::record::HostRecord;
 /// Kernel parameters of the host; what they were is written before they are changed.
 pub(super) async fn prepare(inner: &Arc<Inner>) -> Result<()> {
     let mut host = inner.host.lock().await;
-    if host.saved_sysctls.is_some() {
+    let network = inner.network.clone();
+    let planned = blocking(move || vnode_network::control::root_plan(&network)).await?;
+    if planned.changed.is_empty() {
         return Ok(());
     }
-    let network = inner.network.clone();
-    let saved = blocking(move || vnode_network::control::root_prepare(&network)).await?;
+    // old values first. What an earlier lab wrote down is older still, and stays.
+    let mut saved = host.saved_sysctls.clone().unwrap_or_default();
+    for (path, change) in planned.changed {
+        saved.changed.entry(path).or_insert(change);
+    }
     let record = HostRecord { saved_sysctls: Some(saved), ..host.clone() };
     inner.save(vec![record.put()]).await?;
     *host = record;
-    Ok(())
+    let network = inner.network.clone();
+    blocking(move || vnode_network::control::root_prepare(&network).map(drop)).await
 }
 
 /// Puts the parameters back when no lab is left but the one that goes, or none at all.

@@ -19,7 +19,7 @@ use crate::nft::{self, Family, Transaction};
 use crate::{BridgeSpec, Error, Host, Mac, Owner, Result};
 
 pub use forward::{Forward, Protocol};
-pub use sysctl::{Change, SavedSysctls, root_prepare, root_restore};
+pub use sysctl::{Change, SavedSysctls, root_plan, root_prepare, root_restore};
 
 /// Beginning of every control bridge's name: by it one lab's rules know another lab's bridge.
 const BRIDGE_PREFIX: &str = "vnc";

@@ -36,7 +36,7 @@ const NEIGHBOURS: [(&str, u64); 3] =
 /// [`Error::Sysctl`]; what was changed before it is changed back.
 pub fn root_prepare(host: &Host) -> Result<SavedSysctls> {
     let mut saved = SavedSysctls::default();
-    match prepare(host.ns(), &mut saved) {
+    match prepare(host.ns(), &mut saved, true) {
         Ok(()) => Ok(saved),
         Err(error) => {
             if let Err(second) = root_restore(host, &saved) {
@@ -47,33 +47,51 @@ pub fn root_prepare(host: &Host) -> Result<SavedSysctls> {
     }
 }
 
-fn prepare(ns: &Ns, saved: &mut SavedSysctls) -> Result<()> {
+/// What [`root_prepare`] would change now, and to what: written down before it is done, so that a crash in between
+/// loses no old value. Changes nothing.
+///
+/// # Errors
+/// [`Error::Sysctl`].
+pub fn root_plan(host: &Host) -> Result<SavedSysctls> {
+    let mut planned = SavedSysctls::default();
+    prepare(host.ns(), &mut planned, false)?;
+    Ok(planned)
+}
+
+fn prepare(ns: &Ns, saved: &mut SavedSysctls, write: bool) -> Result<()> {
+    let set = |ns: &Ns,
+               saved: &mut SavedSysctls,
+               path: String,
+               wanted: &dyn Fn(&str) -> Option<String>| {
+        change(ns, saved, path, wanted, write)
+    };
     for word in ["iptables", "ip6tables", "arptables"] {
-        set(ns, saved, format!("net/bridge/bridge-nf-call-{word}"), |_| Some("0".into()))?;
+        set(ns, saved, format!("net/bridge/bridge-nf-call-{word}"), &|_| Some("0".into()))?;
     }
     for (name, least) in NEIGHBOURS {
         for family in ["ipv4", "ipv6"] {
             let path = format!("net/{family}/neigh/default/{name}");
             let raise = |old: &str| old.parse().ok().filter(|old: &u64| *old < least);
-            set(ns, saved, path, |old| raise(old).map(|_| least.to_string()))?;
+            set(ns, saved, path, &|old| raise(old).map(|_| least.to_string()))?;
         }
     }
-    set(ns, saved, "net/ipv4/ip_forward".into(), |_| Some("1".into()))?;
+    set(ns, saved, "net/ipv4/ip_forward".into(), &|_| Some("1".into()))?;
     if ns.sysctl_read("net/ipv6/conf/all/forwarding").is_ok_and(|value| value == "0") {
         for interface in state::interfaces(ns)? {
             let path = format!("net/ipv6/conf/{}/accept_ra", interface.name);
-            set(ns, saved, path, |old| (old == "1").then(|| "2".into()))?;
+            set(ns, saved, path, &|old| (old == "1").then(|| "2".into()))?;
         }
     }
-    set(ns, saved, "net/ipv6/conf/all/forwarding".into(), |_| Some("1".into()))
+    set(ns, saved, "net/ipv6/conf/all/forwarding".into(), &|_| Some("1".into()))
 }
 
 /// Sets one parameter to what `wanted` makes of its value; one the kernel does not have is passed over.
-fn set(
+fn change(
     ns: &Ns,
     saved: &mut SavedSysctls,
     path: String,
-    wanted: impl FnOnce(&str) -> Option<String>,
+    wanted: &dyn Fn(&str) -> Option<String>,
+    write: bool,
 ) -> Result<()> {
     let old = match ns.sysctl_read(&path) {
         Ok(old) => old,
@@ -84,7 +102,9 @@ fn set(
     };
     match wanted(&old) {
         Some(new) if new != old => {
-            ns.sysctl_write(&path, &new)?;
+            if write {
+                ns.sysctl_write(&path, &new)?;
+            }
             saved.changed.insert(path, Change { old, new });
         }
         _ => {}
