@@ -82,6 +82,7 @@ async fn live(settings: Settings, ready: &mut Ready) -> Result<()> {
     };
     make_folder(state_dir).map_err(|error| fail("make the state folder", &error))?;
     let _lock = take_lock(state_dir).await?;
+    let tokens = Tokens::open(&state_dir.join("tokens.json")).map_err(Problem::from)?;
     let given = activated()?;
     let own_socket = given.unix.is_empty().then(|| state_dir.join(socket::NAME));
     let mut listeners = given;
@@ -100,7 +101,6 @@ async fn live(settings: Settings, ready: &mut Ready) -> Result<()> {
     };
     listeners.tcp.extend(tcp);
     let stop = CancellationToken::new();
-    let tokens = Tokens::open(&state_dir.join("tokens.json")).map_err(Problem::from)?;
     let api = Api::new(Arc::clone(&host), Arc::new(tokens), stop.clone(), state_dir.clone());
     let served = tokio::spawn(vnode_api::serve(api.router(), listeners, stop.clone()));
     watch_signals(stop.clone())?;
