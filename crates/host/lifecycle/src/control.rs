@@ -133,18 +133,31 @@ fn ipv6_of(net: Ipv4Net) -> Ipv6Net {
 pub struct Pool {
     ipv4: Option<Ipv4Net>,
     ipv6: Option<Ipv6Net>,
+    /// Part of the subnet that addresses are given out from.
+    range4: Option<Ipv4Net>,
+    range6: Option<Ipv6Net>,
     used: HashSet<IpAddr>,
     next4: u32,
     next6: u128,
 }
 
 impl Pool {
-    pub fn new(control: &Control) -> Self {
+    /// Addresses are given out from the ranges, or from all of the subnets.
+    pub fn new(control: &Control, range4: Option<Ipv4Net>, range6: Option<Ipv6Net>) -> Self {
         let mut used = HashSet::new();
         used.extend(control.ipv4_gateway.map(IpAddr::V4));
         used.extend(control.ipv6_gateway.map(IpAddr::V6));
         used.extend(control.ipv4.map(|net| IpAddr::V4(net.broadcast())));
-        Self { ipv4: control.ipv4, ipv6: control.ipv6, used, next4: 2, next6: 2 }
+        Self {
+            ipv4: control.ipv4,
+            ipv6: control.ipv6,
+            range4,
+            range6,
+            used,
+            // The network's own address and the gateway come first in a subnet, not in a range of it.
+            next4: if range4.is_some() { 0 } else { 2 },
+            next6: if range6.is_some() { 0 } else { 2 },
+        }
     }
 
     /// Marks an address as taken; refused when it is already, or lies outside.
@@ -167,10 +180,11 @@ impl Pool {
     }
 
     pub fn next_ipv4(&mut self) -> Result<Option<Ipv4Addr>> {
-        let Some(net) = self.ipv4 else { return Ok(None) };
+        let Some(subnet) = self.ipv4 else { return Ok(None) };
+        let net = self.range4.unwrap_or(subnet);
         loop {
             let address = Ipv4Addr::from(u32::from(net.network()).saturating_add(self.next4));
-            if !net.contains(&address) || address == net.broadcast() {
+            if !net.contains(&address) || address == subnet.broadcast() {
                 return Err(Error::conflict(format!("control network `{net}` is full")));
             }
             self.next4 += 1;
@@ -181,7 +195,8 @@ impl Pool {
     }
 
     pub fn next_ipv6(&mut self) -> Result<Option<Ipv6Addr>> {
-        let Some(net) = self.ipv6 else { return Ok(None) };
+        let Some(subnet) = self.ipv6 else { return Ok(None) };
+        let net = self.range6.unwrap_or(subnet);
         loop {
             let address = Ipv6Addr::from(u128::from(net.network()).saturating_add(self.next6));
             if !net.contains(&address) {
@@ -230,11 +245,21 @@ mod tests {
     #[test]
     fn t32_addresses_are_unique_and_wishes_come_first() {
         let control = choose("a", "br".into(), &wanted(), 4, &[]).unwrap();
-        let mut pool = Pool::new(&control);
+        let mut pool = Pool::new(&control, None, None);
         pool.take("n", "172.20.20.2".parse().unwrap()).unwrap();
         assert!(pool.take("m", "172.20.20.2".parse().unwrap()).is_err());
         assert!(pool.take("m", "10.0.0.1".parse().unwrap()).is_err());
         assert_eq!(pool.next_ipv4().unwrap().unwrap().to_string(), "172.20.20.3");
         assert_eq!(pool.next_ipv6().unwrap().unwrap().to_string(), "3fff:172:20:20::2");
+    }
+
+    #[test]
+    fn a_range_bounds_what_is_given_out() {
+        let control = choose("a", "br".into(), &wanted(), 4, &[]).unwrap();
+        let range = Some("172.20.20.128/31".parse().unwrap());
+        let mut pool = Pool::new(&control, range, None);
+        assert_eq!(pool.next_ipv4().unwrap().unwrap().to_string(), "172.20.20.128");
+        assert_eq!(pool.next_ipv4().unwrap().unwrap().to_string(), "172.20.20.129");
+        assert!(pool.next_ipv4().unwrap_err().text.contains("full"));
     }
 }

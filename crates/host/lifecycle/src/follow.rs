@@ -99,6 +99,7 @@ async fn after_exit(inner: &Arc<Inner>, entry: &Arc<NodeEntry>, exit: &Exit) {
         Decision::Stay => {
             if !asked {
                 inner.save_node(entry).await;
+                remove_if_asked(inner, entry);
             }
         }
         Decision::CrashLoop => {
@@ -120,6 +121,24 @@ async fn after_exit(inner: &Arc<Inner>, entry: &Arc<NodeEntry>, exit: &Exit) {
             again(inner, entry).await;
         }
     }
+}
+
+/// `auto-remove`: the node goes when its first process has ended and is not started again.
+fn remove_if_asked(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
+    let (lab, node) = entry.with(|record| (record.lab.clone(), record.node.clone()));
+    let wanted = inner
+        .registry
+        .lab(&lab, |lab| lab.record.lab.node(&node).is_some_and(|node| node.auto_remove));
+    let Some(host) = inner.facade.get().and_then(std::sync::Weak::upgrade) else { return };
+    if !wanted.unwrap_or(false) {
+        return;
+    }
+    // A task of its own: this one ends with the node.
+    inner.tasks.spawn(async move {
+        if let Err(error) = host.destroy(&format!("{lab}/{node}"), false).await {
+            tracing::warn!(lab, node, "cannot remove: {}", error.chain());
+        }
+    });
 }
 
 /// An exit nobody of ours saw: the policy decides as if it happened now.

@@ -112,6 +112,7 @@ impl Host {
             images: std::sync::Mutex::default(),
             host: tokio::sync::Mutex::new(HostRecord::default()),
             link_slot: tokio::sync::Mutex::new(()),
+            facade: std::sync::OnceLock::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -125,6 +126,8 @@ impl Host {
             engine.register(kind, Arc::clone(&steps) as Arc<dyn vnode_operation::Runner>);
         }
         let host = Arc::new(Self { inner, engine });
+        // Set once, here.
+        let _ = host.inner.facade.set(Arc::downgrade(&host));
         host.take_up().await?;
         Ok(host)
     }

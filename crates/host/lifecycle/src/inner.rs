@@ -38,6 +38,8 @@ pub(crate) struct Inner {
     pub(crate) host: tokio::sync::Mutex<HostRecord>,
     /// One change of a link at a time.
     pub(crate) link_slot: tokio::sync::Mutex<()>,
+    /// The facade, for tasks that begin operations by themselves.
+    pub(crate) facade: std::sync::OnceLock<std::sync::Weak<crate::host::Host>>,
     /// Ends every task of ours; nodes go on.
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,

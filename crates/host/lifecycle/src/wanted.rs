@@ -57,7 +57,9 @@ pub fn records(
     };
     let mut names = Names::new(lab, existing);
     let mut nodes = BTreeMap::new();
-    let mut pool = control.as_ref().map(Pool::new);
+    let mut pool = control
+        .as_ref()
+        .map(|control| Pool::new(control, lab.mgmt.ipv4_range, lab.mgmt.ipv6_range));
     if let Some(pool) = &mut pool {
         for node in &on_control {
             let old = existing.and_then(|old| old.nodes.get(&node.name)?.control.as_ref());
