@@ -132,7 +132,8 @@ fn t33_one_bad_node_does_not_keep_the_others_down() {
 #[test]
 fn t34_stages_are_waited_for() {
     needs!(Root);
-    let host = Host::new();
+    let mut host = Host::new();
+    host.set_env("VNODE_HOST_COMMANDS", "true");
     let mark = host.dir().join("mark");
     let nodes_text = format!(
         "first:\n  stages:\n    create-links:\n      exec:\n        - {{command: touch {mark}, target: host, phase: on-exit}}\n\

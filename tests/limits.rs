@@ -28,6 +28,7 @@ fn limit(host: &Host, name: &str, v2: &str, v1: (&str, &str)) -> String {
 
 fn limits_hold() {
     let host = Host::new();
+    let _daemon = host.start_daemon(&[]);
     up(&host, &lab("limits", "a: {memory: 64mb, cpu: 0.5, resources: {pids: 40}}", ""));
     let memory: u64 =
         limit(&host, "a", "memory.max", ("memory", "memory.limit_in_bytes")).parse().unwrap();
@@ -60,6 +61,7 @@ fn limits_hold_under_cgroup_v2() {
 fn a_node_out_of_memory_says_so() {
     vnode_testkit::needs!(Root);
     let host = Host::new();
+    let _daemon = host.start_daemon(&[]);
     let nodes = "a: {memory: 32mb, restart-policy: \"no\", cmd: sh -c \"sleep 1; exec dd if=/dev/zero of=/dev/null bs=300M count=9\"}";
     up(&host, &lab("oom", nodes, ""));
     let exit = eventually("it is killed", SOON, || {

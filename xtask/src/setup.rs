@@ -24,6 +24,9 @@ const TEST: &[&str] = &[
     "util-linux",
     "binutils",
     "tcpdump",
+    "iperf3",
+    "curl",
+    "ca-certificates",
     "python3-pip",
 ];
 const BENCH: &[&str] = &["crun", "busybox-static", "mininet", "bridge-utils", "python3"];

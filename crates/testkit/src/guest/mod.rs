@@ -25,6 +25,9 @@ pub struct Suite {
     pub filters: Vec<String>,
 }
 
+/// Clients of registries want the machine's certificates, even for a registry without TLS.
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// What became of one test in the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -114,6 +117,9 @@ pub fn run(
     let kernel = kernel::Kernel::find().expect("asked before");
     tree.add_tools(programs);
     tree.add_modules(&kernel);
+    if let Ok(certificates) = std::fs::read_to_string(CERTIFICATES) {
+        tree.add_text(CERTIFICATES, &certificates, 0o644);
+    }
     tree.add_text("/plan", &plan, 0o644);
     tree.add_text("/init", include_str!("init.sh"), 0o755);
     tree.add_text("/second", include_str!("second.sh"), 0o755);

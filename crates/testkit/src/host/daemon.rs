@@ -4,7 +4,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use super::Host;
-use crate::eventually;
+use crate::{built_program, eventually};
 
 /// A `vnode daemon` in the foreground. Dropping the value kills it.
 #[derive(Debug)]
@@ -19,8 +19,16 @@ impl Daemon {
             .append(true)
             .open(host.dir().join("daemon.log"))
             .expect("the host's directory is writable");
+        // On a pure v2 tree only a group without other processes can hand controllers down: give the daemon one
+        // of its own, as a service manager does.
+        let group = "if [ -e /sys/fs/cgroup/cgroup.controllers ]; then g=/sys/fs/cgroup/daemon-$$; \
+                     mkdir \"$g\" && echo $$ >\"$g/cgroup.procs\"; fi; exec \"$@\"";
         let child = host
-            .vnode_command(&["daemon"])
+            .command("sh")
+            .args(["-c", group, "sh"])
+            .arg(built_program("vnode"))
+            .arg("daemon")
+            .env("VNODE_STATE_DIR", host.state_dir())
             .envs(environment.iter().copied())
             .stdout(log.try_clone().expect("a descriptor can be duplicated"))
             .stderr(log)
