@@ -87,7 +87,12 @@ pub(crate) const TOP: &[Key] = &[
 
 pub(crate) const MGMT: &[Key] = &[
     yes("network", Shape::Word, "Name of the network; labs that name the same one share it."),
-    yes("bridge", Shape::Word, "Name of its bridge on the host."),
+    no(
+        "bridge",
+        Shape::Word,
+        "each lab's bridge has a name of vnode's own, so that two labs never meet",
+        "Name of its bridge on the host.",
+    ),
     yes("ipv4-subnet", Shape::Text, "Prefix such as `172.20.20.0/24`, `auto`, or empty for none."),
     yes(
         "ipv6-subnet",
@@ -171,7 +176,12 @@ pub(crate) const NODE: &[Key] = &[
     yes("aliases", Shape::TextList, "Further names of the node within the lab."),
     yes("cap-add", Shape::TextList, "Capabilities added to the default set."),
     yes("privileged", Shape::Bool, "All capabilities and devices (false, unlike containerlab)."),
-    yes("cgroupns-mode", Shape::OneOf(&["host", "private"]), "Control group namespace."),
+    no(
+        "cgroupns-mode",
+        Shape::OneOf(&["host", "private"]),
+        "every node has a control group namespace of its own",
+        "Control group namespace.",
+    ),
     yes("pid-mode", Shape::Text, "`host`, or `container:<node>`."),
     yes("tmpfs", Shape::TextList, "Paths with a file system in memory."),
     yes("security-opts", Shape::TextList, "Security options as Docker has them."),
