@@ -74,13 +74,21 @@ pub fn make(
             Err(e) => return Err(fail("lowerdir", e)),
         }
     }
+    let (upper_fd, work_fd) = (upper, work);
     let upper = format!("/proc/self/fd/{}", upper.as_raw_fd());
     let work = format!("/proc/self/fd/{}", work.as_raw_fd());
     fsconfig_set_string(fs.as_fd(), "upperdir", upper.as_str()).map_err(|e| fail("upperdir", e))?;
     fsconfig_set_string(fs.as_fd(), "workdir", work.as_str()).map_err(|e| fail("workdir", e))?;
     // Layers are shared between nodes and may be anywhere, so no index of them may be kept.
     fsconfig_set_string(fs.as_fd(), "index", "off").map_err(|e| fail("index=off", e))?;
-    fsconfig_create(fs.as_fd()).map_err(|e| fail("layers do not go together", e))?;
+    match fsconfig_create(fs.as_fd()) {
+        Ok(()) => {}
+        // Kernels before 6.5 take every key, and find here that they do not know `lowerdir+`.
+        Err(rustix::io::Errno::INVAL) => {
+            return make_before_6_8(dir, layers, upper_fd, work_fd);
+        }
+        Err(e) => return Err(fail("layers do not go together", e)),
+    }
     fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
         .map(Overlay::Detached)
         .map_err(|e| fail("fsmount", e))
