@@ -297,7 +297,8 @@ impl fmt::Display for Reference {
             Reference::Tarball(path) if is_path(&path.to_string_lossy()) => {
                 write!(f, "tar:{}", path.display())
             }
-            Reference::Tarball(path) => write!(f, "tar:./{}", path.display()),
+            // After `tar:` this would be a tag; alone, its ending tells.
+            Reference::Tarball(path) => write!(f, "{}", path.display()),
             Reference::Layout { path, tag } => {
                 write!(f, "oci:{}", path.display())?;
                 tag.as_ref().map_or(Ok(()), |tag| write!(f, ":{tag}"))

@@ -98,6 +98,8 @@ fn every_reference_is_read_back_from_its_text() {
         "oci:./a",
         "docker-archive:/a.tar:b:1",
         "docker-archive:a.tar",
+        "a:b.tar.gz",
+        "oci:a:b.tar",
     ] {
         let parsed = Reference::parse(text).unwrap();
         assert_eq!(Reference::parse(&parsed.to_string()).unwrap(), parsed, "{text}");
