@@ -70,7 +70,7 @@ impl Host {
             "user namespaces with mapped mounts",
             capabilities.user_namespaces,
             if capabilities.user_namespaces { "yes" } else { "no" },
-            "a kernel of 5.19 or newer with CONFIG_USER_NS; nodes run without until then",
+            "a kernel of 6.15 or newer with CONFIG_USER_NS; nodes run without until then",
         ));
         let network = self.inner.network.clone();
         match blocking(move || forward_policy_conflict(&network)).await {

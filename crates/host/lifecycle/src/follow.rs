@@ -186,7 +186,11 @@ pub(crate) fn health(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
     let check = inner
         .registry
         .lab(&lab, |lab| lab.record.lab.node(&node).and_then(|node| node.healthcheck.clone()));
-    if let Ok(Some(check)) = check {
+    if let Ok(Some(check)) = check
+        && check.test != vnode_topology::HealthTest::None
+    {
+        // Before anybody can ask: without a verdict a node with a check is not healthy.
+        entry.health.send_replace(health::Health::Starting);
         inner.tasks.spawn(health::run(Arc::clone(inner), Arc::clone(entry), check));
     }
 }

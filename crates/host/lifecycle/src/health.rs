@@ -50,7 +50,6 @@ pub(crate) async fn run(inner: Arc<Inner>, entry: Arc<NodeEntry>, check: Definit
     let start = tokio::time::Instant::now() + Duration::from_secs(u64::from(check.start_period_s));
     let tasks = lock(&entry.tasks).clone();
     let mut failures = 0;
-    entry.health.send_replace(Health::Starting);
     loop {
         let passed = tokio::select! {
             result = tokio::time::timeout(timeout, run_in_node(&entry, argv.clone())) => {

@@ -39,17 +39,33 @@ pub fn block(ns: &Ns, interface: &str) -> Result<()> {
     }
 }
 
-/// Lets frames in again. Idempotent.
+/// Lets frames in again; the table goes with its last chain. Idempotent, and right for an interface that is gone: newer
+/// kernels keep its chain, and would block the next interface of that name.
 ///
 /// # Errors
 /// When the kernel refuses.
 pub fn unblock(ns: &Ns, interface: &str) -> Result<()> {
-    if !is_blocked(ns, interface)? {
+    let chains = ours(ns)?;
+    let blocked = chains.iter().any(|chain| chain == interface);
+    if !blocked && (!chains.is_empty() || !nft::has_table(ns, Family::Netdev, TABLE)?) {
         return Ok(());
     }
     let mut transaction = Transaction::new();
-    transaction.remove_chain(Family::Netdev, TABLE, interface);
+    if blocked {
+        transaction.remove_chain(Family::Netdev, TABLE, interface);
+    }
+    if chains.iter().all(|chain| chain == interface) {
+        transaction.remove_table(Family::Netdev, TABLE);
+    }
     transaction.commit(ns)
+}
+
+/// Names of our chains, which are those of the blocked interfaces.
+fn ours(ns: &Ns) -> Result<Vec<String>> {
+    let chains = nft::base_chains(ns)?;
+    let ours =
+        |chain: &nft::BaseChain| chain.family == Family::Netdev.number() && chain.table == TABLE;
+    Ok(chains.into_iter().filter(ours).map(|chain| chain.name).collect())
 }
 
 /// Whether [`block`] is in force.

@@ -329,6 +329,17 @@ fn make_folder(spec: &NodeSpec, dir: &Path) -> Result<bool> {
     Ok(new)
 }
 
+/// Whether an overlay may stand on detached mounts, which is what layers with mapped ids are. The kernel allows
+/// it since 6.15; trying it would need a user namespace, a mount and a file system at each start of the daemon.
+fn overlays_mapped_layers() -> bool {
+    let release = rustix::system::uname();
+    let release = release.release().to_string_lossy();
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|word| word.parse().unwrap_or(0));
+    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    version >= (6, 15)
+}
+
 impl Driver for ContainerDriver {
     fn name(&self) -> &'static str {
         "container"
@@ -342,7 +353,7 @@ impl Driver for ContainerDriver {
             pause: self.tree.kind() != "none",
             limits: self.tree.limits(),
             cgroup: self.tree.kind().to_owned(),
-            user_namespaces: Path::new("/proc/self/ns/user").exists(),
+            user_namespaces: Path::new("/proc/self/ns/user").exists() && overlays_mapped_layers(),
             devices: self.tree.has_v2(),
             snapshot: false,
         }

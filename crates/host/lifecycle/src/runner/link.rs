@@ -213,6 +213,11 @@ pub(super) async fn remove(inner: &Arc<Inner>, record: LinkRecord) -> Result<()>
             ns.remove_interface(device)?;
             ns.close_sockets();
         }
+        if let Some(port) = record.ends.first().and_then(|end| end.port.as_deref())
+            && record.down
+        {
+            block::unblock(network.ns(), port)?;
+        }
         // The other end of a pair goes with it; a tunnel or a port whose node died first is removed here.
         match &ours {
             LinkKind::Host { interface } | LinkKind::Control { interface } => {
@@ -313,7 +318,15 @@ pub(super) async fn remove_lan(inner: &Arc<Inner>, record: LinkRecord) -> Result
     let owner = inner.owner(&record.lab, "");
     let network = inner.network.clone();
     let (lab, name, members) = (record.lab.clone(), record.link.clone(), record.ends.len());
-    blocking(move || network.remove_lan(&Lan::names(&owner, &record.link, members))).await?;
+    blocking(move || {
+        if record.down {
+            for port in record.ends.iter().filter_map(|end| end.port.as_deref()) {
+                block::unblock(network.ns(), port)?;
+            }
+        }
+        network.remove_lan(&Lan::names(&owner, &record.link, members))
+    })
+    .await?;
     mark(inner, &lab, &name, false)
 }
 
@@ -386,7 +399,10 @@ fn joined(inner: &Inner, lab: &str, lan: &str, index: usize, made: bool) -> Resu
 pub(super) async fn leave(inner: &Arc<Inner>, _lab: &str, end: EndRecord) -> Result<()> {
     let network = inner.network.clone();
     blocking(move || match &end.port {
-        Some(port) => network.remove_link(port).map(drop),
+        Some(port) => {
+            network.remove_link(port)?;
+            block::unblock(network.ns(), port)
+        }
         None => Ok(()),
     })
     .await

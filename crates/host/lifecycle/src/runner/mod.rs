@@ -59,7 +59,7 @@ impl Steps {
             Work::NodeControl { lab, node } => node::control(inner, &lab, &node, &operation).await,
             Work::NodeBoot { lab, node } => node::boot(inner, context, &lab, &node).await,
             Work::NodeHalt { lab, node, grace_ms } => {
-                node::halt(inner, &lab, &node, grace_ms, &operation).await
+                node::halt(inner, context, &lab, &node, grace_ms).await
             }
             Work::NodeConfigure { lab, node } => {
                 stage::configure(inner, context, &lab, &node).await

@@ -438,15 +438,31 @@ pub(super) async fn unboot(inner: &Arc<Inner>, lab: &str, name: &str) -> Result<
 
 pub(super) async fn halt(
     inner: &Arc<Inner>,
+    context: &StepContext,
     lab: &str,
     name: &str,
     grace_ms: Option<u64>,
-    operation: &str,
 ) -> Result<()> {
     let entry = inner.registry.node(lab, name)?;
-    let _slot = entry.slot.lock().await;
-    entry.update(|record| record.wanted = false);
-    stop(inner, &entry, grace_ms.map(Duration::from_millis), operation).await
+    let operation = context.operation().to_string();
+    let work = async {
+        let _slot = entry.slot.lock().await;
+        entry.update(|record| record.wanted = false);
+        stop(inner, &entry, grace_ms.map(Duration::from_millis), &operation).await
+    };
+    tokio::select! {
+        result = work => result,
+        () = context.cancellation().cancelled() => {
+            // The node was asked and may yet end; nothing more is done to it.
+            let phase = entry.instance().map(|instance| instance.status().phase);
+            if matches!(phase, Some(Phase::Running)) {
+                entry.set_asked(false);
+                entry.settle(State::Running);
+                entry.update(|record| record.wanted = true);
+            }
+            Err(Error::state(format!("halt of node `{name}` was cancelled")))
+        }
+    }
 }
 
 /// Ends the first process of a node whose slot is held; success when there is none.
