@@ -189,7 +189,9 @@ impl RegistryReference {
         if !registry.is_empty() && !valid_registry(registry) {
             return Err("its registry is not a host name or address with an optional port");
         }
-        if name.len() > 255 {
+        // Counted with the `library/` that docker puts before a lone name.
+        let room = if repository.contains('/') { 255 } else { 255 - "library/".len() };
+        if repository.len() > room {
             return Err("a repository's name has at most 255 bytes");
         }
         if !repository.split('/').all(is_component) {

@@ -83,6 +83,10 @@ fn what_is_no_name_is_refused_with_a_reason() {
         assert!(matches!(Reference::parse(text), Err(Error::Reference { .. })), "{text:?}");
     }
     assert!(Reference::parse(&"a".repeat(5000)).is_err());
+    // What is as long as can be is still a name once its registry is filled in.
+    assert!(Reference::parse(&"a".repeat(248)).is_err());
+    let longest = Reference::parse(&"a".repeat(247)).unwrap().normalised("docker.io");
+    assert_eq!(Reference::parse(&longest.to_string()).unwrap(), longest);
 }
 
 #[test]
