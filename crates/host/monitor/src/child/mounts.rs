@@ -265,20 +265,18 @@ impl Inside {
         for path in paths {
             let what = || format!("mask {path}");
             let Some(target) = self.existing(path).doing(what)? else { continue };
-            let tree = if is_dir(&target).doing(what)? {
-                let empty = match &empty {
-                    Some(empty) => empty,
-                    None => {
-                        let data = [("size".to_owned(), "0k".to_owned())];
-                        let new = new_filesystem("tmpfs", "tmpfs", &data, MOUNT_ATTR_RDONLY);
-                        empty.insert(new.doing(what)?)
-                    }
-                };
-                clone_tree(empty.as_fd(), "", false)
+            let tree = if !is_dir(&target).doing(what)? {
+                clone_tree(self.root.as_fd(), "dev/null", false).doing(what)?
+            } else if let Some(first) = &empty {
+                clone_tree(first.as_fd(), "", false).doing(what)?
             } else {
-                clone_tree(self.root.as_fd(), "dev/null", false)
-            }
-            .doing(what)?;
+                // Attached before it is cloned: kernels before 6.15 clone no mount that stands nowhere.
+                let data = [("size".to_owned(), "0k".to_owned())];
+                let new = new_filesystem("tmpfs", "tmpfs", &data, MOUNT_ATTR_RDONLY);
+                let first = empty.insert(new.doing(what)?);
+                attach(first, &target).doing(what)?;
+                continue;
+            };
             attach(&tree, &target).doing(what)?;
         }
         Ok(())
