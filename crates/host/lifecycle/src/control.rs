@@ -24,12 +24,23 @@ pub struct Control {
     pub external: bool,
 }
 
+/// What the topology says of one family's subnet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Subnet<N> {
+    /// The family is not wanted there.
+    Without,
+    /// Any that is free.
+    #[default]
+    Free,
+    Fixed(N),
+}
+
 /// What the topology says of the control network.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
-    pub ipv4: Option<Ipv4Net>,
+    pub ipv4: Subnet<Ipv4Net>,
     pub ipv4_gateway: Option<Ipv4Addr>,
-    pub ipv6: Option<Ipv6Net>,
+    pub ipv6: Subnet<Ipv6Net>,
     pub ipv6_gateway: Option<Ipv6Addr>,
     pub mtu: Option<u32>,
     pub external: bool,
@@ -50,53 +61,65 @@ pub fn choose(
             .find(|(other, _)| other.contains(&net) || net.contains(other))
             .map(|(other, owner)| format!("`{other}` of {owner}"))
     };
-    let ipv4 = match wanted.ipv4 {
-        Some(net) => {
-            if let Some(other) = overlaps(IpNet::V4(net)) {
-                return Err(Error::conflict(format!(
-                    "control network `{net}` of lab `{lab}` overlaps {other}"
-                ))
-                .hint("leave out `ipv4-subnet` (or write `auto`) and a free one is chosen"));
-            }
-            net
+    let refuse = |net: IpNet, key: &str| match overlaps(net) {
+        Some(other) => {
+            Err(Error::conflict(format!("control network `{net}` of lab `{lab}` overlaps {other}"))
+                .hint(format!("leave out `{key}` (or write `auto`) and a free one is chosen")))
         }
-        None => free_ipv4(nodes, |net| overlaps(IpNet::V4(net)).is_none()).ok_or_else(|| {
-            Error::conflict(format!("no free control network for the {nodes} nodes of lab `{lab}`"))
-                .hint("give `mgmt: {ipv4-subnet: ...}` in the topology")
-        })?,
+        None => Ok(()),
+    };
+    let full = || {
+        Error::conflict(format!("no free control network for the {nodes} nodes of lab `{lab}`"))
+            .hint("give `mgmt: {ipv4-subnet: ...}` in the topology")
+    };
+    let ipv4 = match wanted.ipv4 {
+        Subnet::Without => None,
+        Subnet::Fixed(net) => {
+            refuse(IpNet::V4(net), "ipv4-subnet")?;
+            Some(net)
+        }
+        Subnet::Free => {
+            Some(free_ipv4(nodes, |net| overlaps(IpNet::V4(net)).is_none()).ok_or_else(full)?)
+        }
     };
     let ipv6 = match wanted.ipv6 {
-        Some(net) => {
-            if let Some(other) = overlaps(IpNet::V6(net)) {
-                return Err(Error::conflict(format!(
-                    "control network `{net}` of lab `{lab}` overlaps {other}"
-                ))
-                .hint("leave out `ipv6-subnet` (or write `auto`) and a free one is chosen"));
-            }
-            net
+        Subnet::Without => None,
+        Subnet::Fixed(net) => {
+            refuse(IpNet::V6(net), "ipv6-subnet")?;
+            Some(net)
         }
-        None => ipv6_of(ipv4),
+        Subnet::Free => {
+            let beside = ipv4.map(ipv6_of).filter(|net| overlaps(IpNet::V6(*net)).is_none());
+            let any = || {
+                (20..=255)
+                    .map(|octet| ipv6_of(Ipv4Net::new_assert(Ipv4Addr::new(172, 20, octet, 0), 24)))
+                    .find(|net| overlaps(IpNet::V6(*net)).is_none())
+            };
+            Some(beside.or_else(any).ok_or_else(full)?)
+        }
     };
-    let gateway4 = match wanted.ipv4_gateway {
-        Some(address) if !ipv4.contains(&address) => {
-            return Err(Error::usage(format!("gateway `{address}` is not in `{ipv4}`")));
+    let ipv4_gateway = match (wanted.ipv4_gateway, ipv4) {
+        (Some(address), Some(net)) if !net.contains(&address) => {
+            return Err(Error::usage(format!("gateway `{address}` is not in `{net}`")));
         }
-        Some(address) => address,
-        None => Ipv4Addr::from(u32::from(ipv4.network()) + 1),
+        (Some(address), Some(_)) => Some(address),
+        (None, Some(net)) => Some(Ipv4Addr::from(u32::from(net.network()) + 1)),
+        (_, None) => None,
     };
-    let gateway6 = match wanted.ipv6_gateway {
-        Some(address) if !ipv6.contains(&address) => {
-            return Err(Error::usage(format!("gateway `{address}` is not in `{ipv6}`")));
+    let ipv6_gateway = match (wanted.ipv6_gateway, ipv6) {
+        (Some(address), Some(net)) if !net.contains(&address) => {
+            return Err(Error::usage(format!("gateway `{address}` is not in `{net}`")));
         }
-        Some(address) => address,
-        None => Ipv6Addr::from(u128::from(ipv6.network()) + 1),
+        (Some(address), Some(_)) => Some(address),
+        (None, Some(net)) => Some(Ipv6Addr::from(u128::from(net.network()) + 1)),
+        (_, None) => None,
     };
     Ok(Control {
         bridge,
-        ipv4: Some(ipv4),
-        ipv4_gateway: Some(gateway4),
-        ipv6: Some(ipv6),
-        ipv6_gateway: Some(gateway6),
+        ipv4,
+        ipv4_gateway,
+        ipv6,
+        ipv6_gateway,
         mtu: wanted.mtu.unwrap_or(1500),
         external: wanted.external,
     })
@@ -231,7 +254,7 @@ mod tests {
         let taken = vec![("172.20.20.0/24".parse().unwrap(), "lab `a`".to_owned())];
         let control = choose("b", "br".into(), &wanted(), 4, &taken).unwrap();
         assert_eq!(control.ipv4.unwrap().to_string(), "172.20.21.0/24");
-        let wish = Wanted { ipv4: Some("172.20.20.128/25".parse().unwrap()), ..wanted() };
+        let wish = Wanted { ipv4: Subnet::Fixed("172.20.20.128/25".parse().unwrap()), ..wanted() };
         let error = choose("b", "br".into(), &wish, 4, &taken).unwrap_err();
         assert!(error.text.contains("lab `a`"), "{error}");
     }
@@ -251,6 +274,14 @@ mod tests {
         assert!(pool.take("m", "10.0.0.1".parse().unwrap()).is_err());
         assert_eq!(pool.next_ipv4().unwrap().unwrap().to_string(), "172.20.20.3");
         assert_eq!(pool.next_ipv6().unwrap().unwrap().to_string(), "3fff:172:20:20::2");
+    }
+
+    #[test]
+    fn a_family_that_is_not_wanted_is_not_there() {
+        let wish = Wanted { ipv4: Subnet::Without, ..wanted() };
+        let control = choose("a", "br".into(), &wish, 4, &[]).unwrap();
+        assert_eq!((control.ipv4, control.ipv4_gateway), (None, None));
+        assert_eq!(control.ipv6.unwrap().to_string(), "3fff:172:20:20::/64");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use vnode_network::{Mac, Owner, host_name, interface_name};
 use vnode_protocol::impairment::Impairment;
 use vnode_topology::{Endpoint, Far, Lab, NetworkMode, Node, NodeKind};
 
-use crate::control::{self, Control, Pool, Wanted};
+use crate::control::{self, Control, Pool, Subnet, Wanted};
 use crate::error::{Error, Result};
 use crate::inner::network_error;
 use crate::record::{ControlEnd, EndRecord, Forward, LabRecord, LinkKind, LinkRecord, NodeRecord};
@@ -168,10 +168,33 @@ fn choose_control(
     subnets: &[(IpNet, String)],
 ) -> Result<Control> {
     let mgmt = &lab.mgmt;
+    // A file that says nothing has containerlab's own subnets, as hundreds of files do: another lab may have
+    // them already, and then any other will do, unless addresses in the file depend on them.
+    let usual = vnode_topology::Mgmt::default();
+    let fixed4 = lab.nodes.iter().any(|node| node.mgmt_ipv4.is_some())
+        || mgmt.ipv4_gateway.is_some()
+        || mgmt.ipv4_range.is_some();
+    let fixed6 = lab.nodes.iter().any(|node| node.mgmt_ipv6.is_some())
+        || mgmt.ipv6_gateway.is_some()
+        || mgmt.ipv6_range.is_some();
+    let ipv4 = match mgmt.ipv4_subnet {
+        None if !mgmt.ipv4_auto => Subnet::Without,
+        Some(net) if !mgmt.ipv4_auto && (fixed4 || mgmt.ipv4_subnet != usual.ipv4_subnet) => {
+            Subnet::Fixed(net)
+        }
+        _ => Subnet::Free,
+    };
+    let ipv6 = match mgmt.ipv6_subnet {
+        None if !mgmt.ipv6_auto => Subnet::Without,
+        Some(net) if !mgmt.ipv6_auto && (fixed6 || mgmt.ipv6_subnet != usual.ipv6_subnet) => {
+            Subnet::Fixed(net)
+        }
+        _ => Subnet::Free,
+    };
     let wanted = Wanted {
-        ipv4: mgmt.ipv4_subnet.filter(|_| !mgmt.ipv4_auto),
+        ipv4,
         ipv4_gateway: mgmt.ipv4_gateway,
-        ipv6: mgmt.ipv6_subnet.filter(|_| !mgmt.ipv6_auto),
+        ipv6,
         ipv6_gateway: mgmt.ipv6_gateway,
         mtu: mgmt.mtu,
         external: mgmt.external_access,
