@@ -54,15 +54,9 @@ async fn release_masks(inner: &Arc<Inner>) -> Result<()> {
     crate::registry::lock(&inner.images).clear();
     let used = inner.images_in_use();
     let catalogue = inner.catalogue.clone();
-    // No image is ever that old: only masks go.
-    let never = vnode_image::GcPolicy {
-        unused_for: Duration::from_secs(100 * 365 * 24 * 3600),
-        keep_bytes: None,
-    };
-    tokio::task::spawn_blocking(move || catalogue.gc(&used, never))
+    tokio::task::spawn_blocking(move || catalogue.release_host_masks(&used))
         .await
         .map_err(|source| Error::failed("collecting masks ended early").because(source))?
-        .map(drop)
         .map_err(|source| Error::failed("cannot take the host's mask away").because(source))
 }
 
