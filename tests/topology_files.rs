@@ -116,6 +116,7 @@ fn deploys(name: &str, files: &[(&str, &str)], images: &[&str], nodes_expected: 
     host.run("ip", &["link", "add", "br-01-03-clab", "type", "bridge"]).ok();
     host.run("ip", &["link", "set", "br-01-03-clab", "addrgenmode", "none"]).ok();
     host.run("ip", &["link", "set", "br-01-03-clab", "up"]).ok();
+    let _daemon = host.start_daemon(&[]);
     let before = host.snapshot();
     let file = host.dir().join(files[0].0).display().to_string();
     let out = host.vnode(&["up", &file]);
