@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use vnode_testkit::{Host, Process, built_program, eventually};
 
 use super::star;
@@ -40,9 +39,11 @@ pub(crate) fn measure(table: &mut Table) {
         of_few.push(up(&host, &few) / FEW as f64);
         host.vnode(&["down", &few]).ok();
     }
+    eprintln!("  {MANY} nodes");
     let of_many = vec![up(&host, &many) / MANY as f64];
     table.ratio("a node of 1,000: up", &of_many, "a node of 100", &of_few, Limit::AtMost(2.0));
 
+    eprintln!("  memory");
     std::thread::sleep(Duration::from_secs(2));
     let grown = daemon(&host).memory_kib("VmRSS").saturating_sub(empty);
     table.figure(
@@ -60,6 +61,7 @@ pub(crate) fn measure(table: &mut Table) {
         .collect();
     table.figure("a node's monitor: private", median(&private), "MiB", 1.0, "median of 50");
 
+    eprintln!("  listing, idling");
     let vnode = built_program("vnode").display().to_string();
     let mut shell = Shell::start(&host, "true");
     shell.time(&format!("{vnode} ps"));
@@ -69,8 +71,11 @@ pub(crate) fn measure(table: &mut Table) {
     let busy = idle_share(&daemon(&host));
     table.figure("idle daemon with 1,000 nodes", busy * 100.0, "% of a core", 0.5, "over 20 s");
 
+    eprintln!("  exits");
     exits(&host, table);
+    eprintln!("  adoption");
     adoption(&host, table);
+    eprintln!("  down");
     let start = Instant::now();
     host.vnode(&["down", &many, "--quiet"]).ok();
     let down = start.elapsed().as_secs_f64() * 1e3 / MANY as f64;
@@ -115,11 +120,8 @@ fn exits(host: &Host, table: &mut Table) {
         let subject = name.clone();
         let watcher = std::thread::spawn(move || {
             let mut api = Api::connect(&socket);
-            let (_, health) = api.call("GET", "/v1/health", None);
-            drop(health);
-            let after = last_event(&mut api);
             ready.send(()).expect("the main thread waits");
-            api.events(&format!("/v1/events?follow=true&after={after}"), |event| {
+            api.events("/v1/events?follow=true&after=0", |event| {
                 event.contains(&subject)
                     && (event.contains("exited")
                         || event.contains("stopped")
@@ -136,20 +138,13 @@ fn exits(host: &Host, table: &mut Table) {
         let seen = watcher.join().expect("the watcher ends");
         times.push(seen.duration_since(start).as_secs_f64() * 1e3);
     }
-    // Starting `kill` in the host is in the figure: some milliseconds of it.
     table.figure(
         "exit of a node known (event received)",
         median(&times),
         "ms",
         10.0,
-        "with the start of kill(1) in the namespaces",
+        "median of 20",
     );
-}
-
-fn last_event(api: &mut Api) -> u64 {
-    let (_, nodes) = api.call("GET", "/v1/events", None);
-    let list = nodes.as_array().cloned().unwrap_or_default();
-    list.last().and_then(|e: &Value| e["number"].as_u64().or_else(|| e["id"].as_u64())).unwrap_or(0)
 }
 
 /// From the start of a daemon to its answer that all nodes run.
