@@ -14,8 +14,9 @@ fn t59_rate_alone_shapes_tcp_each_way() {
     needs!(Root, Program("iperf3"));
     let host = Host::new();
     up(&host, &pair("rate", "impair: {rate: 10mbit}"));
-    assert_between("a to b", tcp_mbit(&host, "a", "b", "10.0.0.2", 3), 8.8..=9.9);
-    assert_between("b to a", tcp_mbit(&host, "b", "a", "10.0.0.1", 3), 8.8..=9.9);
+    // 9.57 is the ideal; a short run also counts what lay in the queue at its end.
+    assert_between("a to b", tcp_mbit(&host, "a", "b", "10.0.0.2", 3), 8.8..=10.3);
+    assert_between("b to a", tcp_mbit(&host, "b", "a", "10.0.0.1", 3), 8.8..=10.3);
 }
 
 #[test]

@@ -227,7 +227,10 @@ fn t68_changing_the_rate_keeps_the_rest_and_loses_nothing() {
         assert_eq!(current.impairment.delay_us, 30_000);
     }
     sender.join().unwrap();
-    assert_eq!(reader.join().unwrap(), (0..200).collect::<Vec<_>>());
+    // None is lost; frames of a queue that is taken away may pass those behind them.
+    let mut arrived = reader.join().unwrap();
+    arrived.sort_unstable();
+    assert_eq!(arrived, (0..200).collect::<Vec<_>>());
     let after = netem(&a);
     assert_eq!(before["handle"], after["handle"]);
     assert_eq!(after["drops"], 0);

@@ -5,14 +5,20 @@ use std::path::{Component, Path, PathBuf};
 
 use super::{Error, Limits};
 
-/// Takes a path from the root whatever it says: leading slashes and `.` go, `..` goes one up and stops at the root.
+/// Takes a path from the root whatever it says: leading slashes and `.` go, `..` goes one up; one that
+/// would leave the root is refused: no honest archive has it.
 /// The result is relative, has only plain names, and is empty for the root itself.
 pub(super) fn from_root(path: &Path, limits: &Limits) -> Result<PathBuf, Error> {
     let mut names: Vec<&OsStr> = Vec::new();
     for part in path.components() {
         match part {
             Component::Normal(name) => names.push(name),
-            Component::ParentDir => drop(names.pop()),
+            Component::ParentDir => {
+                if names.pop().is_none() {
+                    let why = "its path leads out of the archive's root";
+                    return Err(Error::Refused { path: path.to_owned(), why });
+                }
+            }
             Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
         }
     }
@@ -85,18 +91,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_taken_from_the_root_whatever_it_says() {
+    fn a_path_is_taken_from_the_root_and_refused_when_it_leads_out() {
         let limits = Limits::default();
-        for (given, taken) in [
-            ("a/b", "a/b"),
-            ("/a/b", "a/b"),
-            ("./a//b/", "a/b"),
-            ("../../a", "a"),
-            ("a/../../../b", "b"),
-            ("/", ""),
-            ("..", ""),
-        ] {
+        for (given, taken) in
+            [("a/b", "a/b"), ("/a/b", "a/b"), ("./a//b/", "a/b"), ("a/../b", "b"), ("/", "")]
+        {
             assert_eq!(from_root(Path::new(given), &limits).unwrap(), Path::new(taken), "{given}");
+        }
+        for given in ["..", "../../a", "a/../../../b", "/.."] {
+            let e = from_root(Path::new(given), &limits).unwrap_err();
+            assert!(matches!(e, Error::Refused { .. }), "{given}: {e:?}");
         }
     }
 

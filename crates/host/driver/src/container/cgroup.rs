@@ -82,6 +82,15 @@ impl Tree {
         tree.instance = component(instance);
         if let Some(own) = tree.v2.clone() {
             tree.v2_controllers = delegate(&own);
+            if tree.v2_controllers.is_empty() && tree.v1.is_empty() {
+                // Started from somebody's session, whose group holds other processes and so cannot pass
+                // controllers on: nodes' groups then stand at the top, where the system's manager has them on.
+                let top = top_of(&own);
+                tree.v2_controllers = delegated(&top);
+                if !tree.v2_controllers.is_empty() {
+                    tree.v2 = Some(top);
+                }
+            }
         }
         Ok(tree)
     }
@@ -171,6 +180,29 @@ impl Tree {
             v1: self.v1.iter().map(|(c, own)| (c.clone(), below(own))).collect(),
         }
     }
+}
+
+/// The uppermost group that shows from here.
+fn top_of(own: &Path) -> PathBuf {
+    let groups = own.ancestors().take_while(|dir| dir.join("cgroup.controllers").exists());
+    groups.last().unwrap_or(own).to_owned()
+}
+
+/// Controllers of limits that a group passes on, switched on where that can be done without moving anybody.
+fn delegated(group: &Path) -> Vec<String> {
+    let words = |file: &str| -> Vec<String> {
+        fs::read_to_string(group.join(file))
+            .map(|t| t.split_whitespace().map(str::to_owned).collect())
+            .unwrap_or_default()
+    };
+    for controller in words("cgroup.controllers") {
+        if V1_LIMITS.contains(&controller.as_str()) {
+            // One that cannot be had does not show in what is read back.
+            let _ = write(&group.join("cgroup.subtree_control"), &format!("+{controller}"));
+        }
+    }
+    let on = words("cgroup.subtree_control");
+    on.into_iter().filter(|c| V1_LIMITS.contains(&c.as_str())).collect()
 }
 
 /// Turns controllers on for groups below ours, and gives those that are on. On a pure v2 tree a group with

@@ -47,6 +47,8 @@ pub fn difference(old: Option<&Records>, new: &Records, boot: bool) -> Differenc
         lab: new.lab.name.clone(),
         boot,
         removed: HashMap::new(),
+        ends: HashMap::new(),
+        late: HashMap::new(),
         entered: HashMap::new(),
         finished: HashMap::new(),
     };
@@ -98,6 +100,10 @@ struct Planner {
     boot: bool,
     /// Steps that remove something of a node or link, by subject.
     removed: HashMap<String, Vec<u32>>,
+    /// Steps of links with the nodes at their ends.
+    ends: HashMap<u32, Vec<String>>,
+    /// For each node, those that are made or wired only after one of its stages.
+    late: HashMap<String, BTreeSet<String>>,
     /// First step of a node's stage, and the step that finishes it.
     entered: HashMap<(String, StageName), Vec<u32>>,
     finished: HashMap<(String, StageName), Vec<u32>>,
@@ -316,6 +322,7 @@ impl Planner {
             }
         }
         self.links(old, new, judged, &created, &mut wired, prepare);
+        self.late = late(&new.lab.lab);
         self.boots(new, judged, &created, &wired, &images);
         self.stages(&new.lab.lab);
     }
@@ -399,6 +406,7 @@ impl Planner {
                 needs.extend(link.ends.iter().filter_map(|end| created.get(end.node.as_str())));
                 let work = Work::LinkCreate { lab: lab.clone(), link: name.clone() };
                 let id = self.push(&work, Some(format!("link {name}")), &needs, &after);
+                self.ends.insert(id, link.ends.iter().map(|end| end.node.clone()).collect());
                 for end in &link.ends {
                     wired.entry(end.node.as_str()).or_default().push(id);
                 }
@@ -421,7 +429,15 @@ impl Planner {
         let lab = self.lab.clone();
         for (name, record) in &new.nodes {
             let node = new.lab.lab.node(name);
-            let wires = wired.get(name.as_str()).cloned().unwrap_or_default();
+            let mut wires = wired.get(name.as_str()).cloned().unwrap_or_default();
+            if let Some(late) = self.late.get(name) {
+                // A link to a node that waits for this one comes with that node; waiting for it here would be
+                // waiting for ourselves.
+                let ends = &self.ends;
+                wires.retain(|id| {
+                    !ends.get(id).is_some_and(|ends| ends.iter().any(|end| late.contains(end)))
+                });
+            }
             let key = |stage| (name.clone(), stage);
             if !wires.is_empty() {
                 self.entered.insert(key(StageName::CreateLinks), wires.clone());
@@ -505,6 +521,37 @@ impl Planner {
         let step = &mut self.plan.steps[id as usize];
         if !step.needs.contains(&other) {
             step.needs.push(other);
+        }
+    }
+}
+
+/// For each node, the nodes whose creation or wiring waits for one of its stages, directly or by way of others.
+fn late(lab: &Lab) -> HashMap<String, BTreeSet<String>> {
+    let mut late: HashMap<String, BTreeSet<String>> = HashMap::new();
+    for node in &lab.nodes {
+        for stage in [StageName::Create, StageName::CreateLinks] {
+            for wait in node.stages.get(&stage).iter().flat_map(|stage| &stage.wait_for) {
+                late.entry(wait.node.clone()).or_default().insert(node.name.clone());
+            }
+        }
+    }
+    loop {
+        let mut grown = false;
+        for name in late.keys().cloned().collect::<Vec<_>>() {
+            let further: BTreeSet<String> = late[&name]
+                .iter()
+                .filter_map(|other| late.get(other))
+                .flatten()
+                .filter(|other| **other != name)
+                .cloned()
+                .collect();
+            let own = late.entry(name).or_default();
+            let before = own.len();
+            own.extend(further);
+            grown |= own.len() > before;
+        }
+        if !grown {
+            return late;
         }
     }
 }

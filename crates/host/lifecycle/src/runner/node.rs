@@ -247,7 +247,6 @@ pub(super) async fn control(
     let link = format!("{name}:{CONTROL_INTERFACE} -- control");
     let what = format!("control {name}");
     let permissions = vec![port(&end)];
-    let forwards = forwards(&end)?;
     blocking(move || {
         let control = Control::open(&network, &owner);
         if ns.has_interface(CONTROL_INTERFACE)? {
@@ -278,9 +277,6 @@ pub(super) async fn control(
             },
             mtu: Some(lab_control.mtu),
         })?;
-        if !forwards.is_empty() {
-            control.add_forwards(&forwards)?;
-        }
         ns.close_sockets();
         Ok(())
     })
@@ -406,6 +402,7 @@ pub(crate) async fn start(
         .step(Event::Boot)
         .map_err(|refused| Error::state(format!("node `{}`: {refused}", spec.node)))?;
     entry.set_asked(false);
+    forward(inner, entry, true).await?;
     match instance.boot(&spec).await {
         Ok(()) => {
             // The process may have ended already; then the watcher has moved the state on.
@@ -487,7 +484,23 @@ pub(crate) async fn stop(
     let result = if grace.is_zero() { instance.kill().await } else { instance.halt(grace).await };
     let exit = result.map_err(driver_error)?;
     follow::exited(inner, entry, &exit, operation);
-    Ok(())
+    forward(inner, entry, false).await
+}
+
+/// Ports of the host lead to a node from its boot to its halt (T-79).
+async fn forward(inner: &Arc<Inner>, entry: &NodeEntry, on: bool) -> Result<()> {
+    let Some(end) = entry.with(|record| record.control.clone()) else { return Ok(()) };
+    if end.forwards.is_empty() {
+        return Ok(());
+    }
+    let owner = inner.owner(&entry.with(|record| record.lab.clone()), "");
+    let network = inner.network.clone();
+    let forwards = forwards(&end)?;
+    blocking(move || {
+        let control = Control::open(&network, &owner);
+        if on { control.add_forwards(&forwards) } else { control.remove_forwards(&forwards) }
+    })
+    .await
 }
 
 /// A new definition and a fresh disk in the same namespace: links and peers do not notice (T-102).
