@@ -518,6 +518,16 @@ fn pids_of(procs: &Path) -> Vec<i32> {
 fn ensure(dir: &Path) -> Result<bool> {
     // The instance's group may be removed by the end of another node at any moment.
     for _ in 0..100 {
+        // Whoever made it may not have come as far: a node's group is made only in one that passes its
+        // controllers on.
+        if let Some(parent) = dir.parent()
+            && parent.is_dir()
+        {
+            match pass_on(parent) {
+                Err(_) if !parent.is_dir() => {}
+                other => other?,
+            }
+        }
         match fs::create_dir(dir) {
             Ok(()) => return Ok(true),
             Err(e) if e.kind() == ErrorKind::AlreadyExists => return Ok(false),
