@@ -268,7 +268,7 @@ async fn hostile_layers_leave_nothing_behind() {
         (
             "hard link",
             Layer::new().hard_link("passwd", "../../../../etc/passwd").end(),
-            "not in the archive before it",
+            "leads out of the archive's root",
         ),
         ("whiteout", whiteout, "device 0/0"),
         ("truncated", good[..3000].to_vec(), "ends in the middle"),

@@ -1,0 +1,1 @@
+//! The guest agent: exchanges bring requests in, parsers read them, commands do the work.
