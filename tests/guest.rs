@@ -47,7 +47,7 @@ fn guest_tier() {
     let cases = guest::run(
         &suites(),
         &["tcpdump", "docker-registry"],
-        Duration::from_secs(60),
+        Duration::from_secs(180),
         Duration::from_secs(570),
     );
     let failed = guest::report(&cases);
