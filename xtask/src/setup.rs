@@ -1,6 +1,7 @@
 //! Installing what a task needs from Debian's packages, and only what is missing.
 
 use crate::shell::{self, command, root_command};
+use crate::tools;
 
 /// What to set up for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,7 @@ const TEST: &[&str] = &[
     "curl",
     "ca-certificates",
     "python3-pip",
+    "xenstore-utils",
 ];
 const BENCH: &[&str] = &["crun", "busybox-static", "mininet", "bridge-utils", "python3"];
 
@@ -49,12 +51,16 @@ pub(crate) fn run(what: For) -> Result<(), String> {
         }
     }
     let need_kernel = what == For::Test && !has_kernel();
-    if !missing.is_empty() || need_kernel {
+    let need_tools = what == For::Test && !tools::are_there();
+    if !missing.is_empty() || need_kernel || need_tools {
         update()?;
     }
     install(&missing)?;
     if need_kernel {
         unpack_kernel()?;
+    }
+    if need_tools {
+        tools::unpack()?;
     }
     Ok(())
 }
@@ -66,7 +72,7 @@ fn is_installed(package: &str) -> Result<bool, String> {
     Ok(out.stdout == b"installed")
 }
 
-fn update() -> Result<(), String> {
+pub(crate) fn update() -> Result<(), String> {
     shell::log(root_command("apt-get", &["update"]), "apt-update")
 }
 

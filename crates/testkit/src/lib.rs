@@ -5,6 +5,7 @@
 //! * [`Snapshot`] is everything kernel-side that a lab could leave behind, taken before and compared after.
 //! * [`image`] makes busybox root file systems and OCI archives; [`Registry`] serves them.
 //! * [`guest`] boots Debian's kernel under QEMU for what this kernel lacks, and runs test programs in it.
+//! * [`tools`] are programs of Debian's packages that are unpacked, not installed: qemu-ga, xenstored, netplan.
 //! * [`needs!`] states what a test needs; without it, the test says `skipped: why` and is counted as skipped.
 //!
 //! Fixtures panic with a sentence when they cannot do their work: in a test that is the right report.
@@ -18,6 +19,7 @@ mod needs;
 mod output;
 mod program;
 mod registry;
+pub mod tools;
 
 pub use eventually::eventually;
 pub use host::{Daemon, Host, Process, Snapshot};

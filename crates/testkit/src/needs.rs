@@ -21,6 +21,8 @@ pub enum Need {
     LinkKind(&'static str),
     /// A program on the search path.
     Program(&'static str),
+    /// A file of the unpacked packages, see [`tools`](crate::tools): `usr/sbin/qemu-ga`.
+    Tool(&'static str),
 }
 
 impl Need {
@@ -48,6 +50,7 @@ impl Need {
             Need::Program(name) => crate::find_program(name)
                 .is_none()
                 .then(|| format!("the program `{name}` is not installed")),
+            Need::Tool(name) => crate::tools::path(name).err(),
         }
     }
 }
