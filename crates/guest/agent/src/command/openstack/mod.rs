@@ -1,0 +1,8 @@
+//! Commands of the openstack form.
+
+use super::Command;
+
+/// All of them.
+pub fn all() -> Vec<Box<dyn Command>> {
+    Vec::new()
+}

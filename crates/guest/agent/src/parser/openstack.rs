@@ -1,0 +1,1 @@
+//! The OpenStack agent's JSON form.
