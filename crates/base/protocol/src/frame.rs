@@ -1,16 +1,24 @@
-//! Frames of a running command: what goes over the stream of `exec`, `shell` and `console`.
+//! Frames of a running command: what goes over the stream of `exec`, `shell` and `console`, and between the
+//! host and the agent in a node.
 //!
 //! ```text
 //!  kind (1 byte) │ length (4 bytes, big endian) │ payload (length bytes)
 //! ```
 //!
+//! Where many requests share a connection (the agent's), the same frames are [tagged](Tagged) with the request's
+//! number; see [`tagged`](self::tagged).
+//!
 //! Either side may be hostile: a length above [`MAX_PAYLOAD`], a kind that is not known and a stream that
 //! ends inside a frame are errors, and nothing is allocated for a length before it is checked.
+
+mod tagged;
 
 use std::io;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+pub use tagged::{Tagged, TaggedReader, tagged_head};
 
 /// Largest payload of a frame, bytes.
 pub const MAX_PAYLOAD: usize = 256 * 1024;
@@ -37,6 +45,22 @@ pub enum Frame {
     Exit(Exit),
     /// Instead of [`Frame::Exit`]: it could not be run to its end. JSON of the API's error form.
     Error(Vec<u8>),
+    /// To the agent: begins a request. JSON: `{"command": NAME, "value": ...}`.
+    Request(Vec<u8>),
+    /// From the agent: the request is done. JSON of the command's result. The last frame of a request, as
+    /// [`Frame::Exit`] and [`Frame::Error`] are.
+    Response(Vec<u8>),
+    /// From the agent: how far the request is. JSON.
+    Progress(Vec<u8>),
+    /// To the agent: gives the request up. It is answered all the same.
+    Cancel,
+    /// Bytes of a file.
+    Data(Vec<u8>),
+    /// The file's bytes end.
+    DataEnd,
+    /// The sender of this frame can take so many more bytes of the request's stream (stdin, stdout and stderr
+    /// together, data).
+    Credit(u32),
 }
 
 /// How a program ended: one of the two is there.
@@ -75,31 +99,49 @@ const STDOUT: u8 = 17;
 const STDERR: u8 = 18;
 const EXIT: u8 = 19;
 const ERROR: u8 = 20;
+const REQUEST: u8 = 33;
+const RESPONSE: u8 = 34;
+const PROGRESS: u8 = 35;
+const CANCEL: u8 = 36;
+const DATA: u8 = 37;
+const DATA_END: u8 = 38;
+const CREDIT: u8 = 39;
 
 impl Frame {
     /// The frame's bytes. A payload above [`MAX_PAYLOAD`] must have been cut before.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        self.with_payload(framed)
+    }
+
+    /// Calls `encode` with the kind's number and the payload.
+    fn with_payload<T>(&self, encode: impl FnOnce(u8, &[u8]) -> T) -> T {
         match self {
-            Self::Stdin(bytes) => framed(STDIN, bytes),
-            Self::StdinEnd => framed(STDIN_END, &[]),
-            Self::Signal(number) => framed(SIGNAL, &number.to_be_bytes()),
+            Self::Stdin(bytes) => encode(STDIN, bytes),
+            Self::StdinEnd => encode(STDIN_END, &[]),
+            Self::Signal(number) => encode(SIGNAL, &number.to_be_bytes()),
             Self::Resize { rows, columns } => {
                 let ([a, b], [c, d]) = (rows.to_be_bytes(), columns.to_be_bytes());
-                framed(RESIZE, &[a, b, c, d])
+                encode(RESIZE, &[a, b, c, d])
             }
-            Self::Stdout(bytes) => framed(STDOUT, bytes),
-            Self::Stderr(bytes) => framed(STDERR, bytes),
+            Self::Stdout(bytes) => encode(STDOUT, bytes),
+            Self::Stderr(bytes) => encode(STDERR, bytes),
             Self::Exit(exit) => {
                 let (kind, value) = match (exit.code, exit.signal) {
                     (Some(code), _) => (0, code),
                     (None, signal) => (1, signal.unwrap_or(0)),
                 };
-                let mut payload = vec![kind];
-                payload.extend_from_slice(&value.to_be_bytes());
-                framed(EXIT, &payload)
+                let [a, b, c, d] = value.to_be_bytes();
+                encode(EXIT, &[kind, a, b, c, d])
             }
-            Self::Error(json) => framed(ERROR, json),
+            Self::Error(json) => encode(ERROR, json),
+            Self::Request(json) => encode(REQUEST, json),
+            Self::Response(json) => encode(RESPONSE, json),
+            Self::Progress(json) => encode(PROGRESS, json),
+            Self::Cancel => encode(CANCEL, &[]),
+            Self::Data(bytes) => encode(DATA, bytes),
+            Self::DataEnd => encode(DATA_END, &[]),
+            Self::Credit(bytes) => encode(CREDIT, &bytes.to_be_bytes()),
         }
     }
 
@@ -133,7 +175,17 @@ impl Frame {
                 _ => Err(odd),
             },
             ERROR => Ok(Self::Error(payload)),
-            STDIN_END => Err(odd),
+            REQUEST => Ok(Self::Request(payload)),
+            RESPONSE => Ok(Self::Response(payload)),
+            PROGRESS => Ok(Self::Progress(payload)),
+            CANCEL if payload.is_empty() => Ok(Self::Cancel),
+            DATA => Ok(Self::Data(payload)),
+            DATA_END if payload.is_empty() => Ok(Self::DataEnd),
+            CREDIT => match payload.try_into() {
+                Ok(bytes) => Ok(Self::Credit(u32::from_be_bytes(bytes))),
+                Err(_) => Err(odd),
+            },
+            STDIN_END | CANCEL | DATA_END => Err(odd),
             kind => Err(Error::Kind { kind }),
         }
     }

@@ -141,3 +141,64 @@ async fn a_reader_whose_future_is_dropped_loses_nothing() {
     }
     assert_eq!(reader.next().await.unwrap(), Some(Frame::Stdout(b"whole".to_vec())));
 }
+
+#[tokio::test]
+async fn tagged_frames_come_back_as_they_went_in_pieces_of_any_size() {
+    let frames = [
+        Frame::Request(b"{}".to_vec()),
+        Frame::Response(vec![]),
+        Frame::Progress(b"1".to_vec()),
+        Frame::Cancel,
+        Frame::Data(vec![3; MAX_PAYLOAD]),
+        Frame::Data(vec![4; 100_000]),
+        Frame::DataEnd,
+        Frame::Credit(u32::MAX),
+        Frame::Exit(Exit { code: Some(3), signal: None }),
+    ];
+    let frames: Vec<Tagged> =
+        (1..).zip(frames).map(|(request, frame)| Tagged { request, frame }).collect();
+    let bytes: Vec<u8> = frames.iter().flat_map(Tagged::encode).collect();
+    for piece in [1, 7, 4096, usize::MAX] {
+        let (mut to, from) = tokio::io::duplex(64 << 10);
+        let bytes = bytes.clone();
+        let writer = tokio::spawn(async move {
+            for piece in bytes.chunks(piece.min(bytes.len())) {
+                to.write_all(piece).await.unwrap();
+            }
+        });
+        let mut reader = TaggedReader::new(from);
+        for expected in &frames {
+            // Dropped futures lose nothing.
+            let frame = loop {
+                tokio::select! {
+                    biased;
+                    frame = reader.next() => break frame.unwrap().unwrap(),
+                    () = tokio::task::yield_now() => {}
+                }
+            };
+            assert_eq!(&frame, expected);
+            if let Frame::Data(bytes) = frame.frame {
+                reader.recycle(bytes);
+            }
+        }
+        assert!(reader.next().await.unwrap().is_none());
+        writer.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn tagged_frames_that_are_none_are_errors() {
+    let refused = async |bytes: &[u8]| TaggedReader::new(bytes).next().await.unwrap_err();
+    assert!(matches!(refused(&Frame::Cancel.encode()).await, Error::Kind { kind: 36 }));
+    let huge = [0x80 | 37, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1];
+    assert!(matches!(refused(&huge).await, Error::TooLong { .. }));
+    assert!(matches!(refused(&huge[..4]).await, Error::Io(_)));
+    assert!(matches!(
+        refused(&[0x80 | 127, 0, 0, 0, 0, 0, 0, 0, 1]).await,
+        Error::Kind { kind: 127 }
+    ));
+    assert!(matches!(
+        refused(&[0x80 | 39, 0, 0, 0, 1, 0, 0, 0, 1, 9]).await,
+        Error::Length { kind: 39, length: 1 }
+    ));
+}
