@@ -41,6 +41,8 @@ pub(crate) struct Image {
     /// `cgroup.procs` of the folder to enter.
     pub(crate) cgroup: Option<OwnedFd>,
     pub(crate) own_session: bool,
+    /// Descriptor 0 becomes the session's terminal.
+    pub(crate) terminal: bool,
     pub(crate) own_group: bool,
     pub(crate) user: Option<User>,
     pub(crate) limits: Vec<Limit>,
@@ -67,6 +69,7 @@ pub(crate) enum Stage {
     Session,
     Cgroup,
     Descriptors,
+    Terminal,
     Limits,
     User,
     Folder,
@@ -80,6 +83,7 @@ impl Stage {
             Self::Session => "make a session or process group",
             Self::Cgroup => "enter the cgroup",
             Self::Descriptors => "hand over the descriptors",
+            Self::Terminal => "take the terminal",
             Self::Limits => "set the resource limits",
             Self::User => "change the user",
             Self::Folder => "enter the working directory",
@@ -206,6 +210,9 @@ fn become_program(shared: &Shared<'_>) -> (Stage, c_int) {
         next = *number + 1;
     }
     check!(Stage::Descriptors, close_range(next, c_int::MAX));
+    if image.terminal {
+        check!(Stage::Terminal, libc::ioctl(0, libc::TIOCSCTTY, 0));
+    }
     for limit in &image.limits {
         let value = libc::rlimit64 { rlim_cur: limit.value, rlim_max: limit.value };
         check!(

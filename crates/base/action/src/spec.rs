@@ -49,6 +49,8 @@ pub enum Session {
     NewGroup,
     /// A session of its own (and so a group): no terminal.
     NewSession,
+    /// A session of its own, whose terminal is the program's input.
+    Terminal,
     /// Our own group: a signal reaches the program alone.
     Inherit,
 }
