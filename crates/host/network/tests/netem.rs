@@ -4,10 +4,12 @@
 mod common;
 
 use std::io::Read;
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, SystemTime};
 
-use common::{inside, json, nets, pings, run};
+use common::{
+    bursts_through_a_queue_of_ten, inside, json, listen, nets, number, numbers, pings, run, send,
+};
 use vnode_network::block::{block, unblock};
 use vnode_network::capture::{Capture, CaptureSpec};
 use vnode_network::impair::{self, Context};
@@ -61,40 +63,6 @@ fn netem(ns: &Ns) -> serde_json::Value {
     found.expect("a netem discipline")
 }
 
-fn listen(ns: &Ns, port: u16, silence: Duration) -> UdpSocket {
-    ns.run(move || {
-        let socket = UdpSocket::bind(("0.0.0.0", port)).unwrap();
-        socket.set_read_timeout(Some(silence)).unwrap();
-        socket
-    })
-    .unwrap()
-}
-
-/// Sends datagrams of `size` bytes, `apart` from each other.
-fn send(ns: &Ns, to: &'static str, count: u32, size: usize, apart: Duration) {
-    ns.run(move || {
-        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        let mut data = vec![7; size];
-        for number in 0..count {
-            data[..4].copy_from_slice(&number.to_be_bytes());
-            socket.send_to(&data, to).unwrap();
-            if !apart.is_zero() {
-                std::thread::sleep(apart);
-            }
-        }
-    })
-    .unwrap();
-}
-
-fn numbers(socket: &UdpSocket) -> Vec<u32> {
-    let mut buffer = [0; 2048];
-    std::iter::from_fn(|| {
-        socket.recv_from(&mut buffer).ok()?;
-        Some(u32::from_be_bytes(*buffer.first_chunk().unwrap()))
-    })
-    .collect()
-}
-
 #[test]
 fn t62_fractions_of_a_millisecond_are_kept() {
     let Some([a, b]) = link(&delay(400), &delay(400)) else { return };
@@ -122,17 +90,18 @@ fn t63_a_delay_without_a_rate_applies_and_limits_nothing() {
 fn t61_each_direction_has_its_own_figures() {
     let Some([a, b]) = link(&delay(10_000), &delay(60_000)) else { return };
     let one_way = |from: &Ns, to: &Ns, address: &'static str| {
-        let listener = listen(to, 4000, Duration::from_secs(3));
+        let listener = listen(to);
         let sent = SystemTime::now();
         send(from, address, 1, 100, Duration::ZERO);
         listener.recv_from(&mut [0; 200]).unwrap();
         sent.elapsed().unwrap()
     };
     assert!(pings(&a, "10.0.0.2"));
-    let least = |from, to, address| (0..5).map(|_| one_way(from, to, address)).min().unwrap();
+    // The shortest tells: a busy machine delays some by more than the link does.
+    let least = |from, to, address| (0..20).map(|_| one_way(from, to, address)).min().unwrap();
     let there = least(&a, &b, "10.0.0.2:4000");
     let back = least(&b, &a, "10.0.0.1:4000");
-    assert!(there >= Duration::from_millis(10) && there < Duration::from_millis(55), "{there:?}");
+    assert!(there >= Duration::from_millis(10) && there < Duration::from_millis(60), "{there:?}");
     assert!(back >= Duration::from_millis(60), "{back:?}");
 }
 
@@ -170,12 +139,11 @@ fn t65_every_ethertype_is_delayed() {
 fn t60_loss_is_a_ratio_of_frames() {
     let lossy = Impairment { loss: 0.1, ..perfect() };
     let Some([a, b]) = link(&lossy, &perfect()) else { return };
-    let listener = listen(&b, 4000, Duration::from_secs(2));
-    let reader = std::thread::spawn(move || numbers(&listener).len());
+    let listener = listen(&b);
     // The neighbours find each other first; on this link that may take more than one try.
     assert!((0..10).any(|_| pings(&b, "10.0.0.1")));
     send(&a, "10.0.0.2:4000", 3000, 100, Duration::from_micros(100));
-    let passed = reader.join().unwrap();
+    let passed = numbers(&listener).len();
     // 2,700 and six standard deviations.
     assert!((2600..=2800).contains(&passed), "{passed}");
     let current = impair::read(&a, "eth1").unwrap();
@@ -192,12 +160,7 @@ fn t66_queues_in_packets_and_bytes_with_netem_above() {
         impair::apply(&a, "eth1", &shaped, &CONTEXT).unwrap();
         let current = impair::read(&a, "eth1").unwrap();
         assert!(current.matches(&shaped), "{current:?}");
-        let listener = listen(&b, 4000, Duration::from_secs(2));
-        assert!(pings(&a, "10.0.0.2"));
-        send(&a, "10.0.0.2:4000", 50, 1472, Duration::ZERO);
-        let passed = numbers(&listener).len();
-        // A slow machine sends the burst of 50 in more than a moment: what the rate passes meanwhile comes on top.
-        assert!((10..=14).contains(&passed), "{queue:?}: {passed}");
+        bursts_through_a_queue_of_ten(&a, &b);
     }
 }
 
@@ -212,11 +175,12 @@ fn t68_changing_the_rate_keeps_the_rest_and_loses_nothing() {
     let Some([a, b]) = link(&shaped, &delay(5_000)) else { return };
     let before = netem(&a);
     assert!(pings(&a, "10.0.0.2"));
-    let listener = listen(&b, 4000, Duration::from_secs(4));
-    let reader = std::thread::spawn(move || numbers(&listener));
+    let listener = listen(&b);
     let sender = {
         let a = a.clone();
-        std::thread::spawn(move || send(&a, "10.0.0.2:4000", 200, 1000, Duration::from_millis(2)))
+        std::thread::spawn(move || {
+            send(&a, "10.0.0.2:4000", 200, 1000, Duration::from_millis(2));
+        })
     };
     for rate_bps in [Some(3_000_000), None, Some(9_000_000), Some(4_000_000)] {
         std::thread::sleep(Duration::from_millis(60));
@@ -228,7 +192,7 @@ fn t68_changing_the_rate_keeps_the_rest_and_loses_nothing() {
     }
     sender.join().unwrap();
     // None is lost; frames of a queue that is taken away may pass those behind them.
-    let mut arrived = reader.join().unwrap();
+    let mut arrived: Vec<u32> = (0..200).map_while(|_| number(&listener)).collect();
     arrived.sort_unstable();
     assert_eq!(arrived, (0..200).collect::<Vec<_>>());
     let after = netem(&a);

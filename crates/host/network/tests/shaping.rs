@@ -3,10 +3,9 @@
 
 mod common;
 
-use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use common::{inside, json, nets, pings, run};
+use common::{bursts_through_a_queue_of_ten, inside, json, listen, nets, number, pings, run, send};
 use vnode_network::block::{block, is_blocked, unblock};
 use vnode_network::impair::{self, Context};
 use vnode_network::{Error, Features, Host, Ns, PairSpec};
@@ -41,43 +40,20 @@ fn tbf(ns: &Ns) -> serde_json::Value {
     found.expect("a tbf discipline")
 }
 
-/// Sends `count` datagrams of `size` bytes at once; how many arrive within a second of silence.
-fn burst(from: &Ns, to: &Ns, count: usize, size: usize) -> usize {
-    let receiver = to
-        .run(|| {
-            let socket = UdpSocket::bind("10.0.0.2:4000").unwrap();
-            socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-            socket
-        })
-        .unwrap();
-    assert!(pings(from, "10.0.0.2"), "so that no frame waits for ARP");
-    from.run(move || {
-        let socket = UdpSocket::bind("10.0.0.1:0").unwrap();
-        for _ in 0..count {
-            socket.send_to(&vec![7; size], "10.0.0.2:4000").unwrap();
-        }
-    })
-    .unwrap();
-    let mut buffer = [0; 2048];
-    std::iter::from_fn(|| receiver.recv_from(&mut buffer).ok()).count()
-}
-
 #[test]
 fn t66_a_queue_of_ten_packets_passes_ten_and_the_one_under_way() {
     let Some(host) = common::host() else { return };
     let shaped = rate(1_000_000, Some(Queue::Packets(10)));
     let [a, b] = link(&host, Some(&shaped));
     // 1,472 bytes make a full frame: a burst of 50 loses 39 or 40.
-    let passed = burst(&a, &b, 50, 1472);
-    assert!((10..=11).contains(&passed), "{passed}");
+    let lost = bursts_through_a_queue_of_ten(&a, &b);
     let current = impair::read(&a, "eth1").unwrap();
     assert!(current.matches(&shaped), "{current:?}");
-    assert_eq!(current.drops as usize, 50 - passed);
+    assert_eq!(current.drops as usize, lost);
 
     let bytes = rate(1_000_000, Some(Queue::Bytes(15_140)));
     impair::apply(&a, "eth1", &bytes, &CONTEXT).unwrap();
-    let passed = burst(&a, &b, 50, 1472);
-    assert!((10..=11).contains(&passed), "{passed}");
+    bursts_through_a_queue_of_ten(&a, &b);
     assert!(impair::read(&a, "eth1").unwrap().matches(&bytes));
 }
 
@@ -106,29 +82,12 @@ fn t68_a_rate_changes_in_place_and_nothing_is_lost() {
     let slow = rate(2_000_000, Some(Queue::Packets(500)));
     let [a, b] = link(&host, Some(&slow));
     let before = tbf(&a);
-    let receiver = b.run(|| UdpSocket::bind("10.0.0.2:4000").unwrap()).unwrap();
-    receiver.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
-    let receiver = std::thread::spawn(move || {
-        let mut buffer = [0; 2048];
-        let mut number = || {
-            receiver.recv_from(&mut buffer).expect("every datagram arrives");
-            u32::from_be_bytes(*buffer.first_chunk().unwrap())
-        };
-        (0..200).map(|_| number()).collect::<Vec<u32>>()
-    });
     assert!(pings(&a, "10.0.0.2"));
+    let listener = listen(&b);
     let sender = {
         let a = a.clone();
         std::thread::spawn(move || {
-            a.run(|| {
-                let socket = UdpSocket::bind("10.0.0.1:0").unwrap();
-                for number in 0..200u32 {
-                    let mut data = [0; 1000];
-                    data[..4].copy_from_slice(&number.to_be_bytes());
-                    socket.send_to(&data, "10.0.0.2:4000").unwrap();
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            })
+            send(&a, "10.0.0.2:4000", 200, 1000, Duration::from_millis(1));
         })
     };
     for rate_bps in [3_000_000, 5_000_000_000, 9_000_000, 4_000_000] {
@@ -137,8 +96,9 @@ fn t68_a_rate_changes_in_place_and_nothing_is_lost() {
         impair::apply(&a, "eth1", &changed, &CONTEXT).unwrap();
         assert!(impair::read(&a, "eth1").unwrap().matches(&changed));
     }
-    sender.join().unwrap().unwrap();
-    assert_eq!(receiver.join().unwrap(), (0..200).collect::<Vec<_>>());
+    sender.join().unwrap();
+    let arrived: Vec<u32> = (0..200).map_while(|_| number(&listener)).collect();
+    assert_eq!(arrived, (0..200).collect::<Vec<_>>());
     let after = tbf(&a);
     assert_eq!(before["handle"], after["handle"]);
     assert_eq!(after["drops"], 0);

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test program uses a part
 #![allow(clippy::disallowed_methods)] // the results are held against what ip, tc, nft and ping say
 
+use std::net::UdpSocket;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -126,4 +127,74 @@ pub(crate) fn send_frame(ns: &Ns, interface: &str, frame: Vec<u8>) {
         }
     })
     .unwrap();
+}
+
+/// A socket on UDP port 4000 that holds everything a test sends until the test reads it, however late that is.
+pub(crate) fn listen(ns: &Ns) -> UdpSocket {
+    ns.run(|| {
+        let socket = UdpSocket::bind("0.0.0.0:4000").unwrap();
+        rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 64 << 20).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket
+    })
+    .unwrap()
+}
+
+/// The numbers of the datagrams that have arrived and still arrive until two seconds of silence. For after the sending:
+/// a silence that began before it would say nothing on a busy machine.
+pub(crate) fn numbers(socket: &UdpSocket) -> Vec<u32> {
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    std::iter::from_fn(|| number(socket)).collect()
+}
+
+/// The number of the next datagram; none within the socket's patience.
+pub(crate) fn number(socket: &UdpSocket) -> Option<u32> {
+    let mut buffer = [0; 2048];
+    socket.recv_from(&mut buffer).ok()?;
+    Some(u32::from_be_bytes(*buffer.first_chunk().unwrap()))
+}
+
+/// Sends numbered datagrams of `size` bytes, `apart` from each other; how long that took.
+pub(crate) fn send(
+    ns: &Ns,
+    to: &'static str,
+    count: u32,
+    size: usize,
+    apart: Duration,
+) -> Duration {
+    ns.run(move || {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let mut data = vec![7; size];
+        let start = Instant::now();
+        for number in 0..count {
+            data[..4].copy_from_slice(&number.to_be_bytes());
+            socket.send_to(&data, to).unwrap();
+            if !apart.is_zero() {
+                std::thread::sleep(apart);
+            }
+        }
+        start.elapsed()
+    })
+    .unwrap()
+}
+
+/// Sends bursts of 50 full frames through a queue of ten at 1 Mbit/s until one was sent at once, and checks each: what
+/// passes are the ten, the one under way, and one more for each 12.112 ms that the sender was kept from sending.
+/// Gives how many frames were lost in all.
+pub(crate) fn bursts_through_a_queue_of_ten(a: &Ns, b: &Ns) -> usize {
+    const FRAME: Duration = Duration::from_micros(12_112);
+    let listener = listen(b);
+    let mut lost = 0;
+    for _ in 0..30 {
+        assert!(pings(a, "10.0.0.2"), "so that no frame waits for ARP");
+        let took = send(a, "10.0.0.2:4000", 50, 1472, Duration::ZERO);
+        let passed = numbers(&listener).len();
+        let late = took.as_micros().div_ceil(FRAME.as_micros()) as usize;
+        lost += 50 - passed;
+        assert!((10..=11 + late).contains(&passed), "{passed} after {took:?}");
+        if took < FRAME {
+            return lost;
+        }
+    }
+    panic!("this machine never sends 50 datagrams within {FRAME:?}");
 }
