@@ -13,6 +13,7 @@ fn suites() -> Vec<Suite> {
     };
     vec![
         suite("netem", &[]),
+        suite("managed", &[]),
         suite(
             "impairments",
             &[

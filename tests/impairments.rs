@@ -14,9 +14,14 @@ fn t59_rate_alone_shapes_tcp_each_way() {
     needs!(Root, Program("iperf3"));
     let host = Host::new();
     up(&host, &pair("rate", "impair: {rate: 10mbit}"));
-    // 9.57 is the ideal; a short run also counts what lay in the queue at its end.
-    assert_between("a to b", tcp_mbit(&host, "a", "b", "10.0.0.2", 3), 8.8..=10.3);
-    assert_between("b to a", tcp_mbit(&host, "b", "a", "10.0.0.1", 3), 8.8..=10.3);
+    // 9.57 is the ideal; a short run also counts what lay in the queue at its end. A busy machine may be slower than
+    // the link for once, never faster.
+    for (from, to, address) in [("a", "b", "10.0.0.2"), ("b", "a", "10.0.0.1")] {
+        let best = (0..3).fold(0.0_f64, |best, _| {
+            if best >= 8.8 { best } else { best.max(tcp_mbit(&host, from, to, address, 3)) }
+        });
+        assert_between(&format!("{from} to {to}"), best, 8.8..=10.3);
+    }
 }
 
 #[test]
@@ -47,33 +52,52 @@ fn t61_each_direction_has_its_own_values() {
     let link = "- type: veth\n  endpoints:\n    - {node: a, interface: eth1, ipv4: 10.0.0.1/24, impair: {delay: 10ms}}\n    \
                 - {node: b, interface: eth1, ipv4: 10.0.0.2/24, impair: {delay: 40ms}}";
     up(&host, &lab("ways", "a:\nb:", link));
-    ping(&host, "a", &["-c", "2"], "10.0.0.2");
+    // What tcpdump prints goes into a file for each node. Both ends' clocks are one: the kernel's.
     let watch = |node: &str| {
-        let args = [
-            "exec", node, "--", "tcpdump", "-Z", "root", "-tt", "-n", "-i", "eth1", "-c", "2",
-            "icmp",
-        ];
-        host.vnode_command(&args)
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap()
+        let file = host.dir().join(format!("{node}.dump"));
+        let args =
+            ["exec", node, "--", "tcpdump", "-Z", "root", "-l", "-tt", "-n", "-i", "eth1", "icmp"];
+        let mut command = host.vnode_command(&args);
+        command.stdout(std::fs::File::create(&file).unwrap()).stderr(std::process::Stdio::null());
+        (command.spawn().unwrap(), file)
     };
-    // Both ends' clocks are one: the kernel's.
-    let (at_a, at_b) = (watch("a"), watch("b"));
-    std::thread::sleep(std::time::Duration::from_secs(3)); // tcpdump says it listens before it does
-    ping(&host, "a", &["-c", "3"], "10.0.0.2");
-    let times = |child: std::process::Child| -> Vec<f64> {
-        let out = child.wait_with_output().unwrap();
-        let text = String::from_utf8_lossy(&out.stdout).into_owned();
-        text.lines().filter_map(|l| l.split_whitespace().next()?.parse().ok()).collect()
+    let mut watched = [watch("a"), watch("b")];
+    // tcpdump says that it listens before it does: pings go until both ends have seen one whole exchange. The shortest
+    // of several tells, for the machine may be late with any of them.
+    let between = |file: &std::path::Path| -> Vec<f64> {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let times = |kind: &str| -> Vec<(String, f64)> {
+            let of_kind = text.lines().filter(|l| l.contains(kind));
+            of_kind
+                .filter_map(|l| {
+                    let key = l.split_once(kind)?.1.split(", length").next()?.to_owned();
+                    Some((key, l.split_whitespace().next()?.parse().ok()?))
+                })
+                .collect()
+        };
+        let answers = times("ICMP echo reply,");
+        let asked = times("ICMP echo request,");
+        asked
+            .iter()
+            .filter_map(|(key, at)| answers.iter().find(|(k, _)| k == key).map(|(_, t)| t - at))
+            .collect()
     };
-    let (a, b) = (times(at_a), times(at_b));
-    assert_eq!((a.len(), b.len()), (2, 2));
+    let shortest = eventually("both ends see three exchanges", SOON, || {
+        ping(&host, "a", &["-c", "1"], "10.0.0.2");
+        let seen = watched.each_ref().map(|(_, file)| between(file));
+        seen.iter()
+            .all(|s| s.len() >= 3)
+            .then(|| seen.map(|s| s.into_iter().fold(f64::MAX, f64::min) * 1e3))
+    });
+    for (child, _) in &mut watched {
+        child.kill().unwrap(); // tcpdump itself ends with its host
+        child.wait().unwrap();
+    }
     // A capture sees what the sender's queue lets go: between request and answer at `b` lies what `b` waits before it
     // sends, at `a` as well, and the round trip has what `a` waits before it sends on top.
-    assert_between("b sends", (b[1] - b[0]) * 1e3, 39.5..=40.0 + LATE);
-    assert_between("b sends, seen at a", (a[1] - a[0]) * 1e3, 39.5..=40.0 + LATE);
+    let [at_a, at_b] = shortest;
+    assert_between("b sends", at_b, 39.5..=40.0 + LATE);
+    assert_between("b sends, seen at a", at_a, 39.5..=40.0 + LATE);
     let rtt = ping(&host, "a", &["-c", "5", "-i", "0.2"], "10.0.0.2");
     assert_between("a sends", rtt.min_ms - 40.0, 9.9..=10.0 + LATE);
 }
@@ -113,9 +137,11 @@ fn t65_all_kinds_of_frames_are_delayed() {
     });
     assert_between("IPv6", v6.min_ms, 59.9..=60.0 + LATE);
     // The first packet waits for ARP, which is delayed each way as well.
-    host.exec("a", &["ip", "neigh", "flush", "dev", "eth1"]);
-    let v4 = ping(&host, "a", &["-c", "1"], "10.0.0.2");
-    assert_between("ARP and then the packet", v4.max_ms, 59.9..=130.0 + LATE);
+    let first = (0..5).fold(f64::MAX, |least, _| {
+        host.exec("a", &["ip", "neigh", "flush", "dev", "eth1"]);
+        least.min(ping(&host, "a", &["-c", "1"], "10.0.0.2").min_ms)
+    });
+    assert_between("ARP and then the packet", first, 59.9..=120.0 + LATE);
 }
 
 #[test]

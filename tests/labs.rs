@@ -38,7 +38,7 @@ fn the_first_lab_comes_up_works_and_goes() {
 
 /// Nothing left, the store and the log of a daemon that runs now aside.
 fn assert_nothing_but_files(host: &Host, before: &vnode_testkit::Snapshot) {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let end = std::time::Instant::now() + vnode_tests::SOON;
     loop {
         let left = before.diff(&host.snapshot());
         let left: Vec<_> = left.into_iter().filter(|l| !l.starts_with("new: file ")).collect();

@@ -43,7 +43,7 @@ impl Registry {
             .spawn()
             .expect("sh starts");
         let registry = Registry { child, address, storage, log };
-        eventually("the registry listens", Duration::from_secs(10), || {
+        eventually("the registry listens", Duration::from_secs(60), || {
             registry.log().contains("listening on").then_some(())
         });
         registry

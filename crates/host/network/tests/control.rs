@@ -134,7 +134,7 @@ fn serve(ns: &Ns, address: &str) {
 fn fetch(ns: &Ns, address: &str) -> Option<String> {
     let address: SocketAddr = address.parse().unwrap();
     ns.run(move || {
-        let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(700)).ok()?;
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
@@ -242,7 +242,7 @@ fn t80_a_node_cannot_use_anothers_addresses_or_serve_dhcp() {
     // Datagrams with the own source pass; from a DHCP server's port, or with another's address, they do not.
     let listener = good.run(|| {
         let socket = UdpSocket::bind("0.0.0.0:68").unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(1500))).unwrap();
         socket
     });
     let listener = listener.unwrap();

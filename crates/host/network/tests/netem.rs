@@ -231,7 +231,11 @@ fn t69_the_declared_values_come_back_after_any_changes() {
             duplicate: random(10) as f64 / 100.0,
             reorder: random(10) as f64 / 100.0,
             corrupt: random(10) as f64 / 100.0,
+            reorder_correlation: random(2) as f64 / 5.0,
+            corrupt_correlation: random(2) as f64 / 6.0,
+            duplicate_correlation: random(2) as f64 / 7.0,
             queue: [None, Some(Queue::Packets(30)), Some(Queue::Bytes(50_000))][random(3) as usize],
+            ..perfect()
         };
         impair::apply(&a, "eth1", &changed, &CONTEXT).unwrap();
         let current = impair::read(&a, "eth1").unwrap();

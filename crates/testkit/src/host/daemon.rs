@@ -35,7 +35,7 @@ impl Daemon {
             .spawn()
             .expect("sh starts");
         let mut daemon = Daemon { child };
-        eventually("the daemon answers or has ended", Duration::from_secs(20), || {
+        eventually("the daemon answers or has ended", Duration::from_secs(60), || {
             if daemon.has_ended() {
                 return Some(());
             }

@@ -176,11 +176,11 @@ impl Host {
         Snapshot::take(self)
     }
 
-    /// Waits until nothing is there that was not in `before`; panics with what is left after ten seconds.
+    /// Waits until nothing is there that was not in `before`; panics with what is left after thirty seconds.
     #[track_caller]
     pub fn assert_nothing_left(&self, before: &Snapshot) {
         let mut left = Vec::new();
-        let end = std::time::Instant::now() + Duration::from_secs(10);
+        let end = std::time::Instant::now() + Duration::from_secs(30);
         while std::time::Instant::now() < end {
             left = before.diff(&self.snapshot());
             if left.is_empty() {
@@ -205,7 +205,7 @@ impl Host {
     pub fn kill9_daemon(&self) {
         let Some(daemon) = self.daemon_process() else { return };
         daemon.signal(rustix::process::Signal::KILL);
-        eventually("the killed daemon is gone", Duration::from_secs(10), || {
+        eventually("the killed daemon is gone", Duration::from_secs(30), || {
             self.daemon_process().is_none_or(|p| p.pid != daemon.pid).then_some(())
         });
     }

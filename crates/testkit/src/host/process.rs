@@ -75,7 +75,7 @@ fn all_pids() -> impl Iterator<Item = u32> {
 
 /// The one child of `parent`; waits for it.
 pub(super) fn only_child(parent: u32) -> u32 {
-    crate::eventually("the host's first process", std::time::Duration::from_secs(5), || {
+    crate::eventually("the host's first process", std::time::Duration::from_secs(30), || {
         all_pids().find(|pid| status_field(*pid, "PPid").is_some_and(|p| p == parent.to_string()))
     })
 }

@@ -100,9 +100,9 @@ pub(crate) fn pings(ns: &Ns, to: &str) -> bool {
     output(ns, &format!("{program} -n -c 1 -W 2 {to}")).status.success()
 }
 
-/// Waits until `condition` holds; fails the test when it does not within ten seconds.
+/// Waits until `condition` holds; fails the test when it does not within thirty seconds.
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + Duration::from_secs(30);
     while !condition() {
         assert!(Instant::now() < end, "{what} did not come about");
         std::thread::sleep(Duration::from_millis(5));
