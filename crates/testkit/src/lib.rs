@@ -6,6 +6,7 @@
 //! * [`image`] makes busybox root file systems and OCI archives; [`Registry`] serves them.
 //! * [`guest`] boots Debian's kernel under QEMU for what this kernel lacks, and runs test programs in it.
 //! * [`tools`] are programs of Debian's packages that are unpacked, not installed: qemu-ga, xenstored, netplan.
+//! * [`Xenstored`] is Xen's own XenStore daemon, running without Xen.
 //! * [`needs!`] states what a test needs; without it, the test says `skipped: why` and is counted as skipped.
 //!
 //! Fixtures panic with a sentence when they cannot do their work: in a test that is the right report.
@@ -20,6 +21,7 @@ mod output;
 mod program;
 mod registry;
 pub mod tools;
+mod xenstored;
 
 pub use eventually::eventually;
 pub use host::{Daemon, Host, Process, Snapshot};
@@ -27,3 +29,4 @@ pub use needs::{Need, in_guest, skip, skip_to_guest};
 pub use output::Output;
 pub use program::{built_program, find_program};
 pub use registry::Registry;
+pub use xenstored::Xenstored;
