@@ -113,12 +113,34 @@ pub(crate) struct Impairment {
     /// Ratio 0..=1.
     loss: f64,
     loss_correlation: f64,
+    /// Losses in bursts, in the place of `loss`.
+    #[schema(required = false)]
+    loss_model: Option<LossModel>,
     duplicate: f64,
+    duplicate_correlation: f64,
     reorder: f64,
+    reorder_correlation: f64,
     corrupt: f64,
+    corrupt_correlation: f64,
     /// `{"packets": n}` or `{"bytes": n}`.
     #[schema(required = false)]
     queue: Option<Object>,
+    /// `red`, `codel`, `fq-codel` or `pie`.
+    #[schema(required = false)]
+    aqm: Option<String>,
+}
+
+/// Loss after Gilbert and Elliott; all are ratios 0..=1.
+#[derive(ToSchema)]
+pub(crate) struct LossModel {
+    /// From the good state to the bad one, at each frame.
+    p: f64,
+    /// From the bad state to the good one.
+    r: f64,
+    /// Loss in the bad state (netem's 1-h).
+    loss_in_bad: f64,
+    /// Loss in the good state (netem's 1-k).
+    loss_in_good: f64,
 }
 
 /// Any object.

@@ -1,6 +1,7 @@
 //! What this machine can do, what not, and how to mend it.
 
 use vnode_network::control::forward_policy_conflict;
+use vnode_protocol::impairment::Aqm;
 
 use crate::error::chain;
 use crate::host::Host;
@@ -58,6 +59,10 @@ impl Host {
                 error.chain(),
                 "run the daemon as root",
             ))),
+        }
+        // Where the network cannot be tried at all, the line above says so.
+        if let Ok(check) = blocking(managed_queues).await {
+            checks.push(check);
         }
         let capabilities = &self.inner.capabilities;
         checks.push(check(
@@ -157,4 +162,17 @@ fn descriptors() -> Check {
         format!("at most {most}, enough for {} nodes", most / 6),
         "raise LimitNOFILE of the daemon's unit",
     )
+}
+
+/// Which managed queues a rate can have.
+fn managed_queues() -> vnode_network::Result<Check> {
+    let mut found = Vec::new();
+    for aqm in Aqm::ALL {
+        if vnode_network::impair::has_aqm(aqm)? {
+            found.push(aqm.name());
+        }
+    }
+    let text = if found.is_empty() { "no".to_owned() } else { found.join(" ") };
+    let mend = "`modprobe -a sch_red sch_codel sch_fq_codel sch_pie`, or a kernel with them built in (Debian's has them)";
+    Ok(check("kernel: managed queues (aqm)", found.len() == Aqm::ALL.len(), text, mend))
 }

@@ -48,7 +48,7 @@ fn parameters(impairment: &mut Impairment, set: &[(String, String)]) -> Result<(
             .set(key, value)
             .map_err(|source| Error::usage(format!("`{key}={value}`: {source}")))?;
     }
-    Ok(())
+    impairment.check().map_err(|source| Error::usage(source.to_string()))
 }
 
 /// Cuts a link, or joins it again; parameters, addresses and interfaces stay.

@@ -49,7 +49,9 @@ fn t66_a_queue_of_ten_packets_passes_ten_and_the_one_under_way() {
     let lost = bursts_through_a_queue_of_ten(&a, &b);
     let current = impair::read(&a, "eth1").unwrap();
     assert!(current.matches(&shaped), "{current:?}");
-    assert_eq!(current.drops as usize, lost);
+    // A solicitation of the kernel's own may meet the full queue as well.
+    let drops = current.drops as usize;
+    assert!((lost..=lost + 4).contains(&drops), "{drops} {lost}");
 
     let bytes = rate(1_000_000, Some(Queue::Bytes(15_140)));
     impair::apply(&a, "eth1", &bytes, &CONTEXT).unwrap();

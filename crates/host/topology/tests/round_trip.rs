@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
+use proptest::sample::select;
 use support::{read, texts};
-use vnode_protocol::impairment::{Distribution, Impairment, Queue};
+use vnode_protocol::impairment::{Aqm, Distribution, Impairment, LossModel, Queue};
 use vnode_topology::*;
 
 /// Any text that a value may be.
@@ -50,23 +51,37 @@ fn impairment() -> impl Strategy<Value = Impairment> {
         ratio(),
         ratio(),
         queue,
+        of(select(Aqm::ALL.to_vec())),
+        of((ratio(), ratio(), ratio(), ratio())),
     )
-        .prop_map(|(rate_bps, delay_us, jitter_us, normal, loss, other, queue)| Impairment {
-            rate_bps,
-            delay_us,
-            jitter_us,
-            distribution: if normal && jitter_us > 0 {
-                Distribution::Normal
-            } else {
-                Distribution::Uniform
-            },
-            delay_correlation: if jitter_us > 1 { other } else { 0.0 },
-            loss,
-            loss_correlation: if loss > 1e-6 { other } else { 0.0 },
-            duplicate: other / 2.0,
-            reorder: if delay_us > 1 { other } else { 0.0 },
-            corrupt: other / 3.0,
-            queue,
+        .prop_map(|(rate_bps, delay_us, jitter_us, normal, loss, other, queue, aqm, model)| {
+            Impairment {
+                rate_bps,
+                delay_us,
+                jitter_us,
+                distribution: if normal && jitter_us > 0 {
+                    Distribution::Normal
+                } else {
+                    Distribution::Uniform
+                },
+                delay_correlation: if jitter_us > 1 { other } else { 0.0 },
+                loss: if model.is_some() { 0.0 } else { loss },
+                loss_correlation: if model.is_none() && loss > 1e-6 { other } else { 0.0 },
+                loss_model: model.map(|(p, r, loss_in_bad, loss_in_good)| LossModel {
+                    p,
+                    r,
+                    loss_in_bad,
+                    loss_in_good,
+                }),
+                duplicate: other / 2.0,
+                duplicate_correlation: if other > 1e-6 { loss } else { 0.0 },
+                reorder: if delay_us > 1 { other } else { 0.0 },
+                reorder_correlation: if delay_us > 1 && other > 1e-6 { loss } else { 0.0 },
+                corrupt: other / 3.0,
+                corrupt_correlation: if other > 1e-6 { loss } else { 0.0 },
+                queue,
+                aqm: aqm.filter(|_| rate_bps.is_some()),
+            }
         })
 }
 

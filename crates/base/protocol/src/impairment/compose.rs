@@ -1,10 +1,13 @@
 //! Composition of impairments: the rules of `vnode-lifecycle` 3.2.
 
-use super::{Distribution, Impairment, Queue};
+use super::{Distribution, Impairment, LossModel, Queue};
 
 impl Impairment {
     /// One way over two stretches, this one first and `then` after it: delays add, probabilities
     /// combine, the lower rate holds, and the queue is the one before that rate.
+    ///
+    /// A loss model takes an independent loss up exactly. Of two models the second counts with its mean
+    /// only: nothing the kernel has says both, and the topology parser refuses them.
     #[must_use]
     pub fn compose(&self, then: &Self) -> Self {
         if *then == Self::default() {
@@ -28,25 +31,40 @@ impl Impairment {
         let normal = [self, then]
             .iter()
             .any(|half| half.jitter_us > 0 && half.distribution == Distribution::Normal);
+        // The management belongs to the queue, and the queue to the slower stretch.
+        let second_is_slower = match (self.rate_bps, then.rate_bps) {
+            (Some(first), Some(second)) => second < first,
+            (first, second) => first.is_none() && second.is_some(),
+        };
+        let aqm = if second_is_slower { then.aqm.or(self.aqm) } else { self.aqm.or(then.aqm) };
+        let (loss, loss_model) = losses(self, then);
         Self {
             rate_bps,
             delay_us: self.delay_us.saturating_add(then.delay_us),
             jitter_us: root_of_squares(self.jitter_us, then.jitter_us),
             distribution: if normal { Distribution::Normal } else { Distribution::Uniform },
             delay_correlation: self.delay_correlation.max(then.delay_correlation),
-            loss: either(self.loss, then.loss),
-            loss_correlation: self.loss_correlation.max(then.loss_correlation),
+            loss,
+            loss_correlation: match loss_model {
+                None => self.loss_correlation.max(then.loss_correlation),
+                Some(_) => 0.0,
+            },
+            loss_model,
             duplicate: either(self.duplicate, then.duplicate),
+            duplicate_correlation: self.duplicate_correlation.max(then.duplicate_correlation),
             reorder: either(self.reorder, then.reorder),
+            reorder_correlation: self.reorder_correlation.max(then.reorder_correlation),
             corrupt: either(self.corrupt, then.corrupt),
+            corrupt_correlation: self.corrupt_correlation.max(then.corrupt_correlation),
             queue,
+            aqm,
         }
     }
 
     /// What each member of a LAN declared with this impairment gets, (to the LAN, from the LAN), so
     /// that any pair of members sees what a link declared with it would show: half the delay,
-    /// 1-√(1-p) of each probability, the full rate. The queue stands before the LAN only; the way
-    /// out takes the default one.
+    /// 1-√(1-p) of each probability, the full rate. The queue and a loss model stand before the LAN only;
+    /// the way out takes the default queue.
     #[must_use]
     pub fn halves(&self) -> (Self, Self) {
         let half = Self {
@@ -57,15 +75,42 @@ impl Impairment {
             delay_correlation: self.delay_correlation,
             loss: root(self.loss),
             loss_correlation: self.loss_correlation,
+            loss_model: self.loss_model,
             duplicate: root(self.duplicate),
+            duplicate_correlation: self.duplicate_correlation,
             reorder: root(self.reorder),
+            reorder_correlation: self.reorder_correlation,
             corrupt: root(self.corrupt),
+            corrupt_correlation: self.corrupt_correlation,
             queue: self.queue,
+            aqm: self.aqm,
         };
         // An odd microsecond goes to the second half, so that the sum is what was declared.
-        let from = Self { delay_us: self.delay_us - half.delay_us, queue: None, ..half.clone() };
+        let from = Self {
+            delay_us: self.delay_us - half.delay_us,
+            queue: None,
+            aqm: None,
+            loss_model: None,
+            ..half.clone()
+        };
         (half, from)
     }
+}
+
+/// Independent loss and loss model of two stretches.
+fn losses(first: &Impairment, second: &Impairment) -> (f64, Option<LossModel>) {
+    let (model, other) = match (first.loss_model, second.loss_model) {
+        (None, None) => return (either(first.loss, second.loss), None),
+        (Some(model), None) => (model, second.loss),
+        (None, Some(model)) => (model, first.loss),
+        (Some(model), Some(second)) => (model, second.mean()),
+    };
+    let model = LossModel {
+        loss_in_bad: either(model.loss_in_bad, other),
+        loss_in_good: either(model.loss_in_good, other),
+        ..model
+    };
+    (0.0, Some(model))
 }
 
 /// Jitters of independent stretches add as variances do.
@@ -150,6 +195,25 @@ mod tests {
         assert_eq!(fast.compose(&slow), slow);
         assert_eq!(slow.compose(&of("rate=1mbit queue=5")).queue, Some(Queue::Packets(5)));
         assert_eq!(of("queue=7").compose(&of("rate=1kbit")).queue, Some(Queue::Packets(7)));
+    }
+
+    #[test]
+    fn a_loss_model_takes_an_independent_loss_up() {
+        let bursts = of("loss=gemodel,1%,10%,50%,0%");
+        for whole in [bursts.compose(&of("loss=10%")), of("loss=10%").compose(&bursts)] {
+            assert_eq!(whole, of("loss=gemodel,1%,10%,55%,10%"));
+        }
+        let (to, from) = bursts.halves();
+        assert_eq!((to.loss_model, from.loss_model), (bursts.loss_model, None));
+        assert_eq!(to.compose(&from), bursts);
+    }
+
+    #[test]
+    fn the_queues_management_goes_with_the_queue() {
+        let managed = of("rate=1mbit queue=10 aqm=codel");
+        assert_eq!(managed.compose(&of("rate=10mbit aqm=red")).aqm, managed.aqm);
+        assert_eq!(of("rate=10mbit aqm=red").compose(&managed).aqm, managed.aqm);
+        assert_eq!(managed.halves().1.aqm, None);
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! What a link does to the frames one end sends: the model of R-11 (`vnode-lifecycle` 3.6), in normalised units.
 //!
-//! [`Impairment`] is one direction. `units` reads and writes it as people do (`delay=10ms loss=0.1%
-//! rate=100mbit`), the same for the topology file and for `vnode link set`; `compose` puts two
+//! [`Impairment`] is one direction. `words` reads and writes it as people do (`delay=10ms loss=0.1%
+//! rate=100mbit`; `units` has the numbers), the same for the topology file and for `vnode link set`; `compose` puts two
 //! stretches of one way together and takes a LAN's declaration apart (section 3.2).
 
 mod compose;
 mod units;
+mod words;
 
 use serde::{Deserialize, Serialize};
 
-pub use units::{KEYS, ParseError, Warning};
+pub use words::{KEYS, ParseError, Warning};
 
 /// Impairment of one direction of a link, named by its sender. The default is a perfect link.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -29,15 +30,77 @@ pub struct Impairment {
     pub loss: f64,
     /// Correlation of successive losses, ratio 0..=1.
     pub loss_correlation: f64,
+    /// Losses in bursts; `loss` and its correlation are zero then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_model: Option<LossModel>,
     /// Probability that a frame is sent twice.
     pub duplicate: f64,
+    /// Correlation of successive duplicates, ratio 0..=1, as those below.
+    pub duplicate_correlation: f64,
     /// Probability that a frame overtakes those before it; needs a delay.
     pub reorder: f64,
+    pub reorder_correlation: f64,
     /// Probability of one flipped bit in a frame.
     pub corrupt: f64,
+    pub corrupt_correlation: f64,
     /// Queue before the bottleneck; `None` is the default of [`Impairment::queue_packets`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<Queue>,
+    /// How that queue is kept short; `None` drops at its tail only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aqm: Option<Aqm>,
+}
+
+/// Loss in bursts, after Gilbert and Elliott: before each frame the link may go from its good state to its bad one or
+/// back, and loses frames with another probability in each. All are ratios 0..=1; the names in brackets are
+/// netem's (`tc-netem(8)`).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossModel {
+    /// Probability of going bad (p).
+    pub p: f64,
+    /// Probability of going good again (r).
+    pub r: f64,
+    /// Probability of loss in the bad state (1-h).
+    pub loss_in_bad: f64,
+    /// Probability of loss in the good state (1-k).
+    pub loss_in_good: f64,
+}
+
+impl LossModel {
+    /// Share of frames lost in the long run.
+    pub fn mean(&self) -> f64 {
+        let both = self.p + self.r;
+        if both == 0.0 {
+            return self.loss_in_good; // it begins good, and stays
+        }
+        (self.p * self.loss_in_bad + self.r * self.loss_in_good) / both
+    }
+}
+
+/// Active queue management: how the queue before the bottleneck drops before it is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Aqm {
+    /// Random early detection, with the thresholds of NS: a tenth and three tenths of the queue.
+    Red,
+    Codel,
+    FqCodel,
+    Pie,
+}
+
+impl Aqm {
+    pub const ALL: [Self; 4] = [Self::Red, Self::Codel, Self::FqCodel, Self::Pie];
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Red => "red",
+            Self::Codel => "codel",
+            Self::FqCodel => "fq-codel",
+            Self::Pie => "pie",
+        }
+    }
 }
 
 /// Shape of the jitter.
@@ -76,7 +139,7 @@ impl Impairment {
         let used = [
             ("delay", self.delay_us > 0),
             ("jitter", self.jitter_us > 0),
-            ("loss", self.loss > 0.0),
+            ("loss", self.loss > 0.0 || self.loss_model.is_some()),
             ("duplicate", self.duplicate > 0.0),
             ("reorder", self.reorder > 0.0),
             ("corrupt", self.corrupt > 0.0),

@@ -1,211 +1,86 @@
-//! Impairments as people write them: `rate=100mbit delay=0.4ms loss=0.1% queue=50`.
+//! Numbers with units: how a value of an impairment is read, and written so that it reads back the same.
 
-use std::fmt;
-
-use super::{Distribution, Impairment, Queue};
-
-/// Keys that [`Impairment::set`] takes, for messages and completion.
-pub const KEYS: &[&str] = &[
-    "rate",
-    "delay",
-    "jitter",
-    "distribution",
-    "delay-correlation",
-    "loss",
-    "loss-ratio",
-    "loss-correlation",
-    "duplicate",
-    "duplicate-ratio",
-    "reorder",
-    "reorder-ratio",
-    "corrupt",
-    "corrupt-ratio",
-    "queue",
-];
+use super::{Aqm, LossModel, ParseError, Queue, Warning};
 
 /// Longest delay or jitter taken: one hour.
-const MOST_DELAY_US: u64 = 3_600_000_000;
+pub(super) const MOST_DELAY_US: u64 = 3_600_000_000;
 /// Highest rate taken: 10 Tbit/s.
-const MOST_RATE_BPS: u64 = 10_000_000_000_000;
+pub(super) const MOST_RATE_BPS: u64 = 10_000_000_000_000;
 /// Largest queues taken.
 const MOST_QUEUE_PACKETS: u64 = 4_000_000;
 const MOST_QUEUE_BYTES: u64 = 4 << 30;
 /// Longest number taken, in characters; every value that has a meaning is far shorter.
 const MOST_DIGITS: usize = 40;
+/// Longest loss model taken: its name and four numbers.
+const MOST_MODEL: usize = 8 + 4 * (MOST_DIGITS + 1);
 
-/// Why a value of an impairment was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ParseError {
-    #[error("unknown impairment `{key}` (known: {})", KEYS.join(", "))]
-    UnknownKey { key: String },
-    #[error("impairment `{word}` is not of the form key=value, as in `delay=10ms`")]
-    NotAPair { word: String },
-    #[error("`{key}: {value}` is not {expected}")]
-    Value { key: String, value: String, expected: &'static str },
-    #[error("`{key}: {value}` is out of range ({range})")]
-    Range { key: String, value: String, range: &'static str },
-    #[error("`{key}` needs {needs}")]
-    Needs { key: &'static str, needs: &'static str },
-}
-
-/// A value was taken, but in a meaning that the writer may not have had in mind.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Warning {
-    pub text: String,
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl Impairment {
-    /// Sets one parameter from its key and value as written; `none` resets it.
-    ///
-    /// Delays take `us`, `ms`, `s` (a bare number is milliseconds, with a warning); rates take
-    /// `bit`, `kbit`, `mbit`, `gbit`, `tbit`, decimal (a bare number is kbit/s, with a warning;
-    /// `0` is unlimited); probabilities take `%`, or a ratio under the key ending in `-ratio`;
-    /// queues take packets (bare) or `b`, `kb`, `kib`, `mb`, `mib`.
-    ///
-    /// # Errors
-    /// Unknown key, value without or with a wrong unit, value out of range.
-    pub fn set(&mut self, key: &str, value: &str) -> Result<Option<Warning>, ParseError> {
-        let entry = Entry { key, value: value.trim() };
-        if entry.value.len() > MOST_DIGITS {
-            return Err(entry.not("a number of at most 40 characters"));
-        }
-        let none = entry.value.eq_ignore_ascii_case("none");
-        let mut warning = None;
-        match key {
-            "rate" if none => self.rate_bps = None,
-            "rate" => self.rate_bps = entry.rate(&mut warning)?,
-            "delay" if none => self.delay_us = 0,
-            "delay" => self.delay_us = entry.time(&mut warning)?,
-            "jitter" if none => self.jitter_us = 0,
-            "jitter" => self.jitter_us = entry.time(&mut warning)?,
-            "distribution" => {
-                self.distribution = match entry.value.to_ascii_lowercase().as_str() {
-                    "uniform" | "none" => Distribution::Uniform,
-                    "normal" => Distribution::Normal,
-                    _ => return Err(entry.not("`uniform` or `normal`")),
-                }
-            }
-            "delay-correlation" => self.delay_correlation = entry.percent()?,
-            "loss" => self.loss = entry.percent()?,
-            "loss-ratio" => self.loss = entry.ratio()?,
-            "loss-correlation" => self.loss_correlation = entry.percent()?,
-            "duplicate" => self.duplicate = entry.percent()?,
-            "duplicate-ratio" => self.duplicate = entry.ratio()?,
-            "reorder" => self.reorder = entry.percent()?,
-            "reorder-ratio" => self.reorder = entry.ratio()?,
-            "corrupt" => self.corrupt = entry.percent()?,
-            "corrupt-ratio" => self.corrupt = entry.ratio()?,
-            "queue" if none => self.queue = None,
-            "queue" => self.queue = Some(entry.queue()?),
-            _ => return Err(ParseError::UnknownKey { key: shorten(key) }),
-        }
-        Ok(warning)
-    }
-
-    /// [`Impairment::set`] from one word `key=value`, as the command line has it.
-    ///
-    /// # Errors
-    /// As [`Impairment::set`], and a word without `=`.
-    pub fn set_word(&mut self, word: &str) -> Result<Option<Warning>, ParseError> {
-        let (key, value) =
-            word.split_once('=').ok_or_else(|| ParseError::NotAPair { word: shorten(word) })?;
-        self.set(key.trim(), value)
-    }
-
-    /// Checks what no single value shows: to be called when all of them are set.
-    ///
-    /// # Errors
-    /// Names the parameter that means nothing without another.
-    pub fn check(&self) -> Result<(), ParseError> {
-        if self.reorder > 0.0 && self.delay_us == 0 {
-            return Err(ParseError::Needs {
-                key: "reorder",
-                needs: "a `delay`: without one, no frame waits that another could overtake",
-            });
-        }
-        if self.delay_correlation > 0.0 && self.jitter_us == 0 {
-            return Err(ParseError::Needs { key: "delay-correlation", needs: "a `jitter`" });
-        }
-        if self.loss_correlation > 0.0 && self.loss == 0.0 {
-            return Err(ParseError::Needs { key: "loss-correlation", needs: "a `loss`" });
-        }
-        Ok(())
-    }
-
-    /// The parameters that differ from a perfect link, as [`Impairment::set`] takes them back.
-    pub fn pairs(&self) -> Vec<(&'static str, String)> {
-        let mut pairs = Vec::new();
-        if let Some(rate) = self.rate_bps {
-            pairs.push(("rate", in_units(rate, RATE_UNITS)));
-        }
-        for (key, value) in [("delay", self.delay_us), ("jitter", self.jitter_us)] {
-            if value > 0 {
-                pairs.push((key, in_units(value, TIME_UNITS)));
-            }
-        }
-        if self.distribution == Distribution::Normal {
-            pairs.push(("distribution", "normal".to_owned()));
-        }
-        let ratios = [
-            ("delay-correlation", self.delay_correlation),
-            ("loss", self.loss),
-            ("loss-correlation", self.loss_correlation),
-            ("duplicate", self.duplicate),
-            ("reorder", self.reorder),
-            ("corrupt", self.corrupt),
-        ];
-        for (key, ratio) in ratios {
-            if ratio > 0.0 {
-                pairs.push((key, in_percent(ratio)));
-            }
-        }
-        match self.queue {
-            Some(Queue::Packets(packets)) => pairs.push(("queue", packets.to_string())),
-            Some(Queue::Bytes(bytes)) => pairs.push(("queue", format!("{bytes}b"))),
-            None => {}
-        }
-        pairs
-    }
-}
-
-/// `rate=100mbit delay=10ms loss=0.1%`, or `none` for a perfect link.
-impl fmt::Display for Impairment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pairs = self.pairs();
-        if pairs.is_empty() {
-            return f.write_str("none");
-        }
-        for (at, (key, value)) in pairs.iter().enumerate() {
-            if at > 0 {
-                f.write_str(" ")?;
-            }
-            write!(f, "{key}={value}")?;
-        }
-        Ok(())
-    }
-}
-
-const RATE_UNITS: &[(&str, u32)] =
+pub(super) const RATE_UNITS: &[(&str, u32)] =
     &[("tbit", 12), ("gbit", 9), ("mbit", 6), ("kbit", 3), ("bit", 0)];
-const TIME_UNITS: &[(&str, u32)] = &[("s", 6), ("ms", 3), ("us", 0)];
+pub(super) const TIME_UNITS: &[(&str, u32)] = &[("s", 6), ("ms", 3), ("us", 0)];
+
+/// netem's word for a Gilbert-Elliott model.
+const MODEL: &str = "gemodel";
 
 /// One key with its value, for messages.
 #[derive(Clone, Copy)]
-struct Entry<'a> {
-    key: &'a str,
-    value: &'a str,
+pub(super) struct Entry<'a> {
+    pub(super) key: &'a str,
+    pub(super) value: &'a str,
 }
 
 impl Entry<'_> {
-    fn not(&self, expected: &'static str) -> ParseError {
+    pub(super) fn not(&self, expected: &'static str) -> ParseError {
         ParseError::Value { key: shorten(self.key), value: shorten(self.value), expected }
+    }
+
+    /// Bounds what is looked at: a number, or four of them in a loss model.
+    pub(super) fn check_length(&self) -> Result<(), ParseError> {
+        let most = if self.is_model() { MOST_MODEL } else { MOST_DIGITS };
+        if self.value.len() > most {
+            return Err(self.not("a number of at most 40 characters"));
+        }
+        Ok(())
+    }
+
+    fn is_model(&self) -> bool {
+        self.key == "loss" && self.value.starts_with(MODEL)
+    }
+
+    /// `gemodel P [R [1-H [1-K]]]`, as netem's `loss` takes it; `None` is another kind of loss.
+    pub(super) fn loss_model(&self) -> Result<Option<LossModel>, ParseError> {
+        const EXPECTED: &str = "a loss model such as `gemodel 1% 10% 70% 0.1%` (p, r, 1-h, 1-k; all but p may be left out)";
+        if !self.is_model() {
+            return Ok(None);
+        }
+        let mut words = self.value.split([' ', ',']).filter(|word| !word.is_empty());
+        let mut values = Vec::with_capacity(4);
+        if words.next() != Some(MODEL) {
+            return Err(self.not(EXPECTED));
+        }
+        for value in words {
+            let value = Entry { key: self.key, value }.percent().map_err(|error| match error {
+                ParseError::Range { .. } => error,
+                _ => self.not(EXPECTED),
+            })?;
+            values.push(value);
+        }
+        // What is left out is as netem has it: one frame long, everything lost in the bad state, nothing in the good.
+        let (p, rest) = match values.split_first() {
+            Some((p, rest)) if rest.len() <= 3 => (*p, rest),
+            _ => return Err(self.not(EXPECTED)),
+        };
+        Ok(Some(LossModel {
+            p,
+            r: rest.first().copied().unwrap_or(1.0 - p),
+            loss_in_bad: rest.get(1).copied().unwrap_or(1.0),
+            loss_in_good: rest.get(2).copied().unwrap_or(0.0),
+        }))
+    }
+
+    pub(super) fn aqm(&self) -> Result<Aqm, ParseError> {
+        let name = self.value.to_ascii_lowercase().replace('_', "-");
+        let found = Aqm::ALL.into_iter().find(|aqm| aqm.name() == name);
+        found.ok_or_else(|| self.not("`red`, `codel`, `fq-codel`, `pie` or `none`"))
     }
 
     fn beyond(&self, range: &'static str) -> ParseError {
@@ -222,7 +97,7 @@ impl Entry<'_> {
         (number, unit.trim().to_ascii_lowercase())
     }
 
-    fn time(&self, warning: &mut Option<Warning>) -> Result<u64, ParseError> {
+    pub(super) fn time(&self, warning: &mut Option<Warning>) -> Result<u64, ParseError> {
         const EXPECTED: &str = "a time such as `400us`, `10ms` or `1.5s`";
         let (number, unit) = self.number_and_unit();
         let power = match unit.as_str() {
@@ -247,7 +122,7 @@ impl Entry<'_> {
         if time > MOST_DELAY_US { Err(self.beyond("0 to 3600s")) } else { Ok(time) }
     }
 
-    fn rate(&self, warning: &mut Option<Warning>) -> Result<Option<u64>, ParseError> {
+    pub(super) fn rate(&self, warning: &mut Option<Warning>) -> Result<Option<u64>, ParseError> {
         const EXPECTED: &str =
             "a rate such as `64kbit`, `1.5mbit` or `10gbit` (bits per second, decimal)";
         if self.value.eq_ignore_ascii_case("unlimited") {
@@ -281,7 +156,7 @@ impl Entry<'_> {
         }
     }
 
-    fn queue(&self) -> Result<Queue, ParseError> {
+    pub(super) fn queue(&self) -> Result<Queue, ParseError> {
         const EXPECTED: &str = "a queue such as `50` (packets), `64kb` or `64kib`";
         let (number, unit) = self.number_and_unit();
         let whole = |times: u64| {
@@ -316,7 +191,7 @@ impl Entry<'_> {
         }
     }
 
-    fn percent(&self) -> Result<f64, ParseError> {
+    pub(super) fn percent(&self) -> Result<f64, ParseError> {
         const EXPECTED: &str =
             "a percentage such as `0.1%` (a ratio 0..1 has its own key, such as `loss-ratio`)";
         if self.value.eq_ignore_ascii_case("none") {
@@ -336,7 +211,7 @@ impl Entry<'_> {
         }
     }
 
-    fn ratio(&self) -> Result<f64, ParseError> {
+    pub(super) fn ratio(&self) -> Result<f64, ParseError> {
         const EXPECTED: &str = "a ratio such as `0.001`";
         if self.value.eq_ignore_ascii_case("none") {
             return Ok(0.0);
@@ -380,7 +255,7 @@ fn scaled(text: &str, power: i32) -> Option<u64> {
 }
 
 /// A count in its largest unit not above it, exact.
-fn in_units(value: u64, units: &[(&str, u32)]) -> String {
+pub(super) fn in_units(value: u64, units: &[(&str, u32)]) -> String {
     let (unit, power) = units
         .iter()
         .find(|(_, power)| value >= 10u64.pow(*power))
@@ -397,7 +272,7 @@ fn in_units(value: u64, units: &[(&str, u32)]) -> String {
 }
 
 /// A ratio as a percentage whose text gives the same ratio back.
-fn in_percent(ratio: f64) -> String {
+pub(super) fn in_percent(ratio: f64) -> String {
     // Display of f64 is the shortest text that reads back equal, without an exponent.
     let text = ratio.to_string();
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
@@ -413,7 +288,7 @@ fn in_percent(ratio: f64) -> String {
 }
 
 /// Text from outside for a message: bounded.
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     if text.chars().count() <= 60 {
         text.to_owned()
     } else {
@@ -423,6 +298,7 @@ fn shorten(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Impairment;
     use super::*;
 
     fn set(key: &str, value: &str) -> Result<(Impairment, Option<String>), ParseError> {
@@ -488,65 +364,6 @@ mod tests {
         assert_eq!(set("queue", "64KiB").unwrap().0.queue, Some(Queue::Bytes(65_536)));
         for bad in ["0", "1.5", "-3", "9999999999", "5kbit", ""] {
             assert!(set("queue", bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn bad_values_are_named() {
-        let error = set("delay", "soon").unwrap_err().to_string();
-        assert_eq!(error, "`delay: soon` is not a time such as `400us`, `10ms` or `1.5s`");
-        assert!(set("speed", "1").unwrap_err().to_string().contains("known: rate"));
-        assert!(set("delay", "2h").is_err());
-        assert!(set("delay", "4000s").is_err());
-        assert!(set("delay", &"9".repeat(100)).is_err());
-        assert!(set("delay", &"9".repeat(39)).is_err());
-        assert!(Impairment::default().set_word("delay").is_err());
-    }
-
-    #[test]
-    fn reorder_without_delay_is_refused() {
-        let mut impairment = set("reorder", "5%").unwrap().0;
-        assert!(impairment.check().is_err());
-        impairment.set("delay", "1ms").unwrap();
-        assert_eq!(impairment.check(), Ok(()));
-    }
-
-    #[test]
-    fn shown_as_it_is_written() {
-        let words = "rate=1.5mbit delay=400us jitter=1.25ms distribution=normal \
-                     delay-correlation=25% loss=0.1% duplicate=100% corrupt=0.0005% queue=50";
-        let mut impairment = Impairment::default();
-        for word in words.split_whitespace() {
-            assert_eq!(impairment.set_word(word).unwrap(), None);
-        }
-        assert_eq!(impairment.to_string(), words.split_whitespace().collect::<Vec<_>>().join(" "));
-        assert_eq!(Impairment::default().to_string(), "none");
-    }
-
-    #[test]
-    fn shown_and_read_back_is_the_same() {
-        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-        let mut random = move || {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            seed
-        };
-        for _ in 0..2000 {
-            let given = Impairment {
-                rate_bps: Some(8 + random() % MOST_RATE_BPS / 2),
-                delay_us: random() % MOST_DELAY_US,
-                jitter_us: random() % 5000,
-                loss: (random() >> 11) as f64 / (1u64 << 53) as f64,
-                corrupt: ((random() >> 11) as f64 / (1u64 << 53) as f64) * 1e-7,
-                queue: Some(Queue::Bytes(1 + random() % 100_000)),
-                ..Default::default()
-            };
-            let mut read = Impairment::default();
-            for (key, value) in given.pairs() {
-                assert_eq!(read.set(key, &value).unwrap(), None);
-            }
-            assert_eq!(read, given);
         }
     }
 }

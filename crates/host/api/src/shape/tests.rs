@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use utoipa::{PartialSchema, ToSchema};
 use vnode_lifecycle::{request, view};
-use vnode_protocol::impairment::{Impairment as RealImpairment, Queue};
+use vnode_protocol::impairment::{
+    Aqm, Impairment as RealImpairment, LossModel as RealLossModel, Queue,
+};
 
 use super::*;
 
@@ -25,8 +27,14 @@ fn impairment() -> RealImpairment {
     RealImpairment {
         rate_bps: Some(1),
         queue: Some(Queue::Packets(1)),
+        loss_model: Some(loss_model()),
+        aqm: Some(Aqm::Red),
         ..RealImpairment::default()
     }
+}
+
+fn loss_model() -> RealLossModel {
+    RealLossModel { p: 0.0, r: 1.0, loss_in_bad: 1.0, loss_in_good: 0.0 }
 }
 
 fn end() -> view::EndView {
@@ -66,6 +74,7 @@ fn node() -> view::NodeView {
 #[test]
 fn views_are_described_as_they_are() {
     same_fields::<Impairment>(&impairment());
+    same_fields::<LossModel>(&loss_model());
     same_fields::<EndView>(&end());
     same_fields::<LinkView>(&view::LinkView {
         lab: String::new(),

@@ -1,7 +1,7 @@
-//! Messages for netem, tbf and the fifos (`linux/pkt_sched.h`).
+//! Messages for netem, tbf and the queues in it (`linux/pkt_sched.h`).
 
-use super::normal;
 use super::shaper::{Bottleneck, Fifo, Netem};
+use super::{normal, red};
 use crate::netlink::{Batch, Message};
 
 /// `TC_H_ROOT`.
@@ -11,6 +11,10 @@ pub(super) const NETEM: u32 = 1 << 16;
 pub(super) const TBF: u32 = 2 << 16;
 pub(super) const PFIFO: u32 = 3 << 16;
 pub(super) const BFIFO: u32 = 4 << 16;
+pub(super) const RED: u32 = 5 << 16;
+pub(super) const CODEL: u32 = 6 << 16;
+pub(super) const FQ_CODEL: u32 = 7 << 16;
+pub(super) const PIE: u32 = 8 << 16;
 /// Kernel time unit of old attributes: 64 ns.
 const TICK_NS: u64 = 64;
 
@@ -74,14 +78,22 @@ pub(super) fn write_netem(batch: &mut Batch, index: u32, netem: &Netem, mode: Mo
         netem.duplicate,
         ticks(netem.jitter_ns),
     ]);
-    let correlations = numbers(&[netem.delay_correlation, netem.loss_correlation, 0]);
+    let correlations =
+        numbers(&[netem.delay_correlation, netem.loss_correlation, netem.duplicate_correlation]);
     let mut message = discipline(batch, index, NETEM, ROOT, mode, "netem");
     message.nest_after(libc::TCA_OPTIONS, &options, |data| {
         data.bytes(1, &correlations) // TCA_NETEM_CORR
-            .bytes(3, &numbers(&[netem.reorder, 0])) // TCA_NETEM_REORDER
-            .bytes(4, &numbers(&[netem.corrupt, 0])) // TCA_NETEM_CORRUPT
+            .bytes(3, &numbers(&[netem.reorder, netem.reorder_correlation])) // TCA_NETEM_REORDER
+            .bytes(4, &numbers(&[netem.corrupt, netem.corrupt_correlation])) // TCA_NETEM_CORRUPT
             .u64(10, netem.delay_ns) // TCA_NETEM_LATENCY64
             .u64(11, netem.jitter_ns); // TCA_NETEM_JITTER64
+        if let Some(bursts) = &netem.bursts {
+            let model = numbers(&[bursts.p, bursts.r, bursts.h, bursts.k1]);
+            // TCA_NETEM_LOSS with NETEM_LOSS_GE; without it the kernel goes back to independent losses.
+            data.nest(5, |loss| {
+                loss.bytes(2, &model);
+            });
+        }
         if netem.jitter_ns > 0 {
             let table = if netem.normal { normal::normal() } else { normal::uniform() };
             data.bytes(2, &table); // TCA_NETEM_DELAY_DIST
@@ -117,19 +129,52 @@ pub(super) fn write_tbf(
     });
 }
 
-/// The queue in `tbf`.
-pub(super) fn write_fifo(batch: &mut Batch, index: u32, bottleneck: &Bottleneck, mode: Mode) {
-    let handle = match bottleneck.queue {
+/// Handle of the queue in `tbf`.
+pub(super) fn queue_handle(queue: Fifo) -> u32 {
+    match queue {
         Fifo::Packets(_) => PFIFO,
         Fifo::Bytes(_) => BFIFO,
-    };
-    let kind = bottleneck.queue.kind();
-    discipline(batch, index, handle, TBF | 1, mode, kind)
-        .bytes(libc::TCA_OPTIONS, &numbers(&[bottleneck.queue.limit()]));
+        Fifo::Red(_) => RED,
+        Fifo::Codel(_) => CODEL,
+        Fifo::FqCodel(_) => FQ_CODEL,
+        Fifo::Pie(_) => PIE,
+    }
+}
+
+/// The queue in `tbf`, or at the root. What is not said of a managed queue is the kernel's default.
+pub(super) fn write_queue(
+    batch: &mut Batch,
+    index: u32,
+    bottleneck: &Bottleneck,
+    parent: u32,
+    mode: Mode,
+) {
+    let queue = bottleneck.queue;
+    let limit = queue.limit();
+    let mut message = discipline(batch, index, queue_handle(queue), parent, mode, queue.kind());
+    match queue {
+        Fifo::Packets(_) | Fifo::Bytes(_) => {
+            message.bytes(libc::TCA_OPTIONS, &numbers(&[limit]));
+        }
+        // TCA_CODEL_LIMIT, TCA_FQ_CODEL_LIMIT, TCA_PIE_LIMIT.
+        Fifo::Codel(_) | Fifo::FqCodel(_) | Fifo::Pie(_) => {
+            message.nest(libc::TCA_OPTIONS, |data| {
+                data.u32(2, limit);
+            });
+        }
+        Fifo::Red(_) => {
+            let red = red::Red::new(limit, bottleneck.rate);
+            message.nest(libc::TCA_OPTIONS, |data| {
+                // TCA_RED_PARMS, TCA_RED_STAB, TCA_RED_MAX_P
+                data.bytes(1, &red.options()).bytes(2, &red.idle).u32(3, red::MOST_DROPPED);
+            });
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::shaper::Bursts;
     use super::*;
     use crate::impair::read;
     use crate::netlink::{Attributes, Messages, find};
@@ -141,12 +186,16 @@ mod tests {
             jitter_ns: 50_000,
             normal: false,
             limit: 1000,
-            loss: 1,
+            loss: 0,
             duplicate: 2,
             reorder: 3,
             corrupt: 4,
             delay_correlation: 5,
             loss_correlation: 6,
+            duplicate_correlation: 7,
+            reorder_correlation: 8,
+            corrupt_correlation: 9,
+            bursts: Some(Bursts { p: 10, r: 11, h: 12, k1: 13 }),
         };
         let mut batch = Batch::new();
         write_netem(&mut batch, 9, &netem, Mode::Create);
@@ -155,10 +204,23 @@ mod tests {
         assert_eq!(&body[..16], numbers(&[0, 9, 0x1_0000, 0xffff_ffff]));
         let options = find(Attributes::after(body, 20), libc::TCA_OPTIONS).unwrap();
         // 400 us and 50 us in ticks of 64 ns, a gap because of the reordering.
-        assert_eq!(&options[..24], numbers(&[6250, 1000, 1, 1, 2, 781]));
+        assert_eq!(&options[..24], numbers(&[6250, 1000, 0, 1, 2, 781]));
         let table = find(Attributes::after(options, 24), 2).unwrap();
         assert_eq!(table.len(), 8192);
         assert_eq!(read::parse_netem(options), Some(netem));
+    }
+
+    #[test]
+    fn managed_queues_are_told_their_limit_and_red_its_thresholds() {
+        for queue in [Fifo::Codel(9), Fifo::FqCodel(9), Fifo::Pie(9), Fifo::Red(30_000)] {
+            let bottleneck = Bottleneck { rate: 125_000, burst: 1522, queue };
+            let mut batch = Batch::new();
+            write_queue(&mut batch, 9, &bottleneck, TBF | 1, Mode::Create);
+            let (_, body) = Messages::new(batch.bytes()).next().unwrap();
+            assert_eq!(&body[8..16], numbers(&[queue_handle(queue), 0x2_0001]));
+            let options = find(Attributes::after(body, 20), libc::TCA_OPTIONS).unwrap();
+            assert_eq!(read::queue_limit(queue.kind(), options), Some(queue));
+        }
     }
 
     #[test]
@@ -167,7 +229,7 @@ mod tests {
             Bottleneck { rate: 12_500_000_000, burst: 12_500_000, queue: Fifo::Packets(7) };
         let mut batch = Batch::new();
         write_tbf(&mut batch, 9, &bottleneck, true, Mode::Change);
-        write_fifo(&mut batch, 9, &bottleneck, Mode::Change);
+        write_queue(&mut batch, 9, &bottleneck, TBF | 1, Mode::Change);
         let messages: Vec<_> = Messages::new(batch.bytes()).collect();
         assert_eq!(&messages[0].1[8..16], numbers(&[0x2_0000, 0x1_0001]));
         assert_eq!(&messages[1].1[8..16], numbers(&[0x3_0000, 0x2_0001]));

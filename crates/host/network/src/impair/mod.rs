@@ -2,8 +2,9 @@
 //!
 //! Where the kernel has netem, a shaped interface has `netem` at its root (delay, loss, duplicates, reordering, corruption;
 //! a delay line long enough for rate and delay) and, when there is or was a rate, `tbf` below it and a `pfifo` or `bfifo`
-//! below that: the queue before the bottleneck. Without netem the root is `tbf`. Handles are always 1: (netem), 2: (tbf),
-//! 3: (pfifo), 4: (bfifo), so that a change finds what it changes.
+//! (or `red`, `codel`, `fq_codel`, `pie`) below that: the queue before the bottleneck. Without netem the root is `tbf`. Handles
+//! are always 1: (netem), 2: (tbf), 3: (pfifo), 4: (bfifo), 5: to 8: (the managed queues), so that a change finds what it
+//! changes.
 //!
 //! A change is one message for each discipline that differs, to the existing discipline: its queue and counters stay. A rate
 //! that is taken away becomes one of 1 Tbit/s, because removing a discipline drops what is queued in it.
@@ -11,16 +12,19 @@
 mod encode;
 mod normal;
 mod read;
+mod red;
 mod shaper;
 
+use std::sync::{Mutex, PoisonError};
+
 use serde::{Deserialize, Serialize};
-use vnode_protocol::impairment::{Impairment, Queue};
+use vnode_protocol::impairment::{Aqm, Impairment};
 
 use crate::netlink::Batch;
 use crate::{Error, Features, Ns, Result, state};
-use encode::{Mode, write_fifo, write_netem, write_tbf};
+use encode::{Mode, TBF, write_netem, write_queue, write_tbf};
 use read::Tree;
-use shaper::Shaper;
+use shaper::{Bottleneck, Fifo, Shaper};
 
 /// Which link and end an error is about.
 #[derive(Debug, Clone, Copy)]
@@ -65,15 +69,18 @@ impl Current {
     pub fn matches(&self, declared: &Impairment) -> bool {
         let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
         let (have, want) = (&self.impairment, declared);
-        let queue = match (want.rate_bps, want.queue) {
-            (None, _) => have.queue.is_none(),
-            (Some(_), Some(Queue::Bytes(bytes))) => {
-                have.queue == Some(Queue::Bytes(bytes.max(shaper::least_bytes(self.mtu))))
+        let model = match (&have.loss_model, &want.loss_model) {
+            (Some(have), Some(want)) => {
+                near(have.p, want.p)
+                    && near(have.r, want.r)
+                    && near(have.loss_in_bad, want.loss_in_bad)
+                    && near(have.loss_in_good, want.loss_in_good)
             }
-            (Some(_), _) => have.queue == Some(Queue::Packets(want.queue_packets(self.mtu))),
+            (have, want) => have.is_none() && want.is_none(),
         };
         self.foreign.is_none()
-            && queue
+            && (have.queue, have.aqm) == shaper::queue(want, self.mtu)
+            && model
             && have.rate_bps.map(|rate| rate / 8) == want.rate_bps.map(|rate| rate / 8)
             && have.delay_us == want.delay_us
             && have.jitter_us == want.jitter_us
@@ -83,6 +90,9 @@ impl Current {
             && near(have.duplicate, want.duplicate)
             && near(have.reorder, want.reorder)
             && near(have.corrupt, want.corrupt)
+            && near(have.duplicate_correlation, want.duplicate_correlation)
+            && near(have.reorder_correlation, want.reorder_correlation)
+            && near(have.corrupt_correlation, want.corrupt_correlation)
     }
 }
 
@@ -92,14 +102,19 @@ impl Current {
 /// [`Error::Impairment`] with link, end and parameter.
 pub fn check(features: &Features, impairment: &Impairment, context: &Context<'_>) -> Result<()> {
     let ratios = [
-        ("delay correlation", impairment.delay_correlation),
+        ("delay-correlation", impairment.delay_correlation),
         ("loss", impairment.loss),
-        ("loss correlation", impairment.loss_correlation),
+        ("loss-correlation", impairment.loss_correlation),
         ("duplicate", impairment.duplicate),
+        ("duplicate-correlation", impairment.duplicate_correlation),
         ("reorder", impairment.reorder),
+        ("reorder-correlation", impairment.reorder_correlation),
         ("corrupt", impairment.corrupt),
+        ("corrupt-correlation", impairment.corrupt_correlation),
     ];
-    for (name, value) in ratios {
+    let model = impairment.loss_model.iter();
+    let model = model.flat_map(|m| [m.p, m.r, m.loss_in_bad, m.loss_in_good]);
+    for (name, value) in ratios.into_iter().chain(model.map(|value| ("loss", value))) {
         if !(0.0..=1.0).contains(&value) {
             return Err(context.error(name, format!("{value} is not between 0 and 1")));
         }
@@ -117,6 +132,15 @@ pub fn check(features: &Features, impairment: &Impairment, context: &Context<'_>
             let reason = "the kernel has no token bucket filter; load or build sch_tbf";
             return Err(context.error("rate", reason));
         }
+    }
+    if let Some(aqm) = impairment.aqm.filter(|_| impairment.rate_bps.is_some())
+        && !has_aqm(aqm)?
+    {
+        let kind = Fifo::sample(aqm).kind();
+        let reason = format!(
+            "the kernel has no {kind}; load or build sch_{kind}, or leave `aqm` out for a queue that drops at its tail"
+        );
+        return Err(context.error("aqm", reason));
     }
     match impairment.needs_netem().first() {
         Some(parameter) if !features.netem => Err(context.error(
@@ -242,9 +266,13 @@ impl Plan {
             let below = want.netem.is_some();
             write_tbf(&mut self.batch, index, bottleneck, below, Mode::Create);
             self.parameters.push("rate");
-            write_fifo(&mut self.batch, index, bottleneck, Mode::Create);
-            self.parameters.push("queue");
+            self.queue(index, bottleneck, Mode::Create);
         }
+    }
+
+    fn queue(&mut self, index: u32, bottleneck: &Bottleneck, mode: Mode) {
+        write_queue(&mut self.batch, index, bottleneck, TBF | 1, mode);
+        self.parameters.push(bottleneck.queue.parameter());
     }
 
     fn difference(&mut self, index: u32, have: &Shaper, want: &Shaper) {
@@ -261,8 +289,7 @@ impl Plan {
             (None, Some(want)) => {
                 write_tbf(&mut self.batch, index, &want, below, Mode::Create);
                 self.parameters.push("rate");
-                write_fifo(&mut self.batch, index, &want, Mode::Create);
-                self.parameters.push("queue");
+                self.queue(index, &want, Mode::Create);
             }
             (Some(have), want) => {
                 let want = want.unwrap_or_else(|| have.unlimited());
@@ -271,13 +298,13 @@ impl Plan {
                 }
                 write_tbf(&mut self.batch, index, &want, below, Mode::Change);
                 self.parameters.push("rate");
-                // Changing tbf sets its fifo's limit too; another kind of fifo has to be put in its place.
+                // Changing tbf sets its fifo's limit too; another kind of queue has to be put in its place. What red is
+                // told depends on the rate.
+                let red = matches!(want.queue, Fifo::Red(_)) && have.rate != want.rate;
                 if have.queue.kind() != want.queue.kind() {
-                    write_fifo(&mut self.batch, index, &want, Mode::Create);
-                    self.parameters.push("queue");
-                } else if have.queue != want.queue {
-                    write_fifo(&mut self.batch, index, &want, Mode::Change);
-                    self.parameters.push("queue");
+                    self.queue(index, &want, Mode::Create);
+                } else if have.queue != want.queue || red {
+                    self.queue(index, &want, Mode::Change);
                 }
             }
         }
@@ -321,4 +348,23 @@ pub(crate) fn probe(ns: &Ns) -> Result<(bool, bool)> {
         ns.attempt(&batch)?;
     }
     Ok((works[0], works[1]))
+}
+
+/// Whether this kernel has a managed queue: tried once in the life of the process, when first asked for.
+///
+/// # Errors
+/// When no namespace can be made to try it in.
+pub fn has_aqm(aqm: Aqm) -> Result<bool> {
+    static WORKS: Mutex<[Option<bool>; Aqm::ALL.len()]> = Mutex::new([None; Aqm::ALL.len()]);
+    let at = Aqm::ALL.iter().position(|one| *one == aqm).unwrap_or_default();
+    let mut works = WORKS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(works) = works[at] {
+        return Ok(works);
+    }
+    let bottleneck = Bottleneck { rate: 125_000, burst: 1522, queue: Fifo::sample(aqm) };
+    let mut batch = Batch::new();
+    write_queue(&mut batch, 1, &bottleneck, encode::ROOT, Mode::Create);
+    let answer = Ns::create()?.attempt(&batch)?.is_empty();
+    works[at] = Some(answer);
+    Ok(answer)
 }

@@ -1,7 +1,7 @@
 //! What disciplines an interface has, read from the kernel.
 
-use super::encode::{BFIFO, NETEM, PFIFO, ROOT, TBF, header};
-use super::shaper::{Bottleneck, Fifo, Netem, Shaper};
+use super::encode::{NETEM, ROOT, TBF, header, queue_handle};
+use super::shaper::{Bottleneck, Bursts, Fifo, Netem, Shaper};
 use crate::netlink::{Attributes, Batch, find, parse_u32, text};
 use crate::{Ns, Result};
 
@@ -105,8 +105,8 @@ fn assemble(found: &[Discipline]) -> (Tree, Counts) {
         }
         None => return foreign(),
         Some(tbf) => {
-            let fifo = at(PFIFO, TBF | 1).or_else(|| at(BFIFO, TBF | 1));
-            match fifo.and_then(|fifo| parse_bottleneck(tbf, fifo)) {
+            let queue = found.iter().find(|one| one.parent == TBF | 1);
+            match queue.and_then(|queue| parse_bottleneck(tbf, queue)) {
                 None => return foreign(),
                 some => some,
             }
@@ -121,41 +121,74 @@ pub(super) fn parse_netem(options: &[u8]) -> Option<Netem> {
     let value = |kind| find(attributes.clone(), kind);
     let long = |kind| value(kind)?.first_chunk().copied().map(u64::from_ne_bytes);
     let correlations = value(1).unwrap_or(&[0; 12]);
-    // TCA_NETEM_LOSS (a loss model), _RATE, _SLOT: nothing we ever ask for.
+    // TCA_NETEM_RATE, _SLOT: nothing we ever ask for.
     let rate = value(6).and_then(|rate| number(rate, 0)).unwrap_or(0);
-    if value(5).is_some() || rate != 0 || value(12).is_some() {
+    if rate != 0 || value(12).is_some() {
         return None;
     }
+    let bursts = match value(5) {
+        None => None,
+        // TCA_NETEM_LOSS: of its models, NETEM_LOSS_GE is ours.
+        Some(model) => {
+            let model = find(Attributes::new(model), 2)?;
+            Some(Bursts {
+                p: number(model, 0)?,
+                r: number(model, 1)?,
+                h: number(model, 2)?,
+                k1: number(model, 3)?,
+            })
+        }
+    };
+    let reorder = value(3).unwrap_or(&[0; 8]);
+    let corrupt = value(4).unwrap_or(&[0; 8]);
     Some(Netem {
         delay_ns: long(10)?,
         jitter_ns: long(11)?,
         normal: false,
         limit: number(options, 1)?,
-        loss: number(options, 2)?,
+        // The kernel keeps the independent loss of before beside a model that has taken its place.
+        loss: if bursts.is_some() { 0 } else { number(options, 2)? },
+        bursts,
         duplicate: number(options, 4)?,
-        reorder: number(value(3).unwrap_or(&[0; 8]), 0)?,
-        corrupt: number(value(4).unwrap_or(&[0; 8]), 0)?,
+        reorder: number(reorder, 0)?,
+        corrupt: number(corrupt, 0)?,
         delay_correlation: number(correlations, 0)?,
         loss_correlation: number(correlations, 1)?,
+        duplicate_correlation: number(correlations, 2)?,
+        reorder_correlation: number(reorder, 1)?,
+        corrupt_correlation: number(corrupt, 1)?,
     })
 }
 
-fn parse_bottleneck(tbf: &Discipline, fifo: &Discipline) -> Option<Bottleneck> {
+fn parse_bottleneck(tbf: &Discipline, queue: &Discipline) -> Option<Bottleneck> {
     let attributes = || Attributes::new(&tbf.options);
     let options = find(attributes(), 1)?;
     let rate32 = parse_u32(options.get(8..)?)?;
     let rate64 = find(attributes(), 4).and_then(|value| value.first_chunk().copied());
     let rate = rate64.map_or(u64::from(rate32), u64::from_ne_bytes);
     let bucket = parse_u32(options.get(28..)?)?;
-    let limit = parse_u32(&fifo.options)?;
-    let queue = match fifo.kind.as_str() {
-        "pfifo" => Fifo::Packets(limit),
-        "bfifo" => Fifo::Bytes(limit),
-        _ => return None,
-    };
+    let limit = queue_limit(&queue.kind, &queue.options)?;
+    if queue_handle(limit) != queue.handle {
+        return None;
+    }
     // The kernel tells the bucket as time only, in ticks of 64 ns rounded down: the next whole byte is what was asked.
     let burst = (u128::from(bucket) * 64 * u128::from(rate)).div_ceil(1_000_000_000);
-    Some(Bottleneck { rate, burst: u32::try_from(burst).unwrap_or(u32::MAX), queue })
+    Some(Bottleneck { rate, burst: u32::try_from(burst).unwrap_or(u32::MAX), queue: limit })
+}
+
+/// The queue in `tbf` by its kind and options.
+pub(super) fn queue_limit(kind: &str, options: &[u8]) -> Option<Fifo> {
+    let attribute = |number| find(Attributes::new(options), number).and_then(parse_u32);
+    Some(match kind {
+        "pfifo" => Fifo::Packets(parse_u32(options)?),
+        "bfifo" => Fifo::Bytes(parse_u32(options)?),
+        // TCA_RED_PARMS begins with the limit, TCA_*_LIMIT of the others is their second.
+        "red" => Fifo::Red(attribute(1)?),
+        "codel" => Fifo::Codel(attribute(2)?),
+        "fq_codel" => Fifo::FqCodel(attribute(2)?),
+        "pie" => Fifo::Pie(attribute(2)?),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -168,6 +201,9 @@ mod tests {
         #[test]
         fn no_bytes_make_the_readers_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             parse_netem(&bytes);
+            for kind in ["pfifo", "red", "pie"] {
+                queue_limit(kind, &bytes);
+            }
             counts(&bytes);
             let discipline = |handle, parent, kind: &str| Discipline {
                 index: 1,
@@ -177,7 +213,7 @@ mod tests {
                 options: bytes.clone(),
                 counts: Counts::default(),
             };
-            assemble(&[discipline(TBF, ROOT, "tbf"), discipline(PFIFO, TBF | 1, "pfifo")]);
+            assemble(&[discipline(TBF, ROOT, "tbf"), discipline(3 << 16, TBF | 1, "pfifo")]);
             assemble(&[discipline(NETEM, ROOT, "netem")]);
             parse(&bytes);
         }

@@ -1,6 +1,6 @@
 //! The kernel's view of an impairment: whole numbers in the kernel's units, comparable with what it reports.
 
-use vnode_protocol::impairment::{Distribution, Impairment, Queue};
+use vnode_protocol::impairment::{Aqm, Distribution, Impairment, LossModel, Queue};
 
 /// Lowest and highest rate, bits per second.
 pub(super) const LEAST_BPS: u64 = 8_000;
@@ -29,11 +29,27 @@ pub(super) struct Netem {
     /// Packets under way or in the queue below.
     pub(super) limit: u32,
     pub(super) loss: u32,
+    /// In the place of `loss`.
+    pub(super) bursts: Option<Bursts>,
     pub(super) duplicate: u32,
     pub(super) reorder: u32,
     pub(super) corrupt: u32,
     pub(super) delay_correlation: u32,
     pub(super) loss_correlation: u32,
+    pub(super) duplicate_correlation: u32,
+    pub(super) reorder_correlation: u32,
+    pub(super) corrupt_correlation: u32,
+}
+
+/// `struct tc_netem_gemodel`: what a user calls 1-h is told to the kernel as h, and 1-k as k1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bursts {
+    pub(super) p: u32,
+    pub(super) r: u32,
+    /// Probability that a frame passes in the bad state.
+    pub(super) h: u32,
+    /// Probability that a frame is lost in the good state.
+    pub(super) k1: u32,
 }
 
 /// `tbf` and the queue in it.
@@ -46,24 +62,101 @@ pub(super) struct Bottleneck {
     pub(super) queue: Fifo,
 }
 
-/// Drop-tail queue.
+/// The queue before the bottleneck, and the most it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fifo {
+    /// Drops at its tail only.
     Packets(u32),
     Bytes(u32),
+    /// Random early detection counts bytes.
+    Red(u32),
+    /// These count packets.
+    Codel(u32),
+    FqCodel(u32),
+    Pie(u32),
 }
 
 impl Fifo {
+    fn new(impairment: &Impairment, mtu: u32) -> Fifo {
+        let bytes = |bytes: u64| u32::try_from(bytes.max(least_bytes(mtu))).unwrap_or(u32::MAX);
+        let packets = impairment.queue_packets(mtu);
+        match (impairment.aqm, impairment.queue) {
+            (None, Some(Queue::Bytes(given))) => Fifo::Bytes(bytes(given)),
+            (None, _) => Fifo::Packets(packets),
+            (Some(Aqm::Red), Some(Queue::Bytes(given))) => Fifo::Red(bytes(given)),
+            (Some(Aqm::Red), _) => Fifo::Red(bytes(u64::from(packets) * least_bytes(mtu))),
+            (Some(Aqm::Codel), _) => Fifo::Codel(packets),
+            (Some(Aqm::FqCodel), _) => Fifo::FqCodel(packets),
+            (Some(Aqm::Pie), _) => Fifo::Pie(packets),
+        }
+    }
+
+    /// A queue of this management, to see whether the kernel has it.
+    pub(super) fn sample(aqm: Aqm) -> Fifo {
+        let queue = Some(Queue::Packets(50));
+        Fifo::new(&Impairment { aqm: Some(aqm), queue, ..Impairment::default() }, 1500)
+    }
+
     pub(super) fn kind(self) -> &'static str {
         match self {
             Fifo::Packets(_) => "pfifo",
             Fifo::Bytes(_) => "bfifo",
+            Fifo::Red(_) => "red",
+            Fifo::Codel(_) => "codel",
+            Fifo::FqCodel(_) => "fq_codel",
+            Fifo::Pie(_) => "pie",
         }
     }
 
     pub(super) fn limit(self) -> u32 {
         match self {
-            Fifo::Packets(limit) | Fifo::Bytes(limit) => limit,
+            Fifo::Packets(limit)
+            | Fifo::Bytes(limit)
+            | Fifo::Red(limit)
+            | Fifo::Codel(limit)
+            | Fifo::FqCodel(limit)
+            | Fifo::Pie(limit) => limit,
+        }
+    }
+
+    fn aqm(self) -> Option<Aqm> {
+        match self {
+            Fifo::Packets(_) | Fifo::Bytes(_) => None,
+            Fifo::Red(_) => Some(Aqm::Red),
+            Fifo::Codel(_) => Some(Aqm::Codel),
+            Fifo::FqCodel(_) => Some(Aqm::FqCodel),
+            Fifo::Pie(_) => Some(Aqm::Pie),
+        }
+    }
+
+    /// The parameter to name when the kernel refuses it.
+    pub(super) fn parameter(self) -> &'static str {
+        if self.aqm().is_some() { "aqm" } else { "queue" }
+    }
+
+    fn queue(self) -> Queue {
+        match self {
+            Fifo::Bytes(bytes) | Fifo::Red(bytes) => Queue::Bytes(bytes.into()),
+            _ => Queue::Packets(self.limit()),
+        }
+    }
+
+    /// Most packets it can hold; frames can be as small as 64 bytes.
+    fn most_packets(self) -> u32 {
+        match self {
+            Fifo::Bytes(bytes) | Fifo::Red(bytes) => bytes / 64,
+            _ => self.limit(),
+        }
+    }
+}
+
+/// Queue and management that `impairment` asks for, as they are read back.
+pub(super) fn queue(impairment: &Impairment, mtu: u32) -> (Option<Queue>, Option<Aqm>) {
+    match impairment.rate_bps {
+        None => (None, None),
+        Some(_) => {
+            let fifo = Fifo::new(impairment, mtu);
+            (Some(fifo.queue()), fifo.aqm())
         }
     }
 }
@@ -88,31 +181,25 @@ impl Shaper {
         let bottleneck = impairment.rate_bps.map(|rate_bps| {
             let rate = rate_bps / 8;
             let millisecond = u32::try_from(rate / 1000).unwrap_or(u32::MAX);
-            let queue = match impairment.queue {
-                Some(Queue::Bytes(bytes)) => {
-                    Fifo::Bytes(u32::try_from(bytes.max(least_bytes(mtu))).unwrap_or(u32::MAX))
-                }
-                _ => Fifo::Packets(impairment.queue_packets(mtu)),
-            };
+            let queue = Fifo::new(impairment, mtu);
             Bottleneck { rate, burst: millisecond.max(mtu + FRAME_EXTRA), queue }
         });
-        let below = match bottleneck.as_ref().map(|bottleneck| bottleneck.queue) {
-            None => 0,
-            Some(Fifo::Packets(packets)) => packets,
-            // Frames can be as small as 64 bytes.
-            Some(Fifo::Bytes(bytes)) => bytes / 64,
-        };
+        let below = bottleneck.as_ref().map_or(0, |bottleneck| bottleneck.queue.most_packets());
         let netem = has_netem.then(|| Netem {
             delay_ns: impairment.delay_us * 1000,
             jitter_ns: impairment.jitter_us * 1000,
             normal: impairment.distribution == Distribution::Normal,
             limit: impairment.delay_line_packets(mtu).saturating_add(below),
             loss: ratio(impairment.loss),
+            bursts: impairment.loss_model.as_ref().map(Bursts::new),
             duplicate: ratio(impairment.duplicate),
             reorder: ratio(impairment.reorder),
             corrupt: ratio(impairment.corrupt),
             delay_correlation: ratio(impairment.delay_correlation),
             loss_correlation: ratio(impairment.loss_correlation),
+            duplicate_correlation: ratio(impairment.duplicate_correlation),
+            reorder_correlation: ratio(impairment.reorder_correlation),
+            corrupt_correlation: ratio(impairment.corrupt_correlation),
         });
         Shaper { netem, bottleneck }
     }
@@ -136,13 +223,35 @@ impl Shaper {
             delay_correlation: from_ratio(netem.delay_correlation),
             loss: from_ratio(netem.loss),
             loss_correlation: from_ratio(netem.loss_correlation),
+            loss_model: netem.bursts.as_ref().map(Bursts::model),
             duplicate: from_ratio(netem.duplicate),
+            duplicate_correlation: from_ratio(netem.duplicate_correlation),
             reorder: from_ratio(netem.reorder),
+            reorder_correlation: from_ratio(netem.reorder_correlation),
             corrupt: from_ratio(netem.corrupt),
-            queue: bottleneck.map(|bottleneck| match bottleneck.queue {
-                Fifo::Packets(packets) => Queue::Packets(packets),
-                Fifo::Bytes(bytes) => Queue::Bytes(bytes.into()),
-            }),
+            corrupt_correlation: from_ratio(netem.corrupt_correlation),
+            queue: bottleneck.map(|bottleneck| bottleneck.queue.queue()),
+            aqm: bottleneck.and_then(|bottleneck| bottleneck.queue.aqm()),
+        }
+    }
+}
+
+impl Bursts {
+    fn new(model: &LossModel) -> Bursts {
+        Bursts {
+            p: ratio(model.p),
+            r: ratio(model.r),
+            h: u32::MAX - ratio(model.loss_in_bad),
+            k1: ratio(model.loss_in_good),
+        }
+    }
+
+    fn model(&self) -> LossModel {
+        LossModel {
+            p: from_ratio(self.p),
+            r: from_ratio(self.r),
+            loss_in_bad: from_ratio(u32::MAX - self.h),
+            loss_in_good: from_ratio(self.k1),
         }
     }
 }
@@ -159,7 +268,7 @@ impl Netem {
         let used = [
             ("delay", self.delay_ns > 0),
             ("jitter", self.jitter_ns > 0),
-            ("loss", self.loss > 0),
+            ("loss", self.loss > 0 || self.bursts.is_some()),
             ("duplicate", self.duplicate > 0),
             ("reorder", self.reorder > 0),
             ("corrupt", self.corrupt > 0),
@@ -190,16 +299,48 @@ mod tests {
             reorder: 0.25,
             corrupt: 0.000005,
             loss_correlation: 0.3,
+            duplicate_correlation: 0.5,
             queue: Some(Queue::Packets(10)),
+            aqm: Some(Aqm::Pie),
             ..Impairment::default()
         };
         let back = Shaper::new(&impairment, 1500, true).impairment();
         assert_eq!(back.delay_us, 51);
         assert_eq!(back.rate_bps, Some(1_000_000));
-        assert_eq!(back.queue, Some(Queue::Packets(10)));
+        assert_eq!((back.queue, back.aqm), (Some(Queue::Packets(10)), Some(Aqm::Pie)));
+        assert!((back.duplicate_correlation - 0.5).abs() < 1e-9);
         assert!((back.loss - impairment.loss).abs() < 1e-9);
         assert!((back.corrupt - impairment.corrupt).abs() < 1e-9);
         assert!((back.duplicate - 1.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_loss_model_is_told_as_the_kernel_has_it() {
+        let model = LossModel { p: 0.01, r: 0.1, loss_in_bad: 0.7, loss_in_good: 0.0 };
+        let impairment = Impairment { loss_model: Some(model), ..Impairment::default() };
+        let netem = Shaper::new(&impairment, 1500, true).netem.unwrap();
+        let bursts = netem.bursts.unwrap();
+        // 1-h is what a user says; h is what `struct tc_netem_gemodel` holds.
+        assert_eq!((bursts.h, bursts.k1), (u32::MAX - ratio(0.7), 0));
+        let back = bursts.model();
+        assert!((back.loss_in_bad - 0.7).abs() < 1e-9 && (back.p - 0.01).abs() < 1e-9);
+    }
+
+    #[test]
+    fn red_counts_bytes_and_the_others_packets() {
+        let of = |aqm, given| {
+            let impairment = Impairment {
+                rate_bps: Some(1_000_000),
+                queue: Some(given),
+                aqm: Some(aqm),
+                ..Impairment::default()
+            };
+            Shaper::new(&impairment, 1500, false).bottleneck.unwrap().queue
+        };
+        assert_eq!(of(Aqm::Red, Queue::Packets(10)), Fifo::Red(15_220));
+        assert_eq!(of(Aqm::Red, Queue::Bytes(5)), Fifo::Red(1522));
+        assert_eq!(of(Aqm::Codel, Queue::Bytes(15_000)), Fifo::Codel(10));
+        assert_eq!(of(Aqm::FqCodel, Queue::Packets(7)).kind(), "fq_codel");
     }
 
     #[test]

@@ -85,6 +85,15 @@ fn network(
     }
     // A LAN of two is a link: each member's whole way lies on what it sends.
     if let [first, second] = members.as_mut_slice() {
+        for (to, from) in [(&first.to_lan, &second.from_lan), (&second.to_lan, &first.from_lan)] {
+            if to.loss_model.is_some() && from.loss_model.is_some() {
+                report.error_with(
+                    &entry.key_at,
+                    format!("two loss models lie on one way of network `{}`", short(&entry.key)),
+                    "one interface holds one: give the way in or the way out a plain `loss`",
+                );
+            }
+        }
         let ways = if own_values {
             (first.to_lan.compose(&second.from_lan), second.to_lan.compose(&first.from_lan))
         } else {
