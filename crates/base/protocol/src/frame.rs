@@ -22,6 +22,8 @@ pub use tagged::{Tagged, TaggedReader, tagged_head};
 
 /// Largest payload of a frame, bytes.
 pub const MAX_PAYLOAD: usize = 256 * 1024;
+/// Bytes of a request's stream that either side may send before the other's first [`Frame::Credit`].
+pub const WINDOW: u32 = 64 * 1024;
 /// Bytes before the payload.
 const HEAD: usize = 5;
 
