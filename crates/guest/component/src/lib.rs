@@ -1,0 +1,1 @@
+//! Ephemeral components: bus names whose requests are served by running scripts.
