@@ -192,6 +192,14 @@ impl Context {
         self.shared.programs.run(spec, &self.cancel).await
     }
 
+    /// The same for a program that is to end by itself, whatever becomes of the request.
+    ///
+    /// # Errors
+    /// As [`vnode_action::run`].
+    pub async fn run_detached(&self, spec: Spec) -> vnode_action::Result<Output> {
+        self.shared.programs.run(spec, &CancellationToken::new()).await
+    }
+
     /// The configuration's table `[command.NAME]`, or the default when there is none.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ pub enum Class {
     Denied,
     /// This system cannot do it.
     Unsupported,
+    /// Too much is being done already.
+    Busy,
     /// It took too long.
     TimedOut,
     /// It was cancelled.

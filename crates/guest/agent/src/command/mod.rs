@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-use crate::context::{After, Context, Resource};
+use crate::{
+    channel::{Busy, BusyGuard},
+    context::{After, Context, Resource},
+};
 
 mod error;
 pub mod guest;
@@ -51,6 +54,11 @@ pub trait Command: Send + Sync + fmt::Debug {
         context: &'a Context,
         value: Value,
     ) -> BoxFuture<'a, Result<Value, CommandError>>;
+
+    /// How it is run where the client speaks our own form and may send and take bytes meanwhile.
+    fn streaming(&self) -> Option<&dyn native::Streaming> {
+        None
+    }
 
     /// What it changes, so that no other changes it at the same time.
     fn resource(&self) -> Option<Resource> {
@@ -150,6 +158,8 @@ pub struct Called {
     pub answers_success: bool,
     /// To be done once the answer is delivered.
     pub after: Vec<After>,
+    /// Keep it until then: a stop waits for it.
+    pub busy: BusyGuard,
 }
 
 impl fmt::Debug for Called {
@@ -180,15 +190,18 @@ impl CommandSet {
 
     /// Calls a command: looks it up, waits for the resource it changes, runs it. `context` is the channel's.
     pub async fn call(&self, context: &Context, name: &str, value: Value) -> Called {
-        let Some((command, enabled)) = self.get(name) else {
-            return refused(CommandError::unknown(name));
+        let busy = context.state::<Busy>().enter();
+        let command = match self.look_up(context, name) {
+            Ok(command) => command,
+            Err(error) => {
+                return Called {
+                    result: Err(error),
+                    answers_success: true,
+                    after: Vec::new(),
+                    busy,
+                };
+            }
         };
-        if !enabled {
-            return refused(CommandError::disabled(name));
-        }
-        if !self.enabled_now(name, context) {
-            return refused(CommandError::frozen(name));
-        }
         let context = context.for_request(context.cancel());
         let _held = match command.resource() {
             Some(resource) => Some(context.lock(resource).await),
@@ -201,10 +214,24 @@ impl CommandSet {
                 tracing::info!(channel = context.channel(), command = name, class = ?error.class(), "failed");
             }
         }
-        Called { result, answers_success: command.answers_success(), after: context.take_after() }
+        let answers_success = command.answers_success();
+        Called { result, answers_success, after: context.take_after(), busy }
     }
-}
 
-fn refused(error: CommandError) -> Called {
-    Called { result: Err(error), answers_success: true, after: Vec::new() }
+    /// The command, if it may be called now.
+    ///
+    /// # Errors
+    /// When there is none, the policy does not allow it, or file systems are frozen.
+    pub fn look_up(
+        &self,
+        context: &Context,
+        name: &str,
+    ) -> Result<&Arc<dyn Command>, CommandError> {
+        match self.get(name) {
+            None => Err(CommandError::unknown(name)),
+            Some((_, false)) => Err(CommandError::disabled(name)),
+            Some(_) if !self.enabled_now(name, context) => Err(CommandError::frozen(name)),
+            Some((command, true)) => Ok(command),
+        }
+    }
 }

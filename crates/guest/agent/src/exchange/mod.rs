@@ -5,7 +5,21 @@ use std::{fmt, io, os::fd::BorrowedFd};
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+mod appear;
+mod fd;
+mod isa;
+mod tls;
+mod unix;
+mod virtio;
+mod vsock;
 pub mod xenstore;
+
+pub use fd::FdStream;
+pub use isa::{Isa, Stdio};
+pub use tls::Tls;
+pub use unix::Unix;
+pub use virtio::Virtio;
+pub use vsock::Vsock;
 
 /// Why an exchange does not work. The channel opens it anew, with back-off.
 #[derive(Debug, thiserror::Error)]

@@ -11,8 +11,12 @@ use crate::{
     limits::{Budget, Limits},
 };
 
+mod line;
+pub mod native;
 pub mod openstack;
 pub mod qga;
+
+pub use line::LineParser;
 
 /// What a parser works with: one connection's, or one message channel's.
 #[derive(Debug, Clone)]
@@ -22,6 +26,20 @@ pub struct Session {
     pub commands: Arc<CommandSet>,
     pub limits: Limits,
     pub budget: Budget,
+}
+
+impl Session {
+    /// The same for one connection, which is cancelled by itself.
+    #[must_use]
+    pub fn for_connection(&self) -> Self {
+        let context = self.context.for_request(self.context.cancel());
+        Self { context, ..self.clone() }
+    }
+
+    /// Calls a command for this channel.
+    pub async fn call(&self, name: &str, value: serde_json::Value) -> crate::command::Called {
+        self.commands.call(&self.context, name, value).await
+    }
 }
 
 /// Why a connection is given up.

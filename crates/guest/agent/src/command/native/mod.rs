@@ -1,8 +1,76 @@
-//! Commands of the native form.
+//! Commands of our own form.
 
-use super::Command;
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use vnode_protocol::frame::Exit;
+
+use super::{Command, CommandError};
+use crate::{
+    context::Context,
+    parser::native::{Inbox, Outbox},
+};
+
+mod exec;
+mod file;
+mod metrics;
+mod network;
+mod simple;
+mod user;
 
 /// All of them.
 pub fn all() -> Vec<Box<dyn Command>> {
-    Vec::new()
+    vec![
+        Box::new(simple::Ping),
+        Box::new(simple::Info),
+        Box::new(simple::Time),
+        Box::new(simple::Shutdown),
+        Box::new(metrics::Metrics),
+        Box::new(network::Network),
+        Box::new(exec::Exec),
+        Box::new(file::Get),
+        Box::new(file::Put),
+    ]
+}
+
+/// A request's stream.
+#[derive(Debug)]
+pub struct StreamIo {
+    pub inbox: Inbox,
+    pub outbox: Outbox,
+}
+
+/// How a request with a stream ended.
+#[derive(Debug)]
+pub enum Ended {
+    Response(Value),
+    Exit(Exit),
+}
+
+/// A command that sends and takes bytes while it runs.
+pub trait Streaming: Send + Sync {
+    /// Does it. The future is dropped when the request is cancelled.
+    fn stream<'a>(
+        &'a self,
+        context: &'a Context,
+        value: Value,
+        io: StreamIo,
+    ) -> BoxFuture<'a, Result<Ended, CommandError>>;
+}
+
+/// What a command with a stream answers where there is none.
+fn needs_stream() -> CommandError {
+    CommandError::unsupported("this command needs a channel with the native parser")
+}
+
+/// Reads a request's value.
+fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, CommandError> {
+    serde_json::from_value(value).map_err(|error| CommandError::invalid(error.to_string()))
+}
+
+/// What a program printed or a file held that we understand, or why not.
+fn failed(
+    action: &str,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> CommandError {
+    CommandError::failed(format!("cannot {action}")).with_source(error)
 }

@@ -1,0 +1,188 @@
+//! A listener for TLS: clients show a certificate of an authority we know, or send a token as their first line.
+
+use std::{fmt, io, path::Path, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use rustls::{
+    RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::{Connection, ExchangeError, Io, Peer, StreamExchange};
+use crate::config::TlsConfig;
+
+/// How long a client may take to show who it is.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Handshakes at a time; more clients wait in the kernel's queue.
+const HANDSHAKES: usize = 8;
+/// Longest token, bytes.
+const TOKEN_BYTES: usize = 512;
+
+type Shaken = io::Result<(TlsStream<TcpStream>, Option<String>)>;
+
+/// The exchange.
+pub struct Tls {
+    config: TlsConfig,
+    listening: Option<Listening>,
+}
+
+struct Listening {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    token: Option<Arc<Vec<u8>>>,
+    shaking: JoinSet<Shaken>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("listen", &self.config.listen).finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    pub fn new(config: TlsConfig) -> Self {
+        Self { config, listening: None }
+    }
+
+    fn acceptor(&self) -> Result<TlsAcceptor, ExchangeError> {
+        let wrong = |path: &Path, error: &dyn fmt::Display| ExchangeError::Config {
+            exchange: self.name(),
+            reason: format!("`{}`: {error}", path.display()),
+        };
+        let certificates = |path: &Path| -> Result<Vec<CertificateDer<'static>>, ExchangeError> {
+            CertificateDer::pem_file_iter(path)
+                .and_then(Iterator::collect)
+                .map_err(|error| wrong(path, &error))
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| wrong(&self.config.certificate, &error))?;
+        let builder = match &self.config.client_ca {
+            Some(path) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in certificates(path)? {
+                    roots.add(certificate).map_err(|error| wrong(path, &error))?;
+                }
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                // With a token beside it, a client may come without a certificate.
+                let verifier = match self.config.token_file {
+                    Some(_) => verifier.allow_unauthenticated(),
+                    None => verifier,
+                };
+                builder.with_client_cert_verifier(
+                    verifier.build().map_err(|error| wrong(path, &error))?,
+                )
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let key = PrivateKeyDer::from_pem_file(&self.config.key)
+            .map_err(|error| wrong(&self.config.key, &error))?;
+        let config = builder
+            .with_single_cert(certificates(&self.config.certificate)?, key)
+            .map_err(|error| wrong(&self.config.certificate, &error))?;
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    fn token(&self) -> Result<Option<Arc<Vec<u8>>>, ExchangeError> {
+        let Some(path) = &self.config.token_file else { return Ok(None) };
+        let wrong = |reason: String| ExchangeError::Config { exchange: self.name(), reason };
+        let text = std::fs::read(path)
+            .map_err(|error| wrong(format!("cannot read `{}`: {error}", path.display())))?;
+        let token = text.trim_ascii().to_vec();
+        if token.len() < 16 || token.len() > TOKEN_BYTES {
+            let path = path.display();
+            return Err(wrong(format!("`{path}` holds no token of 16 to {TOKEN_BYTES} bytes")));
+        }
+        Ok(Some(Arc::new(token)))
+    }
+}
+
+/// Whether the client has shown who it is, and as whom.
+async fn shake(acceptor: TlsAcceptor, stream: TcpStream, token: Option<Arc<Vec<u8>>>) -> Shaken {
+    let shaking = async {
+        let mut stream = acceptor.accept(stream).await?;
+        if let Some([certificate, ..]) = stream.get_ref().1.peer_certificates() {
+            let subject = format!("certificate of {} bytes", certificate.len());
+            return Ok((stream, Some(subject)));
+        }
+        let Some(token) = token else {
+            // The verifier lets nobody pass without a certificate; should it ever, we do not.
+            return Err(io::Error::from(io::ErrorKind::PermissionDenied));
+        };
+        let mut line = Vec::with_capacity(TOKEN_BYTES);
+        loop {
+            match stream.read_u8().await? {
+                b'\n' => break,
+                byte if line.len() < TOKEN_BYTES => line.push(byte),
+                _ => return Err(io::ErrorKind::PermissionDenied.into()),
+            }
+        }
+        let line = line.trim_ascii_end();
+        // Takes as long wherever the first difference is.
+        let differ = line.len() != token.len()
+            || line.iter().zip(token.iter()).fold(0, |all, (a, b)| all | (a ^ b)) != 0;
+        if differ { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok((stream, None)) }
+    };
+    tokio::time::timeout(HANDSHAKE, shaking).await?
+}
+
+impl StreamExchange for Tls {
+    fn name(&self) -> String {
+        format!("tls:{}", self.config.listen)
+    }
+
+    fn open(&mut self) -> BoxFuture<'_, Result<(), ExchangeError>> {
+        Box::pin(async {
+            self.listening = None;
+            let (acceptor, token) = (self.acceptor()?, self.token()?);
+            let listener = TcpListener::bind(self.config.listen).await.map_err(|source| {
+                ExchangeError::Io { exchange: self.name(), action: "listen", source }
+            })?;
+            let shaking = JoinSet::new();
+            self.listening = Some(Listening { listener, acceptor, token, shaking });
+            Ok(())
+        })
+    }
+
+    fn accept(&mut self) -> BoxFuture<'_, Result<Connection, ExchangeError>> {
+        Box::pin(async {
+            let exchange = self.name();
+            let failed =
+                |source| ExchangeError::Io { exchange: exchange.clone(), action: "accept", source };
+            let Some(listening) = &mut self.listening else {
+                return Err(failed(io::ErrorKind::NotConnected.into()));
+            };
+            loop {
+                let room = listening.shaking.len() < HANDSHAKES;
+                tokio::select! {
+                    Some(shaken) = listening.shaking.join_next() => match shaken {
+                        Ok(Ok((stream, subject))) => {
+                            let peer = Peer::Tls { subject };
+                            return Ok(Connection { stream: Box::new(stream), peer });
+                        }
+                        Ok(Err(error)) => {
+                            tracing::warn!(exchange, %error, "a client did not show who it is");
+                        }
+                        Err(error) => tracing::error!(exchange, %error, "a handshake broke"),
+                    },
+                    accepted = listening.listener.accept(), if room => {
+                        let (stream, _) = accepted.map_err(failed)?;
+                        let token = listening.token.clone();
+                        listening.shaking.spawn(shake(listening.acceptor.clone(), stream, token));
+                    }
+                }
+            }
+        })
+    }
+}
+
+impl Io for TlsStream<TcpStream> {}

@@ -1,0 +1,1 @@
+//! Facts about the guest for XAPI-based tool stacks.
