@@ -33,20 +33,7 @@ fn the_first_lab_comes_up_works_and_goes() {
     }
     host.vnode(&["down", &file]).ok();
     assert!(nodes(&host).is_empty());
-    assert_nothing_but_files(&host, &before);
-}
-
-/// Nothing left, the store and the log of a daemon that runs now aside.
-fn assert_nothing_but_files(host: &Host, before: &vnode_testkit::Snapshot) {
-    let end = std::time::Instant::now() + vnode_tests::SOON;
-    loop {
-        let left = before.diff(&host.snapshot());
-        let left: Vec<_> = left.into_iter().filter(|l| !l.starts_with("new: file ")).collect();
-        if left.is_empty() {
-            return;
-        }
-        assert!(std::time::Instant::now() < end, "left behind:\n  {}", left.join("\n  "));
-    }
+    host.assert_nothing_but_files(&before);
 }
 
 #[test]
@@ -97,7 +84,7 @@ fn t09_foreign_objects_are_untouched() {
     let file = up(&host, &pair("two", ""));
     host.vnode(&["down", &file]).ok();
     host.vnode(&["clean"]).ok();
-    assert_nothing_but_files(&host, &before);
+    host.assert_nothing_but_files(&before);
 }
 
 #[test]
@@ -165,7 +152,7 @@ fn t34_a_cycle_is_refused_before_anything_is_made() {
         "{}",
         out.all()
     );
-    assert_nothing_but_files(&host, &before);
+    host.assert_nothing_but_files(&before);
 }
 
 #[test]
@@ -232,7 +219,7 @@ fn t90_scale_a_hundred_nodes_on_one_lan() {
         assert!(host.ping("n1", &star_address(i)), "node {i}");
     }
     host.vnode(&["down", &file]).ok();
-    assert_nothing_but_files(&host, &before);
+    host.assert_nothing_but_files(&before);
 }
 
 #[test]
@@ -252,7 +239,7 @@ fn create_and_destroy_cycles_leave_every_count_where_it_was() {
         host.vnode(&["up", &file, "--quiet"]).ok();
         host.vnode(&["down", &file, "--quiet"]).ok();
     }
-    assert_nothing_but_files(&host, &before);
+    host.assert_nothing_but_files(&before);
     assert_eq!(
         host.daemon_process().map(|d| d.pid),
         Some(daemon.pid),

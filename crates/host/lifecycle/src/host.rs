@@ -111,6 +111,7 @@ impl Host {
             registry: Registry::default(),
             images: std::sync::Mutex::default(),
             host: tokio::sync::Mutex::new(HostRecord::default()),
+            choosing: std::sync::Mutex::default(),
             link_slot: tokio::sync::Mutex::new(()),
             facade: std::sync::OnceLock::new(),
             stop: CancellationToken::new(),

@@ -36,6 +36,8 @@ pub(crate) struct Inner {
     /// Images that steps of running operations stand on: held so that nothing collects them.
     pub(crate) images: Mutex<HashMap<String, vnode_image::Image>>,
     pub(crate) host: tokio::sync::Mutex<HostRecord>,
+    /// Held from looking what is taken (numbers, subnets, names) to entering what was chosen; never across a wait.
+    pub(crate) choosing: Mutex<()>,
     /// One change of a link at a time.
     pub(crate) link_slot: tokio::sync::Mutex<()>,
     /// The facade, for tasks that begin operations by themselves.

@@ -53,28 +53,33 @@ impl Host {
     ) -> Result<(Vec<ChangeView>, Option<OperationId>)> {
         let name = request.lab.name.clone();
         self.check(&request.lab)?;
-        let old = self.inner.registry.lab(&name, Lab::records).ok();
-        let new = wanted::records(
-            &self.inner.instance,
-            &request.lab,
-            request.file,
-            old.as_ref(),
-            self.inner.taken(&name)?,
-            request.boot,
-        )?;
-        for link in new.links.values() {
-            links::check(&self.inner, link)?;
-        }
-        let Difference { plan, changes } = plan::difference(old.as_ref(), &new, request.boot);
-        if dry_run || plan.steps.is_empty() {
+        let (Difference { plan, changes }, entered) = {
+            // Two labs that are brought up at once must not choose the same subnet.
+            let _choosing = crate::registry::lock(&self.inner.choosing);
+            let old = self.inner.registry.lab(&name, Lab::records).ok();
+            let new = wanted::records(
+                &self.inner.instance,
+                &request.lab,
+                request.file,
+                old.as_ref(),
+                self.inner.taken(&name)?,
+                request.boot,
+            )?;
+            for link in new.links.values() {
+                links::check(&self.inner, link)?;
+            }
+            let difference = plan::difference(old.as_ref(), &new, request.boot);
             // Names, labels and the like may differ without a step.
-            if !dry_run && old.is_some() {
-                self.enter(&new);
+            let wanted = !dry_run && (old.is_some() || !difference.plan.steps.is_empty());
+            (difference, wanted.then(|| self.enter(&new)))
+        };
+        if dry_run || plan.steps.is_empty() {
+            if entered.is_some() {
                 self.inner.save(self.inner.lab_changes(&name).await?).await?;
             }
             return Ok((changes, None));
         }
-        let before = self.enter(&new);
+        let before = entered.flatten();
         match self.submit(plan).await {
             Ok(id) => {
                 self.set_active(&name, id);

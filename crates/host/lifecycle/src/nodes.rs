@@ -89,8 +89,9 @@ impl Host {
         Self::refuse_unknown(&entry)?;
         let (lab, node, subject) = Self::subject(&entry);
         let mut steps = Vec::new();
-        if entry.instance().is_none() {
-            // Its monitor went, or it never came to be: everything is made again around its disk.
+        if !self.is_wired(&entry, &lab, &node).await? {
+            // Its monitor went, or it never came to be, or an earlier boot failed on the way: everything is made
+            // again around its disk.
             steps.push(Work::HostPrepare);
             steps.push(Work::ControlEnsure { lab: lab.clone() });
             steps.push(Work::NodeCreate { lab: lab.clone(), node: node.clone(), keep: true });
@@ -99,6 +100,37 @@ impl Host {
         }
         steps.push(Work::NodeBoot { lab: lab.clone(), node: node.clone() });
         self.submit_steps("node.boot", subject, &steps).await
+    }
+
+    /// Whether a node has every interface that it should have; one that runs is not looked at.
+    async fn is_wired(&self, entry: &NodeEntry, lab: &str, node: &str) -> Result<bool> {
+        let Some(instance) = entry.instance() else { return Ok(false) };
+        let has_network = entry.with(|record| {
+            record.spec.as_ref().is_none_or(|spec| spec.network == vnode_driver::NetworkMode::Own)
+        });
+        if !has_network || matches!(instance.status().phase, Phase::Running | Phase::Paused) {
+            return Ok(true);
+        }
+        let mut wanted: Vec<String> = self.inner.registry.lab(lab, |lab| {
+            let whole = |end: &&crate::record::EndRecord| {
+                lab.nodes.get(&end.node).is_some_and(|node| node.instance().is_some())
+            };
+            let links = lab.links.values().filter(|link| link.ends.iter().all(|end| whole(&end)));
+            let ends = links.flat_map(|link| &link.ends).filter(|end| end.node == node);
+            ends.map(|end| end.device.clone()).collect()
+        })?;
+        if entry.with(|record| record.control.is_some()) {
+            wanted.push(crate::wanted::CONTROL_INTERFACE.to_owned());
+        }
+        let fd = instance.netns().map_err(driver_error)?;
+        blocking(move || {
+            let ns = vnode_network::Ns::from_fd(fd)?;
+            let found =
+                wanted.iter().try_fold(true, |all, name| Ok(all && ns.has_interface(name)?));
+            ns.close_sockets();
+            found
+        })
+        .await
     }
 
     /// The steps that make a node's links again.

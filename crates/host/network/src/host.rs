@@ -139,6 +139,32 @@ impl Host {
         }
     }
 
+    /// As [`must_be_free`](Self::must_be_free), for an end that is marked: one of the very same mark is taken away. It is
+    /// the far end of a pair whose namespace the kernel is still ending, or what a crash left before the same work.
+    pub(crate) fn make_room(
+        &self,
+        name: &str,
+        owner: &Owner,
+        what: &str,
+        action: &str,
+    ) -> Result<()> {
+        if self.ns.index(name)?.is_none() {
+            return Ok(());
+        }
+        let mark = state::alias(&self.ns, name)?.flatten().as_deref().and_then(Mark::parse);
+        let same = mark.is_some_and(|mark| {
+            mark.what == what
+                && mark.owner.instance == owner.instance
+                && mark.owner.lab == owner.lab
+        });
+        if !same {
+            return self.must_be_free(name, action);
+        }
+        let mut batch = Batch::new();
+        rtnl::delete_link(&mut batch, name);
+        self.ns.change(&batch)
+    }
+
     /// Adds the messages that mark `name` as ours to a batch that has just made it.
     pub(crate) fn mark(
         &self,

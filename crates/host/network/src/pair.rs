@@ -167,8 +167,10 @@ impl Host {
         for (at, pair) in pairs.iter().enumerate() {
             let [first, second] = pair.ordered();
             let what = format!("make link `{}`", pair.link);
-            for end in [first, second].into_iter().filter(|end| end.is_on_host()) {
-                self.must_be_free(end.name, &what)?;
+            for end in [first, second] {
+                if let Place::Host { owner, what: purpose, .. } = end.place {
+                    self.make_room(end.name, owner, purpose, &what)?;
+                }
             }
             let master = match first.place {
                 Place::Host { bridge: Some(bridge), .. } => Some(match bridges.get(bridge) {

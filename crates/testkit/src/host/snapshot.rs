@@ -58,8 +58,12 @@ impl Snapshot {
             ("address", "ip", &["-o", "addr"]),
         ] {
             for line in host.run(program, args).stdout.lines() {
-                // Whether a bridge has carrier at this moment is no object that was made.
-                add(kind, line.trim().replace(" linkdown", ""));
+                // Whether a bridge has carrier at this moment, and what the kernel then gives it by itself, is no
+                // object that was made.
+                if line.contains(" fe80:") || line.starts_with("fe80:") {
+                    continue;
+                }
+                add(kind, line.trim().replace(" linkdown", "").replace(" tentative", ""));
             }
         }
         for name in ["ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv6/conf/default/forwarding"]

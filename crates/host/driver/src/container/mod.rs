@@ -6,7 +6,7 @@
 //!        └── connection ────────────▶      │ holds the network namespace, console, exit status
 //! ```
 //!
-//! A node's folder holds `upper` and `work` (its disk), `root` (where it is mounted when asked), `sock` and
+//! A node's folder holds `uuid`, `upper` and `work` (its disk), `root` (where it is mounted when asked), `sock` and
 //! `state.json` (its monitor), `console.log`. With its control groups, found by name, that is all there is.
 
 mod archive;
@@ -147,11 +147,32 @@ impl ContainerDriver {
         let group = self.tree.group(&spec.lab, &spec.node);
         // What cannot be booted is refused before anything is made.
         config::boot(spec, &group)?;
-        let new = make_folder(spec, dir)?;
+        let mut new = make_folder(spec, dir)?;
+        if !new && is_another(spec, dir) {
+            // T-30: its records are gone, so nobody can want it; its disk is not the new node's to see.
+            tracing::warn!(
+                node = spec.node,
+                "a node of another life has this name: it is destroyed"
+            );
+            destroy::destroy(&spec.node, dir, &group, None).await?;
+            new = make_folder(spec, dir)?;
+        }
         if !new && let Ok((connection, state)) = instance::again(&spec.node, dir).await {
             let container = Container::new(spec, dir.to_owned(), group, connection, &state);
             self.remember(spec, &container);
             return Ok(container);
+        }
+        if !new && group.exists() {
+            // What a killed monitor left: processes perhaps, and a confinement that takes no second one.
+            let stale = group.clone();
+            let left = instance::blocking(move || {
+                stale.kill().map_err(|(doing, e)| Error::io(doing, e))?;
+                Ok::<_, Error>(stale.remove())
+            });
+            let left = left.await??;
+            if !left.is_empty() {
+                return Err(Error::Left { node: spec.node.clone(), left });
+            }
         }
         match self.make(spec, dir, &group).await {
             Ok(container) => {
@@ -298,6 +319,15 @@ impl ContainerDriver {
     }
 }
 
+/// File with the UUID of the node that a folder belongs to.
+const UUID: &str = "uuid";
+
+/// Whether the folder is that of another node, which had the same name. One that says nothing is not.
+fn is_another(spec: &NodeSpec, dir: &Path) -> bool {
+    let found = std::fs::read_to_string(dir.join(UUID)).unwrap_or_default();
+    !found.is_empty() && !spec.uuid.is_empty() && found != spec.uuid
+}
+
 /// Makes a node's folder and what belongs in it; true when it was not there.
 fn make_folder(spec: &NodeSpec, dir: &Path) -> Result<bool> {
     let fail = |path: &Path, e| Error::io(format!("make folder {}", path.display()), e);
@@ -312,6 +342,10 @@ fn make_folder(spec: &NodeSpec, dir: &Path) -> Result<bool> {
         all.map_err(|e| fail(lab, e))?;
     }
     let new = make(dir, 0o700)?;
+    if new && !spec.uuid.is_empty() {
+        let path = dir.join(UUID);
+        std::fs::write(&path, &spec.uuid).map_err(|e| fail(&path, e))?;
+    }
     let upper = dir.join(wire::UPPER);
     if make(&upper, 0o755)? {
         // The root folder of the node is the writable layer's: it looks as the uppermost layer's does.

@@ -50,7 +50,7 @@ pub(super) async fn restore(inner: &Arc<Inner>) -> Result<()> {
 }
 
 /// The image `host` keeps a small file system mounted while nodes stand on it.
-async fn release_masks(inner: &Arc<Inner>) -> Result<()> {
+pub(super) async fn release_masks(inner: &Arc<Inner>) -> Result<()> {
     crate::registry::lock(&inner.images).clear();
     let used = inner.images_in_use();
     let catalogue = inner.catalogue.clone();

@@ -170,6 +170,12 @@ impl Runner for Steps {
         Box::pin(async move {
             let Some(name) = Self::lab_of(plan) else { return Ok(Vec::new()) };
             self.conclude(name, plan, outcome);
+            if !matches!(outcome, Outcome::Completed | Outcome::Partly { .. })
+                && self.inner.registry.read().is_empty()
+            {
+                // An `up` that was undone before it prepared the host restored nothing either.
+                lab::release_masks(&self.inner).await.map_err(|error| step_error(&error))?;
+            }
             self.inner.lab_changes(name).await.map_err(|error| step_error(&error))
         })
     }
