@@ -53,7 +53,8 @@ impl MessageParser for Openstack {
                 Ok(request) => request,
                 Err(message) => return refused(message),
             };
-            let called = session.commands.call(&session.context, &request.name, request.value).await;
+            let called =
+                session.commands.call(&session.context, &request.name, request.value).await;
             let body = match &called.result {
                 Ok(value) => answer(value, answer_bytes),
                 Err(error) => {

@@ -39,10 +39,10 @@ async fn ask_with(commands: Vec<Stand>, body: Option<&[u8]>, limit: usize) -> St
     for command in commands {
         registry.insert(Box::new(command));
     }
-    let commands = Arc::new(registry.for_form(
-        Form::Openstack,
-        &Policy { allow: None, block: vec!["blocked".to_owned()] },
-    ));
+    let commands = Arc::new(
+        registry
+            .for_form(Form::Openstack, &Policy { allow: None, block: vec!["blocked".to_owned()] }),
+    );
     let context = Context::builder(dir.path()).build().unwrap();
     let session = Session {
         context: context.for_channel("test", Arc::clone(&commands)),
@@ -61,10 +61,7 @@ async fn ask(body: impl AsRef<[u8]>) -> String {
         Stand { name: "echo", gives: |v| Ok(json!(v.to_string())) },
         Stand { name: "raises", gives: |_| Err(CommandError::failed("it broke: \"é\"\r\n")) },
         Stand { name: "wants404", gives: |_| Err(CommandError::failed("none").with_code("404")) },
-        Stand {
-            name: "d0",
-            gives: |_| Ok(json!({"returncode": "D0", "message": "12345"})),
-        },
+        Stand { name: "d0", gives: |_| Ok(json!({"returncode": "D0", "message": "12345"})) },
         Stand { name: "blocked", gives: |_| Ok(json!("not to be had")) },
         Stand { name: "long", gives: |_| Ok(json!("é\"x".repeat(5000))) },
         Stand { name: "none", gives: |_| Ok(json!("None")) },
@@ -146,7 +143,10 @@ async fn jp_5_the_behaviour_table() {
         (b"\"str\"", malformed.into()),
         ("{\"name\":\"é😀\"}".as_bytes(), unknown("\\u00e9\\ud83d\\ude00")),
         (br#"{"name":"blocked"}"#, unknown("blocked")),
-        (br#"{"name":"raises"}"#, r#"{"message": "it broke: \"\u00e9\"\n", "returncode": "500"}"#.into()),
+        (
+            br#"{"name":"raises"}"#,
+            r#"{"message": "it broke: \"\u00e9\"\n", "returncode": "500"}"#.into(),
+        ),
         (br#"{"name":"wants404"}"#, r#"{"message": "none", "returncode": "404"}"#.into()),
         (br#"{"name":"d0"}"#, r#"{"message": "12345", "returncode": "D0"}"#.into()),
     ];
@@ -200,8 +200,8 @@ async fn xs_09_a_long_message_is_cut_and_stays_json() {
         assert!(answer.len() <= limit, "{limit}: {answer}");
         serde_json::from_str::<Value>(&answer).unwrap();
     }
-    let fits = response("0", &"x".repeat(100), 100 + 33);
-    assert!(fits.len() == 133 && !fits.contains("..."), "{fits}");
+    let fits = response("0", &"x".repeat(100), 100 + 34);
+    assert!(fits.len() == 134 && !fits.contains("..."), "{fits}");
 }
 
 /// XS-14: never the bare text `None`.
