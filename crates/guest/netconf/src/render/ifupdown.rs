@@ -1,0 +1,390 @@
+//! ifupdown: Debian's `/etc/network/interfaces`, as interfaces(5) has it.
+
+use std::fmt::Write as _;
+
+use super::{
+    Changed, Fragment, Input, RESTART, RenderError, Renderer, Step, Steps, attempt, label_line,
+    pairs, program, write_resolv_conf,
+};
+use crate::draft::Draft;
+use crate::model::Interface;
+use crate::settings::Form;
+use crate::text;
+use crate::view::View;
+
+const FILE: &str = "/etc/network/interfaces";
+const FOLDER: &str = "/etc/network/interfaces.d";
+const HEAD: &str = "\
+# Used by ifup(8) and ifdown(8). See the interfaces(5) manpage or
+# /usr/share/doc/ifupdown/examples for more information.
+# The loopback network interface
+auto lo
+iface lo inet loopback
+";
+const BEGIN: &str = "# Written by the guest agent: changes from here to the end mark are lost\n";
+const END: &str = "# End of what the guest agent writes\n";
+
+/// The back-end ifupdown.
+#[derive(Debug)]
+pub struct Ifupdown;
+
+impl Renderer for Ifupdown {
+    fn render(
+        &self,
+        input: &Input<'_>,
+        draft: &mut Draft<'_>,
+    ) -> Result<Vec<Fragment>, RenderError> {
+        let form = input.form_or(Form::Modern);
+        let blocks: Vec<(&Interface, String)> = input
+            .interfaces
+            .iter()
+            .map(|interface| match form {
+                Form::Compatible => (interface, compatible(interface)),
+                Form::Modern => (interface, modern(interface)),
+            })
+            .collect();
+        let all: String = blocks.iter().map(|(_, block)| format!("\n{block}")).collect();
+        let old = draft.read_or_empty(FILE)?;
+        let mut path = FILE.to_owned();
+        if form == Form::Compatible {
+            draft.write(FILE, format!("{HEAD}{all}").into_bytes())?;
+        } else {
+            for name in draft.list(FOLDER)? {
+                let other = format!("{FOLDER}/{name}");
+                if let Some(content) = draft.read(&other)? {
+                    let rest = without(&content, input);
+                    if rest != content {
+                        draft.write(&other, rest)?;
+                    }
+                }
+            }
+            let rest = without(&unmarked(&old), input);
+            if sources_folder(&old) {
+                path = format!("{FOLDER}/{}", input.agent);
+                draft.write(&path, format!("{}{all}", super::HEADER).into_bytes())?;
+                if rest != old {
+                    draft.write(FILE, rest)?;
+                }
+            } else {
+                let mut new = if old.is_empty() { HEAD.as_bytes().to_vec() } else { rest };
+                while new.ends_with(b"\n\n") {
+                    new.pop();
+                }
+                new.extend_from_slice(format!("\n{BEGIN}{all}\n{END}").as_bytes());
+                draft.write(FILE, new)?;
+            }
+        }
+        write_resolv_conf(input, draft)?;
+        Ok(blocks
+            .into_iter()
+            .map(|(interface, block)| Fragment {
+                interface: interface.name.clone(),
+                path: path.clone(),
+                text: Some(block),
+            })
+            .collect())
+    }
+
+    /// `ifdown` by the old files, `ifup` by the new ones. An interface that is not up in ifupdown's eyes may still have the
+    /// addresses, which `ifup` would stumble over.
+    fn steps(&self, input: &Input<'_>, changed: Changed<'_>, draft: &Draft<'_>) -> Steps {
+        let mut steps = Steps::default();
+        let old = known_names(draft.base());
+        let new = known_names(draft);
+        let compatible = input.form == Some(Form::Compatible);
+        for name in &old {
+            let gone = compatible && base(name) != "lo" && !new.contains(name);
+            if gone || changed.interfaces.iter().any(|i| i.name == base(name)) {
+                steps.before.push(attempt(["ifdown", "--force", name]));
+            }
+        }
+        for interface in changed.interfaces {
+            steps.after.push(Step::Flush { interface: interface.name.clone() });
+            for name in new.iter().filter(|name| base(name) == interface.name) {
+                steps.after.push(program(["ifup", name], RESTART));
+            }
+        }
+        steps
+    }
+}
+
+/// An alias's interface.
+fn base(name: &str) -> &str {
+    name.split(':').next().unwrap_or(name)
+}
+
+/// The OpenStack agent's form: an alias for each further pair of addresses. Its routes stood with the last alias; they
+/// belong to the interface.
+pub(crate) fn compatible(interface: &Interface) -> String {
+    let config = &interface.config;
+    let mut out = String::new();
+    let mut count = 0;
+    for (k, (v4, v6)) in pairs(interface).enumerate() {
+        let first = k == 0;
+        let name = if first { interface.name.clone() } else { format!("{}:{k}", interface.name) };
+        if !first {
+            out += "\n";
+        }
+        out += &label_line(interface);
+        out += &format!("auto {name}\n");
+        if let Some(net) = v4 {
+            out += &format!("iface {name} inet static\n    address {}\n", net.addr());
+            out += &format!("    netmask {}\n", net.netmask());
+            out += &option("gateway", config.gateway4.filter(|_| first));
+        }
+        if let Some(net) = v6 {
+            out += &format!("iface {name} inet6 static\n    address {}\n", net.addr());
+            out += &format!("    netmask {}\n", net.prefix_len());
+            out += &option("gateway", config.gateway6.filter(|_| first));
+        }
+        if first {
+            out += &servers(interface);
+            out += &compatible_routes(interface);
+        }
+        count += 1;
+    }
+    if count == 0 {
+        out += &format!("{}auto {}\n", label_line(interface), interface.name);
+        out += &without_addresses(interface);
+    }
+    out
+}
+
+fn compatible_routes(interface: &Interface) -> String {
+    let mut out = String::new();
+    for (net, gateway) in interface.config.routes4() {
+        for (when, verb) in [("post-up", "add"), ("pre-down", "del")] {
+            let (address, mask) = (net.addr(), net.netmask());
+            let _infallible = writeln!(
+                out,
+                "    {when} route {verb} -net {address} netmask {mask} gw {gateway} || true"
+            );
+        }
+    }
+    for (net, gateway) in interface.config.routes6() {
+        for (when, verb) in [("post-up", "add"), ("pre-down", "del")] {
+            let name = &interface.name;
+            let _infallible = writeln!(
+                out,
+                "    {when} route -A inet6 {verb} {net} gw {gateway} dev {name} || true"
+            );
+        }
+    }
+    out
+}
+
+/// Several stanzas for one name, one for each address.
+pub(crate) fn modern(interface: &Interface) -> String {
+    let (name, config) = (&interface.name, &interface.config);
+    let mut out = format!("{}auto {name}\n", label_line(interface));
+    if config.ip4s.is_empty() && config.ip6s.is_empty() {
+        out += &without_addresses(interface);
+        return out;
+    }
+    let mut first = true;
+    let mut common = |out: &mut String| {
+        if std::mem::take(&mut first) {
+            *out += &option("mtu", config.mtu_bytes);
+            *out += &servers(interface);
+            *out += &modern_routes(interface);
+        }
+    };
+    if config.dhcp4 {
+        out += &format!("iface {name} inet dhcp\n");
+        common(&mut out);
+    }
+    for (k, net) in config.ip4s.iter().enumerate() {
+        out += &format!("iface {name} inet static\n    address {net}\n");
+        out += &option("gateway", config.gateway4.filter(|_| k == 0));
+        common(&mut out);
+    }
+    if config.dhcp6 {
+        out += &format!("iface {name} inet6 dhcp\n");
+        common(&mut out);
+    }
+    for (k, net) in config.ip6s.iter().enumerate() {
+        out += &format!("iface {name} inet6 static\n    address {net}\n");
+        if k == 0 {
+            let accept = if config.accept_ra { 2 } else { 0 };
+            out += &option("accept_ra", Some(accept));
+            out += &option("gateway", config.gateway6);
+        }
+        common(&mut out);
+    }
+    out
+}
+
+fn without_addresses(interface: &Interface) -> String {
+    let (name, config) = (&interface.name, &interface.config);
+    let mut out = String::new();
+    if config.dhcp4 {
+        out += &format!("iface {name} inet dhcp\n");
+    }
+    if config.dhcp6 {
+        out += &format!("iface {name} inet6 dhcp\n");
+    } else if config.accept_ra {
+        out += &format!("iface {name} inet6 auto\n");
+    }
+    if out.is_empty() {
+        out = format!("iface {name} inet manual\n");
+    }
+    out += &option("mtu", config.mtu_bytes);
+    out += &servers(interface);
+    out + &modern_routes(interface)
+}
+
+fn modern_routes(interface: &Interface) -> String {
+    let mut out = String::new();
+    for route in &interface.config.routes {
+        let (net, gateway, name) = (route.destination, route.gateway, &interface.name);
+        let family = if gateway.is_ipv6() { " -6" } else { "" };
+        let on_link = if interface.config.on_link(gateway) { " onlink" } else { "" };
+        let place = format!("{net} via {gateway} dev {name}{on_link}");
+        let _infallible = write!(
+            out,
+            "    up ip{family} route replace {place}\n    down ip{family} route del {place} || true\n"
+        );
+    }
+    out
+}
+
+fn servers(interface: &Interface) -> String {
+    let config = &interface.config;
+    let mut out = String::new();
+    if !config.dns.is_empty() {
+        let list: Vec<String> = config.dns.iter().map(ToString::to_string).collect();
+        out += &format!("    dns-nameservers {}\n", list.join(" "));
+    }
+    if !config.search.is_empty() {
+        out += &format!("    dns-search {}\n", config.search.join(" "));
+    }
+    out
+}
+
+fn option(key: &str, value: Option<impl std::fmt::Display>) -> String {
+    value.map_or_else(String::new, |value| format!("    {key} {value}\n"))
+}
+
+/// True when the file reads what is in `interfaces.d`.
+fn sources_folder(content: &[u8]) -> bool {
+    text::lines(content).iter().any(|line| {
+        let line = String::from_utf8_lossy(line);
+        let mut words = line.split_whitespace();
+        let what = words.next();
+        let place = words.next().unwrap_or_default().trim_end_matches('/');
+        let place = place.strip_prefix("/etc/network/").unwrap_or(place);
+        match what {
+            Some("source") => place == "interfaces.d/*",
+            Some("source-directory") => place == "interfaces.d",
+            _ => false,
+        }
+    })
+}
+
+/// The file without what stands between our marks.
+fn unmarked(content: &[u8]) -> Vec<u8> {
+    let mut inside = false;
+    let mut kept: Vec<&[u8]> = Vec::new();
+    for line in content.split_inclusive(|b| *b == b'\n') {
+        if line == BEGIN.as_bytes() {
+            inside = true;
+            // The blank line we put in front.
+            kept.pop_if(|last| *last == b"\n");
+        }
+        if !inside {
+            kept.push(line);
+        }
+        if line == END.as_bytes() {
+            inside = false;
+        }
+    }
+    kept.concat()
+}
+
+/// The names a guest's files configure or bring up.
+fn known_names(view: &dyn View) -> Vec<String> {
+    let mut files = vec![FILE.to_owned()];
+    if let Ok(names) = view.list(FOLDER) {
+        files.extend(names.into_iter().map(|name| format!("{FOLDER}/{name}")));
+    }
+    let mut names = Vec::new();
+    for file in files {
+        let content = view.read(&file).ok().flatten().unwrap_or_default();
+        for line in text::lines(&content) {
+            let line = String::from_utf8_lossy(line).into_owned();
+            let mut words = line.split_whitespace();
+            match words.next() {
+                Some("iface") => names.extend(words.next().map(str::to_owned)),
+                Some("auto") => names.extend(words.map(str::to_owned)),
+                Some(word) if word.starts_with("allow-") => {
+                    names.extend(words.map(str::to_owned));
+                }
+                _ => {}
+            }
+        }
+    }
+    names.retain(|name| crate::nic::is_plain_name(base(name)) && base(name) != "lo");
+    crate::model::unique(&mut names);
+    names
+}
+
+/// The file without the stanzas of managed interfaces and their aliases.
+fn without(content: &[u8], input: &Input<'_>) -> Vec<u8> {
+    let mut out: Vec<u8> = Vec::new();
+    // Blank lines and comments, which belong to what follows them.
+    let mut pending: Vec<u8> = Vec::new();
+    let mut dropping = false;
+    let mut lines = content.split_inclusive(|b| *b == b'\n').peekable();
+    while let Some(line) = lines.next() {
+        // A line that ends in a backslash goes on in the next.
+        let mut logical = line.to_vec();
+        while logical.trim_ascii_end().ends_with(b"\\")
+            && let Some(more) = lines.next()
+        {
+            logical.extend_from_slice(more);
+        }
+        let shown = String::from_utf8_lossy(&logical).replace("\\\n", " ");
+        let words: Vec<&str> = shown.split_whitespace().collect();
+        let managed = |name: &str| input.manages(base(name));
+        match words.first().copied() {
+            None => pending.extend_from_slice(&logical),
+            Some(word) if word.starts_with('#') => pending.extend_from_slice(&logical),
+            Some("iface") => {
+                dropping = words.get(1).is_some_and(|name| managed(name));
+                if dropping {
+                    pending.clear();
+                } else {
+                    out.append(&mut pending);
+                    out.extend_from_slice(&logical);
+                }
+            }
+            Some(word) if word == "auto" || word.starts_with("allow-") => {
+                dropping = false;
+                let rest: Vec<&str> =
+                    words[1..].iter().copied().filter(|name| !managed(name)).collect();
+                if rest.len() == words.len() - 1 {
+                    out.append(&mut pending);
+                    out.extend_from_slice(&logical);
+                } else if rest.is_empty() {
+                    pending.clear();
+                } else {
+                    out.append(&mut pending);
+                    out.extend_from_slice(format!("{word} {}\n", rest.join(" ")).as_bytes());
+                }
+            }
+            Some("mapping" | "source" | "source-directory" | "template" | "rename")
+            | Some("no-auto-down" | "no-scripts") => {
+                dropping = false;
+                out.append(&mut pending);
+                out.extend_from_slice(&logical);
+            }
+            Some(_) if dropping => pending.clear(),
+            Some(_) => {
+                out.append(&mut pending);
+                out.extend_from_slice(&logical);
+            }
+        }
+    }
+    out.append(&mut pending);
+    out
+}
