@@ -130,6 +130,9 @@ _vnode() {
             vnode,stop)
                 cmd="vnode__subcmd__halt"
                 ;;
+            vnode,timeline)
+                cmd="vnode__subcmd__timeline"
+                ;;
             vnode,token)
                 cmd="vnode__subcmd__token"
                 ;;
@@ -190,6 +193,21 @@ _vnode() {
             vnode__subcmd__op,show)
                 cmd="vnode__subcmd__op__subcmd__show"
                 ;;
+            vnode__subcmd__timeline,pause)
+                cmd="vnode__subcmd__timeline__subcmd__pause"
+                ;;
+            vnode__subcmd__timeline,resume)
+                cmd="vnode__subcmd__timeline__subcmd__resume"
+                ;;
+            vnode__subcmd__timeline,show)
+                cmd="vnode__subcmd__timeline__subcmd__show"
+                ;;
+            vnode__subcmd__timeline,start)
+                cmd="vnode__subcmd__timeline__subcmd__start"
+                ;;
+            vnode__subcmd__timeline,stop)
+                cmd="vnode__subcmd__timeline__subcmd__stop"
+                ;;
             vnode__subcmd__token,create)
                 cmd="vnode__subcmd__token__subcmd__create"
                 ;;
@@ -206,7 +224,7 @@ _vnode() {
 
     case "${cmd}" in
         vnode)
-            opts="-q -h -V --state-dir --json --quiet --host --token --ca --help --version up down apply check ps ls inspect exec shell sh console logs cp create boot start halt stop reboot restart pause resume destroy state mount unmount link capture graph export events op operation image doctor clean daemon token completion man version __complete"
+            opts="-q -h -V --state-dir --json --quiet --host --token --ca --help --version up down apply check ps ls inspect exec shell sh console logs cp create boot start halt stop reboot restart pause resume destroy state mount unmount link timeline capture graph export events op operation image doctor clean daemon token completion man version __complete"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1808,6 +1826,186 @@ _vnode() {
         vnode__subcmd__state)
             opts="-q -h --state-dir --json --quiet --host --token --ca --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vnode__subcmd__timeline)
+            opts="-q -h --state-dir --json --quiet --host --token --ca --help show pause resume stop start"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vnode__subcmd__timeline__subcmd__pause)
+            opts="-q -h --state-dir --json --quiet --host --token --ca --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vnode__subcmd__timeline__subcmd__resume)
+            opts="-q -h --state-dir --json --quiet --host --token --ca --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vnode__subcmd__timeline__subcmd__show)
+            opts="-q -h --state-dir --json --quiet --host --token --ca --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vnode__subcmd__timeline__subcmd__start)
+            opts="-q -h --state-dir --json --quiet --host --token --ca --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vnode__subcmd__timeline__subcmd__stop)
+            opts="-q -h --state-dir --json --quiet --host --token --ca --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

@@ -59,6 +59,7 @@ complete -c vnode -n "__fish_vnode_needs_command" -f -a "state" -d 'Print a node
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "mount" -d 'Mount a stopped node\'s root on this host and print the folder'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "unmount" -d 'Unmount what `mount` mounted'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "link" -d 'Show links and change what they do to frames'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "timeline" -d 'Show, pause, resume or stop a lab\'s timeline'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "capture" -d 'Capture an interface\'s frames as pcap on standard output'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "graph" -d 'Draw a topology'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "export" -d 'Write a topology back, resolved, or as containerlab takes it'
@@ -334,6 +335,53 @@ complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcom
 complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from reset" -l json -d 'Print JSON: one document, or one line each for what streams'
 complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from reset" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from reset" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and not __fish_seen_subcommand_from show pause resume stop start" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and not __fish_seen_subcommand_from show pause resume stop start" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and not __fish_seen_subcommand_from show pause resume stop start" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and not __fish_seen_subcommand_from show pause resume stop start" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and not __fish_seen_subcommand_from show pause resume stop start" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and not __fish_seen_subcommand_from show pause resume stop start" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and not __fish_seen_subcommand_from show pause resume stop start" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and not __fish_seen_subcommand_from show pause resume stop start" -f -a "show" -d 'Show a lab\'s `events`, which of them have happened, and the clock'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and not __fish_seen_subcommand_from show pause resume stop start" -f -a "pause" -d 'Stop the clock; what is due later waits for `resume`'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and not __fish_seen_subcommand_from show pause resume stop start" -f -a "resume" -d 'Let the clock go on where it stood'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and not __fish_seen_subcommand_from show pause resume stop start" -f -a "stop" -d 'End the timeline; what has not happened does not happen'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and not __fish_seen_subcommand_from show pause resume stop start" -f -a "start" -d 'Begin from the beginning; links stay as they are'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from show" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from show" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from show" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from show" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from show" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from pause" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from pause" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from pause" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from pause" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from pause" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from pause" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from pause" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from resume" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from resume" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from resume" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from resume" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from resume" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from resume" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from resume" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from stop" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from stop" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from stop" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from stop" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from stop" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from stop" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from stop" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from start" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from start" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from start" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from start" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from start" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from start" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand timeline; and __fish_seen_subcommand_from start" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c vnode -n "__fish_vnode_using_subcommand capture" -s s -l snap-length -d 'Bytes kept of each frame' -r
 complete -c vnode -n "__fish_vnode_using_subcommand capture" -l state-dir -d 'Folder of all state' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand capture" -l host -d 'Talk to the daemon of another host, over TLS' -r

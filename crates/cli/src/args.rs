@@ -127,6 +127,8 @@ pub(crate) enum Command {
     Unmount(commands::mount::Args),
     /// Show links and change what they do to frames
     Link(commands::link::Args),
+    /// Show, pause, resume or stop a lab's timeline
+    Timeline(commands::timeline::Args),
     /// Capture an interface's frames as pcap on standard output
     Capture(commands::capture::Args),
     /// Draw a topology

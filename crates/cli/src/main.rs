@@ -118,6 +118,7 @@ async fn ask(command: Command, context: &Context) -> Result {
         C::Mount(args) => commands::mount::mount(args, context).await,
         C::Unmount(args) => commands::mount::unmount(args, context).await,
         C::Link(args) => commands::link::run(args, context).await,
+        C::Timeline(args) => commands::timeline::run(args, context).await,
         C::Capture(args) => commands::capture::run(args, context).await,
         C::Events(args) => commands::events::run(args, context).await,
         C::Op(args) => commands::op::run(args, context).await,

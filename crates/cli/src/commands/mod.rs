@@ -30,6 +30,7 @@ pub(crate) mod ps;
 pub(crate) mod reboot;
 pub(crate) mod shell;
 pub(crate) mod state;
+pub(crate) mod timeline;
 pub(crate) mod token;
 pub(crate) mod up;
 pub(crate) mod version;

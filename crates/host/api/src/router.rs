@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use crate::error::{Code, Problem};
 use crate::metrics::Metrics;
-use crate::routes::{event, image, lab, link, machine, node, operation, stream, token};
+use crate::routes::{event, image, lab, link, machine, node, operation, stream, timeline, token};
 use crate::serve::Peer;
 use crate::state::Api;
 use crate::token::Tokens;
@@ -53,6 +53,8 @@ fn all() -> OpenApiRouter<Api> {
     let short = OpenApiRouter::new()
         .routes(routes!(lab::list))
         .routes(routes!(lab::show, lab::down))
+        .routes(routes!(timeline::show))
+        .routes(routes!(timeline::change))
         .routes(routes!(node::list, node::create))
         .routes(routes!(node::show, node::destroy))
         .routes(routes!(node::inspect))

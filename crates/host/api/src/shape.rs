@@ -147,6 +147,32 @@ pub(crate) struct LossModel {
 #[derive(ToSchema)]
 pub(crate) struct Object {}
 
+/// A lab's timeline.
+#[derive(ToSchema)]
+pub(crate) struct TimelineView {
+    lab: String,
+    /// `none`, `waiting`, `running`, `paused`, `stopped`, `over`.
+    state: String,
+    /// Microseconds on its clock, which stands still while it is paused.
+    clock_us: u64,
+    events: Vec<TimelineEntry>,
+}
+
+/// One event of a timeline.
+#[derive(ToSchema)]
+pub(crate) struct TimelineEntry {
+    /// Microseconds after the lab came up.
+    at_us: u64,
+    /// A link, or a LAN's name.
+    link: String,
+    /// Only what this end sends, `node:interface`.
+    end: Option<String>,
+    /// `down`, `up`, `set`, `reset`.
+    action: String,
+    set: Vec<Vec<String>>,
+    happened: bool,
+}
+
 /// One change `apply` makes.
 #[derive(ToSchema)]
 pub(crate) struct ChangeView {

@@ -42,4 +42,5 @@ pub mod work;
 
 pub use error::Error;
 pub use host::{Host, Options};
+pub use timeline::TimelineVerb;
 pub use vnode_driver::{Console, Exec, ExecControl, ExecExit, Reader, Stats, WindowSize, Writer};

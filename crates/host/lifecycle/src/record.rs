@@ -51,6 +51,12 @@ pub struct LabRecord {
     pub timeline_started: Option<Timestamp>,
     /// Timeline events already carried out.
     pub timeline_done: usize,
+    /// Since when the timeline stands still.
+    #[serde(default)]
+    pub timeline_paused: Option<Timestamp>,
+    /// Nothing more happens.
+    #[serde(default)]
+    pub timeline_stopped: bool,
 }
 
 /// One node.

@@ -79,6 +79,32 @@ pub struct EndView {
     pub drift: bool,
 }
 
+/// A lab's timeline.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TimelineView {
+    pub lab: String,
+    /// `none`, `waiting`, `running`, `paused`, `stopped`, `over`.
+    pub state: String,
+    /// Microseconds on its clock, which stands still while it is paused.
+    pub clock_us: u64,
+    pub events: Vec<TimelineEntry>,
+}
+
+/// One event of a timeline.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TimelineEntry {
+    /// Microseconds after the lab came up.
+    pub at_us: u64,
+    /// A link, or a LAN's name.
+    pub link: String,
+    /// Only what this end sends, `node:interface`.
+    pub end: Option<String>,
+    /// `down`, `up`, `set`, `reset`.
+    pub action: String,
+    pub set: Vec<(String, String)>,
+    pub happened: bool,
+}
+
 /// One change `apply` makes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeView {

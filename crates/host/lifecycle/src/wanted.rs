@@ -17,6 +17,7 @@ use crate::inner::network_error;
 use crate::record::{ControlEnd, EndRecord, Forward, LabRecord, LinkKind, LinkRecord, NodeRecord};
 use crate::restart::Policy;
 use crate::state::State;
+use crate::timeline;
 
 /// Everything remembered of one lab.
 #[derive(Debug, Clone)]
@@ -135,7 +136,9 @@ pub fn records(
             control,
             created: old.map_or_else(Timestamp::now, |old| old.created),
             timeline_started: old.and_then(|old| old.timeline_started),
-            timeline_done: old.map_or(0, |old| old.timeline_done),
+            timeline_done: old.map_or(0, |old| timeline::done_of_changed(old, &lab.events)),
+            timeline_paused: old.and_then(|old| old.timeline_paused),
+            timeline_stopped: old.is_some_and(|old| old.timeline_stopped),
         },
         nodes,
         links,

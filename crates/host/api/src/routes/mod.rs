@@ -8,4 +8,5 @@ pub(crate) mod machine;
 pub(crate) mod node;
 pub(crate) mod operation;
 pub(crate) mod stream;
+pub(crate) mod timeline;
 pub(crate) mod token;

@@ -94,6 +94,20 @@ fn views_are_described_as_they_are() {
         file: None,
         created: String::new(),
     });
+    same_fields::<TimelineView>(&view::TimelineView {
+        lab: String::new(),
+        state: String::new(),
+        clock_us: 0,
+        events: vec![],
+    });
+    same_fields::<TimelineEntry>(&view::TimelineEntry {
+        at_us: 0,
+        link: String::new(),
+        end: None,
+        action: String::new(),
+        set: vec![],
+        happened: false,
+    });
     same_fields::<ChangeView>(&view::ChangeView {
         change: String::new(),
         subject: String::new(),
