@@ -95,7 +95,10 @@ impl Channel {
             }
         };
         tokio::select! {
-            error = serving => tracing::error!(channel = name, error = said(&error), "given up"),
+            error = serving => match error {
+                ExchangeError::Ended { .. } => tracing::info!(channel = name, "ended"),
+                error => tracing::error!(channel = name, error = said(&error), "given up"),
+            },
             () = stop.cancelled() => {}
         }
     }
@@ -186,7 +189,7 @@ async fn serve_stream(
                 Err(error) => break error,
             }
         };
-        if matches!(error, ExchangeError::Config { .. }) {
+        if matches!(error, ExchangeError::Config { .. } | ExchangeError::Ended { .. }) {
             return error;
         }
         if exchange.one_at_a_time() {
@@ -266,7 +269,7 @@ async fn serve_messages(
                 },
             }
         };
-        if matches!(error, ExchangeError::Config { .. }) {
+        if matches!(error, ExchangeError::Config { .. } | ExchangeError::Ended { .. }) {
             return error;
         }
         back_off.failed(channel, &error).await;

@@ -77,7 +77,7 @@ struct Shared {
     root_path: PathBuf,
     clock: Box<dyn Clock>,
     programs: Box<dyn Programs>,
-    options: HashMap<String, Value>,
+    options: Mutex<HashMap<String, Value>>,
     states: Mutex<States>,
     locks: [Arc<tokio::sync::Mutex<()>>; 4],
 }
@@ -141,7 +141,7 @@ impl Builder {
                 root_path: self.root,
                 clock: self.clock,
                 programs: self.programs,
-                options: self.options,
+                options: Mutex::new(self.options),
                 states: Mutex::default(),
                 locks: Default::default(),
             }),
@@ -205,12 +205,21 @@ impl Context {
     /// # Errors
     /// When the table does not fit the type.
     pub fn options<T: DeserializeOwned + Default>(&self, name: &str) -> Result<T, CommandError> {
-        match self.shared.options.get(name) {
+        let options = self.shared.options.lock().unwrap_or_else(PoisonError::into_inner);
+        let value = options.get(name).cloned();
+        drop(options);
+        match value {
             None => Ok(T::default()),
-            Some(value) => serde_json::from_value(value.clone()).map_err(|error| {
+            Some(value) => serde_json::from_value(value).map_err(|error| {
                 CommandError::failed(format!("the settings of `{name}` are wrong: {error}"))
             }),
         }
+    }
+
+    /// Replaces all tables `[command.NAME]`: the configuration was read again.
+    pub fn set_options(&self, options: impl IntoIterator<Item = (String, Value)>) {
+        let mut all = self.shared.options.lock().unwrap_or_else(PoisonError::into_inner);
+        *all = options.into_iter().collect();
     }
 
     /// State that outlives a request and is shared by all channels: one value of each type, made by its

@@ -1,6 +1,316 @@
 //! The `vnode-agent` program.
 
-fn main() -> std::process::ExitCode {
-    eprintln!("vnode-agent: no channel is built into this version yet");
-    std::process::ExitCode::FAILURE
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::Write,
+    os::fd::{FromRawFd, OwnedFd},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use vnode_action::{Spec, Stream};
+use vnode_agent::{
+    agent::{Agent, AgentError},
+    check,
+    cli::{Cli, Command, Run},
+    command::{Registry, plugin},
+    config::{self, Config, Fault},
+    init, log, personality,
+};
+
+/// Usage or configuration.
+const USAGE: u8 = 1;
+/// Ours.
+const INTERNAL: u8 = 3;
+
+type Result<T = u8> = std::result::Result<T, Failure>;
+
+/// Why we end, and with which code.
+struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    fn new(code: u8, error: &dyn std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        Self { code, text }
+    }
+
+    fn of(code: u8, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+}
+
+fn main() -> ExitCode {
+    bounded_memory();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let name = arguments.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
+    let done = match name.to_str() {
+        Some("qemu-ga") => return ExitCode::from(personality::run(arguments[1..].to_vec())),
+        Some("nova-agent") => nova_agent(&arguments),
+        _ => match Cli::try_parse_from(&arguments) {
+            Ok(cli) => run(cli),
+            Err(error) => return usage(&error),
+        },
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("vnode-agent: {}", failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Help and version end with 0, what is wrong with 1 (clap's own 2 means "no source" here).
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.print().is_err() || error.use_stderr() {
+        return ExitCode::from(USAGE);
+    }
+    ExitCode::SUCCESS
+}
+
+/// glibc keeps what large requests needed, and makes an arena for each thread; the agent gives it back.
+fn bounded_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets three numbers of the allocator, before there is a second thread.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 512 << 10);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 256 << 10);
+    }
+}
+
+fn run(cli: Cli) -> Result {
+    match cli.command {
+        None if cli.once => Err(Failure::of(USAGE, "no source is built in")),
+        None => Err(Failure::of(USAGE, "nothing to do; see `vnode-agent --help`")),
+        Some(Command::Run(args)) => serve(&args),
+        Some(Command::Check { config, json }) => explain(config.as_deref(), json),
+        Some(Command::QemuGa { options }) => Ok(personality::run(options)),
+        Some(Command::Init { serve, program }) => runtime()?
+            .block_on(init::run(program, serve))
+            .map_err(|error| Failure::new(127, &error)),
+    }
+}
+
+/// Started as `nova-agent`: its options, and a parent that tells how the start went (R-D3, R-D6).
+fn nova_agent(arguments: &[OsString]) -> Result {
+    #[derive(Parser)]
+    #[command(name = "nova-agent", version)]
+    struct NovaAgent {
+        #[command(flatten)]
+        run: Run,
+    }
+    let parsed = match NovaAgent::try_parse_from(arguments) {
+        Ok(parsed) => parsed.run,
+        Err(error) if error.use_stderr() => return Err(Failure::of(USAGE, error.to_string())),
+        Err(error) => {
+            print!("{error}");
+            return Ok(0);
+        }
+    };
+    if parsed.nofork { serve(&parsed) } else { daemonize(&arguments[1..]) }
+}
+
+/// Starts ourselves apart, and waits until that serves or has failed.
+fn daemonize(arguments: &[OsString]) -> Result {
+    use std::io::Read;
+    const STARTED: i32 = 3;
+    let failed = |error: std::io::Error| Failure::of(INTERNAL, format!("cannot fork: {error}"));
+    let program = std::env::current_exe().map_err(failed)?;
+    let flags = rustix::pipe::PipeFlags::CLOEXEC;
+    let (ours, theirs) = rustix::pipe::pipe_with(flags).map_err(|error| failed(error.into()))?;
+    let spec = Spec::new([program.as_os_str(), OsStr::new("run"), OsStr::new("--nofork")])
+        .arg(format!("--started={STARTED}"))
+        .envs(std::env::vars_os())
+        .folder("/")
+        .pass(STARTED, theirs)
+        .stderr(Stream::Inherit);
+    let spec = arguments.iter().fold(spec, Spec::arg);
+    vnode_action::spawn_detached(spec).map_err(|error| Failure::new(INTERNAL, &error))?;
+    let mut told = [0];
+    match File::from(ours).read(&mut told) {
+        Ok(1) => Ok(0),
+        _ => Err(Failure::of(USAGE, "the daemon did not start; the reason is above")),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Threads are only for disks; what they touch stays small, and they go when idle.
+        .max_blocking_threads(8)
+        .thread_stack_size(256 << 10)
+        .thread_keep_alive(std::time::Duration::from_secs(5))
+        .build()
+        .map_err(|error| Failure::new(INTERNAL, &error))
+}
+
+fn load(file: Option<&Path>) -> Result<Config> {
+    config::load(file).map_err(|faults| Failure::new(USAGE, &AgentError::Config(faults)))
+}
+
+fn serve(args: &Run) -> Result {
+    let mut config = load(args.config.as_deref())?;
+    match args.logfile.as_deref() {
+        Some(file) if file == Path::new("-") => config.log.file = None,
+        Some(file) => config.log.file = Some(file.to_owned()),
+        None => {}
+    }
+    if let Some(level) = &args.level {
+        config.log.level = Some(level.clone());
+    }
+    let file = log::start(&config.log).map_err(|error| Failure::new(USAGE, &error))?;
+    if !args.python.is_empty() {
+        tracing::warn!("a Python configuration is not read; see `vnode-agent check`");
+    }
+    let pidfile = args.pidfile.as_deref().map(PidFile::write).transpose()?;
+    let runtime = runtime()?;
+    let ended = runtime.block_on(until_stopped(args, config, file));
+    // Reads of standard input cannot be ended; the process can.
+    runtime.shutdown_background();
+    drop(pidfile);
+    ended
+}
+
+async fn until_stopped(args: &Run, config: Config, file: Option<log::LogFile>) -> Result {
+    let listen = |kind: SignalKind| signal(kind).map_err(|error| Failure::new(INTERNAL, &error));
+    let (mut terminate, mut interrupt, mut hangup) = (
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::hangup())?,
+    );
+    let mut agent = Agent::start(args.config.clone(), config)
+        .await
+        .map_err(|error| Failure::new(USAGE, &error))?;
+    started(args.started)?;
+    tell("READY=1");
+    if !args.quiet {
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving");
+    }
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = agent.all_ended() => break,
+            _ = hangup.recv() => {
+                if let Some(file) = &file
+                    && let Err(error) = file.reopen()
+                {
+                    tracing::error!(%error, "the log cannot be opened again");
+                }
+                match agent.reload().await {
+                    Ok(()) => tracing::info!("the configuration was read again"),
+                    Err(error) => tracing::error!(%error, "going on as before"),
+                }
+            }
+        }
+    }
+    tell("STOPPING=1");
+    agent.stop().await;
+    if !args.quiet {
+        tracing::info!("stopped");
+    }
+    Ok(0)
+}
+
+/// Tells the parent that waits, and lets go of the terminal.
+fn started(descriptor: Option<i32>) -> Result<()> {
+    let Some(descriptor) = descriptor.filter(|descriptor| *descriptor > 2) else { return Ok(()) };
+    // SAFETY: the parent passed this descriptor under this number, and nobody else in this process uses it.
+    let parent = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    // A parent that is gone need not be told.
+    let _ = File::from(parent).write_all(b"1");
+    let null = File::options().read(true).write(true).open("/dev/null");
+    null.and_then(|null| Ok(rustix::stdio::dup2_stderr(null)?))
+        .map_err(|error| Failure::new(INTERNAL, &error))
+}
+
+/// Tells the service manager, if there is one.
+fn tell(state: &str) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let sent = notify(&path, state);
+    if let Err(error) = sent {
+        tracing::warn!(%error, "the service manager was not told");
+    }
+}
+
+fn notify(path: &OsStr, state: &str) -> std::io::Result<()> {
+    use std::os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            ffi::OsStrExt,
+            net::{SocketAddr, UnixDatagram},
+        },
+    };
+    let address = match path.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(path)?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
+}
+
+/// The file with our process id; removed with this value.
+struct PidFile(PathBuf);
+
+impl PidFile {
+    fn write(path: &Path) -> Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let opened = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
+        opened.and_then(|mut file| writeln!(file, "{}", std::process::id())).map_err(|error| {
+            Failure::of(USAGE, format!("cannot write `{}`: {error}", path.display()))
+        })?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "the pid file is left");
+        }
+    }
+}
+
+fn explain(file: Option<&Path>, json: bool) -> Result {
+    let config = match config::load(file) {
+        Ok(config) => config,
+        Err(faults) => {
+            if json {
+                println!(
+                    "{:#}",
+                    serde_json::json!({"faults": faults.iter().map(fault).collect::<Vec<_>>()})
+                );
+            } else {
+                for fault in &faults {
+                    eprintln!("{fault}");
+                }
+            }
+            return Ok(USAGE);
+        }
+    };
+    let mut registry = Registry::built_in();
+    runtime()?.block_on(plugin::load(&mut registry, &config.plugins));
+    if json {
+        println!("{:#}", check::json(&config, &registry));
+    } else {
+        print!("{}", check::text(&config, &registry));
+    }
+    Ok(0)
+}
+
+fn fault(fault: &Fault) -> serde_json::Value {
+    serde_json::json!({
+        "file": fault.file, "line": fault.line, "column": fault.column, "text": fault.text,
+    })
 }

@@ -14,6 +14,7 @@ mod error;
 pub mod guest;
 pub mod native;
 pub mod openstack;
+pub mod plugin;
 
 pub use error::{Class, CommandError};
 

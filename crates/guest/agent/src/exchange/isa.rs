@@ -1,6 +1,6 @@
 //! A serial line: raw, eight bits, no echo. One peer, of whose coming and going the line tells nothing.
 
-use std::{future::pending, io, os::fd::OwnedFd, path::PathBuf};
+use std::{io, os::fd::OwnedFd, path::PathBuf};
 
 use futures_util::future::BoxFuture;
 use rustix::{
@@ -100,11 +100,15 @@ impl StreamExchange for Stdio {
     fn accept(&mut self) -> BoxFuture<'_, Result<Connection, ExchangeError>> {
         Box::pin(async {
             if std::mem::replace(&mut self.given, true) {
-                return pending().await;
+                return Err(ExchangeError::Ended { exchange: self.name() });
             }
             let stream = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
             Ok(Connection { stream: Box::new(stream), peer: Peer::Host })
         })
+    }
+
+    fn one_at_a_time(&self) -> bool {
+        true
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 mod appear;
 mod fd;
 mod isa;
+mod plugin;
 mod tls;
 mod unix;
 mod virtio;
@@ -16,6 +17,8 @@ pub mod xenstore;
 
 pub use fd::FdStream;
 pub use isa::{Isa, Stdio};
+pub use plugin::ExchangePlugin;
+pub(crate) use plugin::Lines;
 pub use tls::Tls;
 pub use unix::Unix;
 pub use virtio::Virtio;
@@ -33,6 +36,9 @@ pub enum ExchangeError {
         #[source]
         source: io::Error,
     },
+    /// There will be no more requests, which is no fault: standard input has ended.
+    #[error("{exchange} has ended")]
+    Ended { exchange: String },
     /// Its configuration cannot work; trying again does not help.
     #[error("{exchange}: {reason}")]
     Config { exchange: String, reason: String },

@@ -14,9 +14,11 @@ use crate::{
 mod line;
 pub mod native;
 pub mod openstack;
+mod plugin;
 pub mod qga;
 
 pub use line::LineParser;
+pub use plugin::ParserPlugin;
 
 /// What a parser works with: one connection's, or one message channel's.
 #[derive(Debug, Clone)]

@@ -1,0 +1,1 @@
+//! Early boot: finds what a host left for this instance.
