@@ -45,13 +45,14 @@ impl Table {
     ) {
         let ratio = median(ours) / median(other);
         let (met, target) = match limit {
-            Limit::AtMost(most) => (ratio <= most, format!("at most {most} times {name}")),
+            Limit::AtMost(most) => (Some(ratio <= most), format!("at most {most} times {name}")),
             Limit::Faster(times) => {
-                (ratio * times <= 1.0, format!("{times} times faster than {name}"))
+                (Some(ratio * times <= 1.0), format!("{times} times faster than {name}"))
             }
+            Limit::None => (None, String::new()),
         };
         let ratio = match limit {
-            Limit::AtMost(_) => format!("{ratio:.2} times"),
+            Limit::AtMost(_) | Limit::None => format!("{ratio:.2} times"),
             Limit::Faster(_) => format!("{:.1} times faster", 1.0 / ratio),
         };
         self.rows.push(Row {
@@ -59,7 +60,7 @@ impl Table {
             ours: format!("{:.2} ms (least {:.2})", median(ours), least(ours)),
             beside: format!("{name}: {:.2} ms (least {:.2}); {ratio}", median(other), least(other)),
             target,
-            met: Some(met),
+            met,
             detail: json!({ "ours_ms": ours, "other": name, "other_ms": other }),
         });
     }
@@ -136,4 +137,6 @@ pub(crate) enum Limit {
     AtMost(f64),
     /// Ours so many times faster.
     Faster(f64),
+    /// Nothing is asked; the figure is told.
+    None,
 }

@@ -61,6 +61,9 @@ pub(crate) fn bench() -> Result<(), String> {
         "vnode-bench",
     ];
     shell::show(command("cargo", &packages))?;
+    let one_node =
+        ["build", "--release", "--locked", "-p", "vnode-driver", "--example", "one_node"];
+    shell::show(command("cargo", &one_node))?;
     let program = shell::target().join("release/vnode-bench").display().to_string();
     shell::show(root_command(&program, &[]))
 }

@@ -364,6 +364,21 @@ impl Dir {
         names.sort();
         Ok(names)
     }
+
+    /// What [`list`](Self::list) gives, each with what is there: one call for each name, as a single name cannot lead
+    /// anywhere. Links are not followed; what is gone by the time it is looked at is left out.
+    pub fn list_stats(&self, limit: usize) -> Result<Vec<(OsString, Stat)>, Error> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        let mut found = Vec::new();
+        for name in self.list(limit)? {
+            match rustix::fs::statat(&self.fd, &name, flags) {
+                Ok(stat) => found.push((name, stat)),
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(failed("look at", Path::new(&name), errno)),
+            }
+        }
+        Ok(found)
+    }
 }
 
 impl AsFd for Dir {

@@ -118,10 +118,9 @@ impl Maker<'_> {
         let shown = |name: &OsStr| {
             SHOWN.iter().any(|s| name == *s) || self.options.show.iter().any(|s| name == s.as_str())
         };
-        let names = self.list(Path::new("."))?;
-        for name in names.into_iter().filter(|n| !shown(n)) {
+        let found = self.list(Path::new("."))?;
+        for (name, stat) in found.into_iter().filter(|(name, _)| !shown(name)) {
             let path = PathBuf::from(name);
-            let Some(stat) = self.stat(&path)? else { continue };
             // A link is only a name; what it leads to is dealt with where it is.
             if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
                 self.hide(path, &stat, "not part of the installed system");
@@ -183,13 +182,10 @@ impl Maker<'_> {
                 self.keep_folders(&path, DEPTH, &mut left)?;
             }
             Action::HideClosedFolders if folder => {
-                for name in self.list(&path)? {
-                    let below = path.join(name);
-                    if let Some(stat) = self.stat(&below)? {
-                        let kind = FileType::from_raw_mode(stat.st_mode);
-                        if kind == FileType::Directory && stat.st_mode & 0o001 == 0 {
-                            self.hide(below, &stat, rule.why);
-                        }
+                for (name, stat) in self.list(&path)? {
+                    let kind = FileType::from_raw_mode(stat.st_mode);
+                    if kind == FileType::Directory && stat.st_mode & 0o001 == 0 {
+                        self.hide(path.join(name), &stat, rule.why);
                     }
                 }
             }
@@ -200,9 +196,8 @@ impl Maker<'_> {
     }
 
     fn keep_folders(&mut self, at: &Path, depth: usize, left: &mut usize) -> Result<(), Error> {
-        for name in self.list(at)? {
+        for (name, stat) in self.list(at)? {
             let path = at.join(name);
-            let Some(stat) = self.stat(&path)? else { continue };
             if FileType::from_raw_mode(stat.st_mode) != FileType::Directory || *left == 0 {
                 continue;
             }
@@ -217,9 +212,8 @@ impl Maker<'_> {
 
     /// `closed`: a folder above may not be entered by every user.
     fn walk(&mut self, at: &Path, depth: usize, closed: bool, why: &str) -> Result<(), Error> {
-        for name in self.list(at)? {
+        for (name, stat) in self.list(at)? {
             let path = at.join(name);
-            let Some(stat) = self.stat(&path)? else { continue };
             if self.plan.items.contains_key(&path) {
                 continue;
             }
@@ -307,7 +301,7 @@ impl Maker<'_> {
                     next.push(path.join(part));
                     continue;
                 }
-                for name in self.list(&path)? {
+                for (name, _) in self.list(&path)? {
                     if matches(part.as_bytes(), name.as_bytes()) {
                         next.push(path.join(name));
                     }
@@ -339,18 +333,18 @@ impl Maker<'_> {
         }
     }
 
-    /// Names in a folder; none when it is not there.
-    fn list(&mut self, path: &Path) -> Result<Vec<OsString>, Error> {
-        let names = match self.root.open_dir(path).and_then(|dir| dir.list(ENTRIES)) {
+    /// What is in a folder; nothing when it is not there.
+    fn list(&mut self, path: &Path) -> Result<Vec<(OsString, Stat)>, Error> {
+        let found = match self.root.open_dir(path).and_then(|dir| dir.list_stats(ENTRIES)) {
             Err(e) if gone(&e) => return Ok(Vec::new()),
             other => other.map_err(|e| masked(path, e))?,
         };
-        self.walked += names.len();
+        self.walked += found.len();
         if self.walked > ENTRIES {
             let why = std::io::Error::other(format!("more than {ENTRIES} files to look at"));
             return Err(failed(path, "looking over it")(why));
         }
-        Ok(names)
+        Ok(found)
     }
 }
 

@@ -67,10 +67,14 @@ pub(super) async fn create(
 /// The driver's definition of a node, with its image and its files.
 async fn define(inner: &Arc<Inner>, lab: &str, entry: &NodeEntry) -> Result<NodeSpec> {
     let record = entry.record();
-    let model = inner.registry.lab(lab, |lab| lab.record.lab.clone())?;
-    let node = model.node(&record.node).ok_or_else(|| {
+    let missing = || {
         Error::not_found(format!("node `{}` is not in the topology of lab `{lab}`", record.node))
-    })?;
+    };
+    // The node alone: a lab of a thousand would be copied a thousand times.
+    let node = inner
+        .registry
+        .lab(lab, |lab| lab.record.lab.node(&record.node).cloned())?
+        .ok_or_else(missing)?;
     let base = base(inner, &record.image).await?;
     let folder = inner.lab_dir(lab);
     let own = folder.join("etc").join(&record.node);
@@ -92,14 +96,10 @@ async fn define(inner: &Arc<Inner>, lab: &str, entry: &NodeEntry) -> Result<Node
     }
     let files = Files { hosts: &hosts, resolver: &resolver, hostname: &hostname };
     let id = base.id;
-    let mut spec = resolve::spec(
-        &model,
-        node,
-        &record,
-        &base.base,
-        &files,
-        inner.options.user_namespaces && inner.capabilities.user_namespaces,
-    )?;
+    let user_namespaces = inner.options.user_namespaces && inner.capabilities.user_namespaces;
+    let mut spec = inner.registry.lab(lab, |lab| {
+        resolve::spec(&lab.record.lab, &node, &record, &base.base, &files, user_namespaces)
+    })??;
     spec.uuid = record.uuid.clone();
     entry.update(|record| record.image_id = Some(id));
     Ok(spec)
