@@ -192,3 +192,120 @@ fn a_link_out_of_the_tarball_stays_inside_the_node() {
     host.vnode(&["image", "import", &path.display().to_string(), "--name", "link:1"]);
     assert!(!std::path::Path::new("/etc/vnode-test-owned").exists());
 }
+
+#[test]
+fn t12_twenty_creates_at_once_of_one_image_are_one_download() {
+    needs!(Root, Program("busybox"), Program("docker-registry"));
+    let host = Host::new();
+    let registry = Registry::start(&host);
+    let built = image::build(&hello());
+    registry.push("test/hello", "1", &built);
+    let reference = format!("{}/test/hello:1", registry.address);
+    // Twenty commands, each an operation of its own in a lab of its own.
+    let running: Vec<_> = (0..20)
+        .map(|i| {
+            let node = format!("lab{i}/n{i}");
+            let args =
+                ["create", &node, "--boot", "--image", &reference, "--", "/bin/sleep", "1000"];
+            let mut command = host.vnode_command(&args);
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+            command.spawn().expect("sh starts")
+        })
+        .collect();
+    for child in running {
+        let out = child.wait_with_output().expect("a started child can be waited for");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    }
+    assert_eq!(registry.downloads(&built.layer), 1, "{}", registry.log());
+    for i in 0..20 {
+        let text = host.exec(&format!("n{i}"), &["cat", "/hello"]).ok().stdout;
+        assert_eq!(text, "from the image\n");
+    }
+}
+
+#[test]
+fn t17_nodes_of_one_image_have_disks_of_their_own() {
+    needs!(Root, Program("busybox"));
+    let host = Host::new();
+    let tar = image::write_tarball(&hello(), &host.dir().join("root.tar"));
+    let reference = format!("tar:{}", tar.display());
+    let running: Vec<_> = (0..4)
+        .map(|i| {
+            let node = format!("lab{i}/n{i}");
+            let args =
+                ["create", &node, "--boot", "--image", &reference, "--", "/bin/sleep", "1000"];
+            let mut command = host.vnode_command(&args);
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+            command.spawn().expect("sh starts")
+        })
+        .collect();
+    for child in running {
+        let out = child.wait_with_output().expect("a started child can be waited for");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    }
+    for i in 0..4 {
+        let script = format!("echo own {i} >/hello; echo {i} >/only-{i}");
+        host.exec(&format!("n{i}"), &["sh", "-c", &script]).ok();
+    }
+    for i in 0..4 {
+        let script = "cat /hello; ls -d /only-*";
+        let text = host.exec(&format!("n{i}"), &["sh", "-c", script]).ok().stdout;
+        assert_eq!(text, format!("own {i}\n/only-{i}\n"));
+    }
+    // And the image is as it was: the next node begins anew.
+    let args = ["create", "fresh", "--boot", "--image", &reference, "--", "/bin/sleep", "1000"];
+    host.vnode(&args).ok();
+    let text = host.exec("fresh", &["sh", "-c", "cat /hello; ls -d /only-*"]).stdout;
+    assert_eq!(text, "from the image\n");
+}
+
+#[test]
+fn t85_nothing_waits_for_a_download_that_stands_still() {
+    needs!(Root, Program("busybox"), Program("ping"));
+    let host = Host::new();
+    // A registry that takes the connection and never answers.
+    let port = host.free_port().to_string();
+    let mut silent = host.command("busybox");
+    let mut silent = silent
+        .args(["nc", "-l", "-l", "-p", &port, "-e", "sleep", "1000"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("sh starts");
+    vnode_testkit::eventually("it listens", vnode_tests::SOON, || {
+        host.run("ss", &["-tln"]).stdout.contains(&format!(":{port} ")).then_some(())
+    });
+    let reference = format!("127.0.0.1:{port}/never/comes:1");
+    let args = ["create", "stuck/late", "--boot", "--image", &reference, "--", "/bin/sh"];
+    let mut late = host.vnode_command(&args);
+    let late = late
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("sh starts");
+    let running = vnode_testkit::eventually("the download goes on", vnode_tests::SOON, || {
+        let all = host.vnode(&["op", "ls", "--json"]).ok().json();
+        let all = all.as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|o| o["state"] == "running")
+    });
+    // Meanwhile fifty others come, work and go, and every question is answered.
+    let file = vnode_tests::up(&host, &vnode_tests::star("star", 50));
+    assert!(host.ping("n1", &vnode_tests::star_address(50)));
+    assert!(nodes(&host).len() >= 50);
+    host.vnode(&["down", &file]).ok();
+    let id = running["id"].as_str().expect("an operation has an id").to_owned();
+    let all = host.vnode(&["op", "ls", "--json"]).ok().json();
+    let still = all
+        .as_array()
+        .expect("a list")
+        .iter()
+        .any(|o| o["id"] == id.as_str() && o["state"] == "running");
+    assert!(still, "it was under way all the while: {all}");
+    host.vnode(&["op", "cancel", &id]).ok();
+    let out = late.wait_with_output().expect("a started child can be waited for");
+    assert!(!out.status.success());
+    host.vnode(&["destroy", "late"]).ok();
+    assert!(nodes(&host).is_empty());
+    silent.kill().expect("it runs");
+    silent.wait().expect("a started child can be waited for");
+}

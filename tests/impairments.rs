@@ -321,3 +321,40 @@ fn t78_a_change_by_a_foreign_hand_is_reported_as_drift() {
     host.vnode(&["link", "reset", LINK]).ok();
     assert!(!drift(), "repaired");
 }
+
+/// What one link does to another is measured by `cargo xtask bench`; here is why it does nothing: no queue, no filter
+/// and no device that the frames of both would pass.
+#[test]
+fn t77_shaping_one_link_leaves_the_others_as_they_are() {
+    needs!(Root, Program("ping"), Program("tc"));
+    let host = Host::new();
+    let links = "- endpoints: [\"a:eth1\", \"b:eth1\"]\n  ipv4: [10.0.0.1/24, 10.0.0.2/24]\n\
+                 - endpoints: [\"a:eth2\", \"c:eth1\"]\n  ipv4: [10.0.1.1/24, 10.0.1.2/24]";
+    up(&host, &lab("apart", "a:\nb:\nc:", links));
+    let inside = |name: &str, program: &str, args: &[&str]| {
+        let pid = vnode_tests::pid(&host, name);
+        host.run("nsenter", &[&["-t", &pid, "-n", program], args].concat()).ok().stdout
+    };
+    let untouched = || {
+        [("a", "eth2"), ("c", "eth1")].map(|(name, device)| {
+            let queues = inside(name, "tc", &["qdisc", "show", "dev", device]);
+            let filters = inside(name, "tc", &["filter", "show", "dev", device]);
+            (queues, filters, inside(name, "ip", &["-o", "link", "show", device]))
+        })
+    };
+    let before = untouched();
+    assert!(before.iter().all(|(queues, ..)| queues.contains("noqueue")), "{before:?}");
+    // A flow that the shaped link holds back, while pings go over the other.
+    host.vnode(&["link", "set", LINK, "rate=1mbit"]).ok();
+    let flood =
+        ["exec", "a", "--", "ping", "-q", "-c", "2000", "-i", "0.002", "-s", "1400", "10.0.0.2"];
+    let mut flood = host.vnode_command(&flood);
+    let mut flood = flood.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let rtt = ping(&host, "a", &["-c", "200", "-i", "0.005"], "10.0.1.2");
+    assert_eq!(rtt.received, rtt.sent);
+    // A frame that had queued behind the flood would have waited for tens of milliseconds; the quickest did not.
+    assert!(rtt.min_ms < 5.0, "{rtt:?}");
+    assert_eq!(untouched(), before);
+    flood.kill().unwrap(); // ping itself ends with its host
+    flood.wait().unwrap();
+}

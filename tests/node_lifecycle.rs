@@ -34,7 +34,7 @@ fn t29_create_again_is_the_same_node_and_another_definition_a_conflict() {
 }
 
 #[test]
-fn t38_mount_gives_a_stopped_nodes_root() {
+fn t35_t38_mount_gives_a_stopped_nodes_root() {
     needs!(Root);
     let host = Host::new();
     host.vnode(&["create", "solo", "--", "sleep", "infinity"]).ok();
@@ -224,7 +224,8 @@ fn t53_t54_requests_at_the_same_instant_end_truthfully() {
     needs!(Root);
     let host = Host::new();
     for round in 0..5 {
-        host.vnode(&["create", "solo", "--", "sleep", "infinity"]).ok();
+        let quick = "trap exit TERM; sleep infinity & wait";
+        host.vnode(&["create", "solo", "--", "sh", "-c", quick]).ok();
         let start = |args: &[&str]| {
             host.vnode_command(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
         };
@@ -310,4 +311,145 @@ fn the_hosts_secrets_are_not_in_a_node() {
     assert!(!std::path::Path::new("/etc/vnode-test-was-here").exists(), "{}", touch.all());
     let mount = host.exec("a", &["mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
     assert_ne!(mount.code, 0, "unprivileged by default");
+}
+
+#[test]
+fn t36_mounting_and_copying_follow_no_link_out_of_the_node() {
+    needs!(Root, Program("busybox"));
+    let host = Host::new();
+    // The image's /etc is a link to an absolute path of the host's.
+    let outside = host.dir().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    up(&host, &lab("one", "a:", ""));
+    host.exec("a", &["sh", "-c", &format!("ln -s {} /root/etc", outside.display())]).ok();
+    let file = host.write("note", "for the node\n").display().to_string();
+    for place in ["a:/root/etc/", "a:/root/etc/note"] {
+        host.vnode(&["cp", &file, place]);
+        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0, "{place}");
+    }
+    // While the node is stopped, its root is a mount of its own: the link is seen as a link.
+    host.vnode(&["halt", "a"]).ok();
+    let folder = host.vnode(&["mount", "a"]).ok().stdout.trim().to_owned();
+    let link = host.run("readlink", &[&format!("{folder}/root/etc")]).ok().stdout;
+    assert_eq!(link.trim(), outside.display().to_string());
+    host.vnode(&["unmount", "a"]).ok();
+}
+
+#[test]
+fn t40_five_boots_give_the_same_files_as_one() {
+    needs!(Root);
+    let host = Host::new();
+    up(&host, &pair("two", ""));
+    let seen = || {
+        let script = "cat /etc/hosts /etc/resolv.conf /etc/hostname; ip -o addr; ip route; ip rule";
+        let text = host.exec("a", &["sh", "-c", script]).ok().stdout;
+        let steady = text.lines().filter(|l| !l.contains("fe80:") && !l.contains("tentative"));
+        steady.map(|l| l.replace(" linkdown", "")).collect::<Vec<_>>()
+    };
+    let once = seen();
+    for _ in 0..4 {
+        host.vnode(&["halt", "a"]).ok();
+        host.vnode(&["boot", "a"]).ok();
+    }
+    assert_eq!(seen(), once);
+}
+
+#[test]
+fn t41_who_waits_for_a_node_is_told_when_it_answers() {
+    needs!(Root);
+    let host = Host::new();
+    // `a` answers only when it is told to; `b` waits until it does.
+    let nodes = "a:\n  healthcheck: {test: [CMD, test, -e, /root/answers], interval: 1, retries: 1000}\n\
+                 b:\n  stages: {create: {wait-for: [{node: a, stage: healthy}]}}";
+    let file = host.write("slow.clab.yml", &lab("slow", nodes, "")).display().to_string();
+    let mut command = host.vnode_command(&["up", &file]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for_state(&host, "a", "running");
+    assert_eq!(node(&host, "a")["health"], "starting", "running is not yet answering");
+    assert_ne!(state(&host, "b"), "running");
+    assert!(child.try_wait().unwrap().is_none(), "`up` waits too");
+    host.exec("a", &["touch", "/root/answers"]).ok();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(
+        (state(&host, "b").as_str(), &node(&host, "a")["health"]),
+        ("running", &"healthy".into())
+    );
+}
+
+#[test]
+fn t41_t58_a_dead_guest_is_an_error_with_the_end_of_its_console() {
+    needs!(Root);
+    let host = Host::new();
+    let nodes = "a:\n  cmd: sh -c \"trap exit TERM; echo the disk is on fire; sleep infinity & wait\"\n  \
+                 healthcheck: {test: [CMD, false], interval: 1, retries: 2}\n\
+                 b:\n  stages: {create: {wait-for: [{node: a, stage: healthy}]}}";
+    let file = host.write("dead.clab.yml", &lab("dead", nodes, "")).display().to_string();
+    let out = host.vnode(&["up", &file]);
+    assert!(matches!(out.code, 1 | 3), "{}", out.all());
+    let said = out.all();
+    assert!(said.contains("`a` is unhealthy") && said.contains("the disk is on fire"), "{said}");
+    assert_ne!(state(&host, "b"), "running");
+    // One whose first program is not there fails at once, by name.
+    let out = host.vnode(&["create", "none", "--boot", "--", "/no/such/program"]);
+    assert_ne!(out.code, 0);
+    assert!(out.all().contains("/no/such/program"), "{}", out.all());
+}
+
+#[test]
+fn t43_looking_changes_nothing() {
+    needs!(Root, Program("ping"));
+    let host = Host::new();
+    let file = up(&host, &pair("two", "impair: {rate: 10mbit}"));
+    host.vnode(&["create", "still", "--", "sleep", "infinity"]).ok();
+    let operations = || host.vnode(&["op", "ls", "--json"]).ok().stdout;
+    let events = || host.vnode(&["events", "--json"]).ok().stdout;
+    let frames = || {
+        let text =
+            host.exec("b", &["cat", "/sys/class/net/eth1/statistics/rx_packets"]).ok().stdout;
+        text.trim().parse::<u64>().unwrap()
+    };
+    let before = (host.snapshot(), operations(), events(), vnode_tests::nodes(&host));
+    let quiet = frames();
+    for _ in 0..10 {
+        for args in [
+            &["ps"][..],
+            &["state", "a"],
+            &["state", "still"],
+            &["inspect", "a"],
+            &["inspect", "still"],
+            &["inspect", "two"],
+            &["link", "ls"],
+            &["image", "ls"],
+            &["logs", "a"],
+            &["graph", &file],
+        ] {
+            host.vnode(args).ok();
+        }
+    }
+    let left = before.0.diff(&host.snapshot());
+    assert!(left.is_empty(), "mounts, links, rules, processes, files: {left:#?}");
+    assert_eq!((operations(), events(), vnode_tests::nodes(&host)), (before.1, before.2, before.3));
+    // The kernel itself sends a few for IPv6; nobody pinged to find out how a node is.
+    assert!(frames() <= quiet + 20);
+}
+
+#[test]
+fn t48_the_quickest_reboots_are_all_counted() {
+    needs!(Root);
+    let host = Host::new();
+    // The first process ends as soon as it has counted, five times; then it stays.
+    let script = "n=$(cat /root/n 2>/dev/null || echo 0); echo $((n + 1)) >/root/n; test $n -ge 5 || exit 1; \
+                  trap exit TERM; sleep infinity & wait";
+    // A dollar of the file's own is written twice.
+    let script = script.replace('$', "$$");
+    let nodes = format!("a:\n  restart-policy: always\n  cmd: sh -c '{script}'");
+    up(&host, &lab("quick", &nodes, ""));
+    eventually("it stays", SOON, || {
+        let now = node(&host, "a");
+        (now["state"] == "running" && now["restarts"] == 5).then_some(())
+    });
+    assert_eq!(host.exec("a", &["cat", "/root/n"]).ok().stdout.trim(), "6", "none too many");
+    let text = host.vnode(&["events", "--json"]).ok().stdout;
+    let count = |kind: &str| text.lines().filter(|l| l.contains(&format!("\"{kind}\""))).count();
+    assert_eq!((count("node.exited"), count("node.restarted")), (5, 5), "{text}");
 }

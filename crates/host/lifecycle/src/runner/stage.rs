@@ -132,6 +132,28 @@ async fn run_on_host(context: &StepContext, argv: Vec<String>) -> Result<(i32, S
     Ok((status, String::from_utf8_lossy(&text).into_owned()))
 }
 
+/// The end of what a node's console printed, for an error about a node that does not come up (T-41).
+async fn last_words(entry: &NodeEntry) -> String {
+    use tokio::io::AsyncSeekExt;
+    const MOST: u64 = 1024;
+    let Some(path) = entry.instance().map(|instance| instance.logs().current) else {
+        return String::new();
+    };
+    let read = async {
+        let mut file = tokio::fs::File::open(path).await?;
+        let size = file.metadata().await?.len();
+        file.seek(std::io::SeekFrom::Start(size.saturating_sub(MOST))).await?;
+        let mut text = Vec::new();
+        file.take(MOST).read_to_end(&mut text).await?;
+        std::io::Result::Ok(String::from_utf8_lossy(&text).trim().to_owned())
+    };
+    // An error about the error would hide it.
+    match read.await.unwrap_or_default() {
+        text if text.is_empty() => "; its console is empty".to_owned(),
+        text => format!("; its console ends:\n{text}"),
+    }
+}
+
 /// Waits for the health check's verdict.
 pub(super) async fn healthy(
     inner: &Arc<Inner>,
@@ -147,7 +169,8 @@ pub(super) async fn healthy(
             // Without a check, running is healthy.
             Health::None | Health::Healthy => return Ok(()),
             Health::Unhealthy => {
-                return Err(Error::failed(format!("node `{name}` is unhealthy")));
+                let said = last_words(&entry).await;
+                return Err(Error::failed(format!("node `{name}` is unhealthy{said}")));
             }
             Health::Starting => {}
         }
@@ -156,7 +179,9 @@ pub(super) async fn healthy(
                 changed.map_err(|_| Error::state(format!("node `{name}` is gone")))?;
             }
             () = context.cancellation().cancelled() => {
-                return Err(Error::new(Kind::Deadline, format!("node `{name}` is not healthy yet")));
+                let said = last_words(&entry).await;
+                let text = format!("node `{name}` is not healthy yet{said}");
+                return Err(Error::new(Kind::Deadline, text));
             }
         }
     }

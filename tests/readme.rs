@@ -1,0 +1,102 @@
+//! The README's words are true: its commands are read from it and run.
+
+use std::path::Path;
+
+use vnode_testkit::{Host, needs};
+
+fn readme() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    std::fs::read_to_string(path).expect("the README is there")
+}
+
+/// The lines between fences below the heading.
+fn commands(heading: &str) -> Vec<String> {
+    let text = readme();
+    let section = text.split("\n## ").find(|s| s.starts_with(heading)).expect("the section");
+    let fenced = section.split("```").skip(1).step_by(2);
+    fenced
+        .flat_map(str::lines)
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_first_lab_of_the_readme_comes_up_and_goes() {
+    needs!(Root, Program("ping"));
+    let host = Host::new();
+    let before = host.snapshot();
+    let all = commands("First lab");
+    assert!(all.iter().any(|l| l == "cargo xtask lab"), "the one command: {all:?}");
+    let ours: Vec<Vec<String>> = all
+        .iter()
+        .filter_map(|line| line.split_once("target/release/vnode "))
+        .map(|(_, rest)| rest.split_whitespace().map(str::to_owned).collect())
+        .collect();
+    let verbs: Vec<&str> = ours.iter().map(|words| words[0].as_str()).collect();
+    assert!(verbs.first() == Some(&"up") && verbs.last() == Some(&"down"), "{verbs:?}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for words in &ours {
+        let mut args: Vec<String> = words.clone();
+        for word in &mut args {
+            // A file of the checkout, named from its top.
+            if word.ends_with(".clab.yml") {
+                *word = root.join(&*word).canonicalize().expect("the file").display().to_string();
+            }
+        }
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        // Whoever opens a shell leaves it again.
+        let input = if args[0] == "shell" { &b"hostname\nexit\n"[..] } else { b"" };
+        let out = host.vnode_with_input(&args, input).ok();
+        match args[0] {
+            "ps" => assert!(["h1", "h2", "r1", "r2"].iter().all(|n| out.stdout.contains(n))),
+            "exec" => assert!(out.stdout.contains(" 0% packet loss"), "{}", out.all()),
+            "shell" => assert!(out.stdout.contains("r1"), "{}", out.all()),
+            _ => {}
+        }
+    }
+    host.assert_nothing_but_files(&before);
+}
+
+#[test]
+fn the_readme_names_no_command_that_is_not_there() {
+    needs!(Root);
+    let host = Host::new();
+    let text = readme();
+    let section =
+        text.split("\n## ").find(|s| s.starts_with("What you can do")).expect("the table");
+    let mut seen = 0;
+    for row in section.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| you want")) {
+        let cell = row.split(" | ").nth(1).expect("two columns");
+        for quoted in cell.split('`').skip(1).step_by(2) {
+            // What stands behind a pipe is another program.
+            let ours = quoted.split(" \\| ").next().unwrap_or_default();
+            let words: Vec<&str> = ours.split_whitespace().collect();
+            // Verbs are small letters; what follows `image is` are references, with a colon.
+            let Some(verb) = words
+                .first()
+                .filter(|w| w.chars().all(|c| c.is_ascii_lowercase()) && **w != "host")
+            else {
+                continue;
+            };
+            // `ls\|pull\|import` and `down\|up\|reset LINK` are several.
+            let kinds = words.get(1).copied().unwrap_or_default().replace("\\|", "|");
+            let group = ["link", "image", "op"].contains(verb);
+            if group {
+                for kind in kinds.split('|') {
+                    host.vnode(&[verb, kind, "--help"]).ok();
+                    seen += 1;
+                }
+            } else {
+                let help = host.vnode(&[verb, "--help"]).ok().stdout;
+                for option in words.iter().filter(|w| w.trim_matches(['[', ']']).starts_with('-')) {
+                    let option = option.trim_matches(['[', ']']);
+                    assert!(help.contains(option), "{quoted}: {option} is not in\n{help}");
+                }
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 20, "the table was understood: {seen}");
+}
