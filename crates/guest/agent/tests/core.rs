@@ -1,0 +1,17 @@
+//! The agent's core, through the built program: channels, our own form, plugins, init, bounds.
+#![allow(clippy::disallowed_methods, reason = "tests start the program as its users do")]
+
+#[path = "core/bounds.rs"]
+mod bounds;
+#[path = "core/exchanges.rs"]
+mod exchanges;
+#[path = "core/files.rs"]
+mod files;
+#[path = "core/native.rs"]
+mod native;
+#[path = "core/plugins.rs"]
+mod plugins;
+#[path = "core/program.rs"]
+mod program;
+#[path = "core/support.rs"]
+mod support;
