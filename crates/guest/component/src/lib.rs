@@ -2,8 +2,14 @@
 //!
 //! * [`definition`]: the `.component` and `.instance` files. [`ini`]: the dialect they are written in.
 //! * [`names`]: how YANG names become names on the bus.
+//! * [`script`]: one script, run for one request. [`stderr`], [`rpc_error`]: what a failed one has to say.
 #![deny(unsafe_code)]
 
 pub mod definition;
 pub mod ini;
+pub mod json;
 pub mod names;
+pub mod rpc_error;
+pub mod script;
+pub mod stderr;
+pub mod user;

@@ -1,7 +1,7 @@
 //! How YANG names become names on the bus.
 
+use zbus::ObjectPath;
 use zbus::names::{InterfaceName, MemberName, WellKnownName};
-use zbus::zvariant::ObjectPath;
 
 /// `make-toast` to `MakeToast`: every letter but the first of a part is lower case, so `getThing` is `Getthing`.
 pub fn camel(name: &str) -> String {
