@@ -11,8 +11,9 @@ pub(crate) enum For {
     Bench,
 }
 
-/// The first lab: `ping` is the host's own, seen inside the nodes.
-const LAB: &[&str] = &["gcc", "libc6-dev", "iputils-ping", "iproute2"];
+/// The first lab: `ping` is the host's own, seen inside the nodes; libssl-dev and pkg-config are for signed image lists.
+const LAB: &[&str] =
+    &["gcc", "libc6-dev", "libssl-dev", "pkg-config", "iputils-ping", "iproute2"];
 const TEST: &[&str] = &[
     "nftables",
     "busybox-static",

@@ -1,1 +1,38 @@
 //! Signed image lists: the HEPiX format, its S/MIME envelope, and whom to trust.
+//!
+//! ```text
+//! message ─▶ envelope (MIME parts) ─▶ cms (one signer, digest, key) ─▶ trust (chain, CRLs, namespaces)
+//!                                                                         │
+//!         subscription ◀─ judge (endorser, identifier, times, version) ◀─ list (JSON)
+//! ```
+//!
+//! * [`judge`] says whether a message is what its endorser signed, in the order of checks of the original, and with
+//!   its exit codes ([`Refusal::exit_code`]).
+//! * [`TrustFolder`] is a folder in IGTF's layout: CA certificates, CRLs, namespaces, signing policies.
+//! * [`ImageList`] is the list itself.
+//!
+//! Signatures, certificates and CRLs are checked by the system's OpenSSL; nothing here is cryptography of ours.
+//! Everything read is bounded. What cannot be checked is refused.
+#![forbid(unsafe_code)]
+
+mod cms;
+mod der;
+pub mod envelope;
+mod error;
+mod judge;
+pub mod list;
+pub mod name;
+mod trust;
+pub mod version;
+
+pub use cms::Rules;
+pub use error::{ListError, Refusal};
+pub use judge::{Accepted, Expected, Outcome, Stored, judge};
+pub use list::{Dropped, Endorser, Image, ImageList};
+pub use name::Principal;
+pub use trust::{Anchors, Problem, TrustError, TrustFolder, policy};
+
+/// Longest signed message, bytes: a list of 16 MiB and its signature.
+pub const MAX_MESSAGE_BYTES: usize = (16 << 20) + (1 << 20);
+/// Longest list, bytes.
+pub const MAX_LIST_BYTES: usize = 16 << 20;
