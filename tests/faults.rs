@@ -387,3 +387,52 @@ fn a_lost_monitor_is_told_and_boot_brings_the_node_back() {
         "{links}"
     );
 }
+
+#[test]
+fn t31_a_node_whose_record_is_damaged_is_listed_and_its_disk_kept() {
+    needs!(Root, Program("ping"));
+    let host = Host::new();
+    let before = host.snapshot();
+    up(&host, &pair("two", ""));
+    host.exec("a", &["sh", "-c", "echo kept >/root/file"]).ok();
+    let shown = host.vnode(&["inspect", "a"]).ok().json();
+    let uuid = shown["definition"]["uuid"].as_str().expect("a node has a UUID").to_owned();
+    host.vnode(&["daemon", "stop"]).ok();
+    eventually("the daemon ends", SOON, || host.daemon_process().is_none().then_some(()));
+    let store = host.state_dir().join("store.redb");
+    let good = std::fs::read(&store).expect("the store is there");
+
+    // One bit of a page: the whole store is refused, with its name and the way out, and nothing is touched.
+    let mut bad = good.clone();
+    let at = bad.windows(uuid.len()).position(|window| window == uuid.as_bytes());
+    bad[at.expect("records are text")] ^= 1;
+    std::fs::write(&store, bad).expect("the store is writable");
+    let out = host.vnode(&["ps"]).exits(1);
+    assert!(out.all().contains("store.redb is damaged"), "{}", out.all());
+    let disk = host.state_dir().join("nodes/two/a/upper/root/file");
+    assert_eq!(std::fs::read_to_string(&disk).ok().as_deref(), Some("kept\n"));
+    std::fs::write(&store, good).expect("the store is writable");
+
+    // One record: the others are served, this one is listed, and only force removes what it spoke of.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let store = vnode_store::open(&store).expect("it is whole again");
+        let entry = store.get("node/two/a").await.expect("it reads").expect("the record is there");
+        let half = entry.value[..entry.value.len() / 2].to_vec();
+        let change = vnode_store::Change::put("node/two/a", half);
+        store.commit(vec![change]).await.expect("the store is writable");
+    });
+    assert_eq!(state(&host, "a"), "unknown");
+    assert_eq!(state(&host, "b"), "running");
+    for args in [&["boot", "a"][..], &["halt", "a"], &["destroy", "a"]] {
+        let out = host.vnode(args);
+        assert_ne!(out.code, 0, "{args:?}");
+        assert!(out.all().contains("cannot be read"), "{args:?}: {}", out.all());
+        assert_eq!(std::fs::read_to_string(&disk).ok().as_deref(), Some("kept\n"), "{args:?}");
+    }
+    host.vnode(&["destroy", "--force", "a"]).ok();
+    assert_eq!(state(&host, "a"), "absent");
+    assert!(!disk.exists());
+    host.vnode(&["down", "two"]).ok();
+    host.assert_nothing_but_files(&before);
+}

@@ -309,3 +309,46 @@ fn t85_nothing_waits_for_a_download_that_stands_still() {
     silent.kill().expect("it runs");
     silent.wait().expect("a started child can be waited for");
 }
+
+#[test]
+fn t13_a_replaced_image_is_for_new_nodes_and_the_old_ones_keep_theirs() {
+    needs!(Root, Program("busybox"));
+    let host = Host::new();
+    let tar = host.dir().join("root.tar");
+    let reference = format!("tar:{}", tar.display());
+    let create = |name: &str| {
+        let args = ["create", name, "--boot", "--image", &reference, "--", "/bin/sleep", "1000"];
+        host.vnode(&args).ok();
+    };
+    let hello = |name: &str| host.exec(name, &["cat", "/hello"]).ok().stdout;
+    image::write_tarball(&ImageSpec::default().with_file("hello", "first\n", 0o644), &tar);
+    create("one");
+    image::write_tarball(&ImageSpec::default().with_file("hello", "the second\n", 0o644), &tar);
+    create("two");
+    assert_eq!((hello("one").as_str(), hello("two").as_str()), ("first\n", "the second\n"));
+    host.vnode(&["halt", "one", "--time", "0"]).ok();
+    host.vnode(&["boot", "one"]).ok();
+    assert_eq!(hello("one"), "first\n", "also after a boot");
+}
+
+#[test]
+fn t15_an_apply_with_an_image_that_cannot_be_had_leaves_the_node_as_it_is() {
+    needs!(Root, Program("busybox"));
+    let host = Host::new();
+    let tar = image::write_tarball(&hello(), &host.dir().join("root.tar"));
+    up_from(&host, &format!("tar:{}", tar.display())).ok();
+    host.exec("a", &["sh", "-c", "echo kept >/file"]).ok();
+    let pid = vnode_tests::pid(&host, "a");
+    let file = host.dir().join("one.clab.yml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("root.tar", "no-such.tar")).unwrap();
+    let out = host.vnode(&["apply", &file.display().to_string()]);
+    assert_ne!(out.code, 0);
+    assert!(out.all().contains("no-such.tar"), "{}", out.all());
+    assert_eq!(vnode_tests::pid(&host, "a"), pid, "it runs on");
+    assert_eq!(host.exec("a", &["cat", "/file", "/hello"]).ok().stdout, "kept\nfrom the image\n");
+    // And with the image there, the same command does it.
+    std::fs::copy(&tar, host.dir().join("no-such.tar")).unwrap();
+    host.vnode(&["apply", &file.display().to_string()]).ok();
+    assert_eq!(host.exec("a", &["cat", "/hello"]).ok().stdout, "from the image\n");
+}

@@ -144,6 +144,22 @@ fn t65_all_kinds_of_frames_are_delayed() {
     assert_between("ARP and then the packet", first, 59.9..=120.0 + LATE);
 }
 
+/// What such a queue does to a burst is tested where a burst can be sent (vnode-network's `shaping` and `netem`).
+#[test]
+fn t66_the_files_queue_is_the_kernels() {
+    needs!(Root, Program("tc"));
+    for (queue, seen) in [("10", "limit 10p"), ("15140b", "limit 15140b")] {
+        let host = Host::new();
+        up(&host, &pair("queue", &format!("impair: {{rate: 1mbit, queue: {queue}}}")));
+        for name in ["a", "b"] {
+            let pid = vnode_tests::pid(&host, name);
+            let args = ["-t", &pid, "-n", "tc", "qdisc", "show", "dev", "eth1"];
+            let text = host.run("nsenter", &args).ok().stdout;
+            assert!(text.contains(seen), "{queue} at {name}: {text}");
+        }
+    }
+}
+
 #[test]
 fn t67_a_link_that_is_down_carries_nothing_and_takes_changes() {
     needs_or_guest!(Root, Netem);
@@ -234,6 +250,16 @@ fn t71_members_of_a_lan_add_their_own_delays() {
 }
 
 #[test]
+fn t72_a_lan_of_two_is_a_link() {
+    needs_or_guest!(Root, Netem);
+    let host = Host::new();
+    let text = vnode_tests::star("twain", 2) + "      impair: {delay: 10ms}\n";
+    up(&host, &text);
+    let rtt = ping(&host, "n1", &["-c", "5", "-i", "0.2"], &vnode_tests::star_address(2));
+    assert_between("as a link of 10 ms", rtt.min_ms, 19.8..=20.0 + LATE);
+}
+
+#[test]
 fn t73_the_timeline_does_what_it_says() {
     needs_or_guest!(Root, Netem);
     let host = Host::new();
@@ -286,7 +312,7 @@ fn t75_a_bad_value_is_refused_and_the_old_one_stays() {
 fn t76_values_survive_halt_reboot_and_a_new_daemon() {
     needs!(Root, Program("tc"));
     let host = Host::new();
-    up(&host, &pair("kept", "impair: {rate: 10mbit}"));
+    let file = up(&host, &pair("kept", "impair: {rate: 10mbit}"));
     host.vnode(&["link", "set", LINK, "rate=20mbit"]).ok();
     let shaped = |when: &str| {
         let links = host.vnode(&["link", "ls", "--json"]).ok().json();
@@ -301,8 +327,21 @@ fn t76_values_survive_halt_reboot_and_a_new_daemon() {
     shaped("after halt and boot");
     host.vnode(&["reboot", "b"]).ok();
     shaped("after reboot");
+    let first = vnode_tests::pid(&host, "b");
+    host.run("kill", &["-9", &first]).ok();
+    eventually("b runs again", SOON, || {
+        let now = vnode_tests::node(&host, "b");
+        (now["state"] == "running" && now["pid"].to_string() != first).then_some(())
+    });
+    shaped("after b ended by itself");
     host.kill9_daemon();
     shaped("with a new daemon");
+    // The peer is made anew, with another definition.
+    let text =
+        pair("kept", "impair: {rate: 10mbit}").replace("    b:\n", "    b: {env: {NEW: yes}}\n");
+    std::fs::write(&file, text).unwrap();
+    host.vnode(&["apply", &file]).ok();
+    shaped("after the peer was made anew");
 }
 
 #[test]

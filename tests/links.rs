@@ -233,7 +233,7 @@ fn capture_writes_a_pcap_that_others_read() {
 }
 
 #[test]
-fn vxlan_ends_meet_over_another_machine() {
+fn t81_vxlan_ends_meet_over_another_machine() {
     needs!(Root, Program("ping"), Program("ip"));
     let host = Host::new();
     let text = lab(

@@ -453,3 +453,54 @@ fn t48_the_quickest_reboots_are_all_counted() {
     let count = |kind: &str| text.lines().filter(|l| l.contains(&format!("\"{kind}\""))).count();
     assert_eq!((count("node.exited"), count("node.restarted")), (5, 5), "{text}");
 }
+
+#[test]
+fn t32_a_number_that_is_used_again_inherits_nothing() {
+    needs!(Root, Program("ping"), Program("nft"));
+    let host = Host::new();
+    let text = pair("old", "impair: {rate: 1mbit}")
+        .replace("    a:\n", "    a: {ports: [\"18099:80\"], env: {OLD: yes}}\n");
+    let file = up(&host, &text);
+    host.vnode(&["link", "set", LINK, "rate=2mbit"]).ok();
+    host.exec("a", &["touch", "/root/old"]).ok();
+    let number =
+        |name: &str| (node(&host, name)["vmid"].clone(), node(&host, name)["ipv4"].clone());
+    let before = number("a");
+    host.vnode(&["down", &file]).ok();
+    up(&host, &pair("new", ""));
+    assert_eq!(number("a"), before, "the same number and address");
+    let rules = host.run("nft", &["list", "ruleset"]).ok().stdout;
+    assert!(!rules.contains("18099"), "{rules}");
+    let links = host.vnode(&["link", "ls", "--json"]).ok().json();
+    assert!(links[0]["ends"][0]["current"]["rate_bps"].is_null(), "{links}");
+    let script = "test -e /root/old || echo $OLD none; tc qdisc show dev eth1";
+    let text = host.exec("a", &["sh", "-c", script]).ok().stdout;
+    assert!(text.starts_with("none") && !text.contains("tbf"), "{text}");
+}
+
+#[test]
+fn t53_destroying_a_node_that_boots_cancels_the_boot() {
+    needs!(Root);
+    let host = Host::new();
+    let before = host.snapshot();
+    let text = lab("slow", "a: {startup-delay: 3600}\nb:", "");
+    let file = host.write("slow.clab.yml", &text).display().to_string();
+    for verb in ["down", "destroy"] {
+        let mut booter = host.vnode_command(&["up", &file]);
+        let booter = booter.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_for_state(&host, "b", "running");
+        assert_ne!(state(&host, "a"), "running", "its boot waits an hour");
+        if verb == "down" {
+            host.vnode(&["down", "slow"]).ok();
+        } else {
+            host.vnode(&["destroy", "slow/a"]).ok();
+        }
+        let out = booter.wait_with_output().unwrap();
+        assert!(!out.status.success());
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(said.contains("cancelled"), "{verb}: {said}");
+        assert_eq!(state(&host, "a"), "absent");
+        host.vnode(&["down", "slow"]).ok();
+        host.assert_nothing_but_files(&before);
+    }
+}

@@ -106,6 +106,19 @@ fn t61_each_direction_has_its_own_figures() {
 }
 
 #[test]
+fn t64_what_is_under_way_on_a_long_fast_link_fits_in_its_queue() {
+    let long = Impairment { rate_bps: Some(1_000_000_000), ..delay(50_000) };
+    let Some([a, b]) = link(&long, &perfect()) else { return };
+    // 1 Gbit/s for 50 ms are 4,200 full frames: all of them are sent before the first arrives.
+    assert!(netem(&a)["options"]["limit"].as_u64().unwrap() >= 2 * 4_167);
+    assert!(pings(&a, "10.0.0.2"));
+    let listener = listen(&b);
+    send(&a, "10.0.0.2:4000", 4_200, 1472, Duration::ZERO);
+    assert_eq!(numbers(&listener).len(), 4_200);
+    assert_eq!(impair::read(&a, "eth1").unwrap().drops, 0);
+}
+
+#[test]
 fn t65_every_ethertype_is_delayed() {
     let Some([a, b]) = link(&delay(50_000), &perfect()) else { return };
     assert!(round_trip(&a, "fd00::2") >= 50.0);
