@@ -100,3 +100,40 @@ fn the_readme_names_no_command_that_is_not_there() {
     }
     assert!(seen > 20, "the table was understood: {seen}");
 }
+
+/// All Rust sources of the workspace, as one text.
+fn sources() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut all = String::new();
+    let mut rest = vec![root.join("crates"), root.join("tests")];
+    while let Some(dir) = rest.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                rest.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                all.push_str(&std::fs::read_to_string(&path).expect("a source can be read"));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn the_list_of_cases_has_every_case_and_names_tests_that_are_there() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("CASES.md");
+    let text = std::fs::read_to_string(path).expect("the list is there");
+    let sources = sources();
+    for number in 1..=102 {
+        let start = format!("| T-{number:02} | ");
+        let rows: Vec<&str> = text.lines().filter(|l| l.starts_with(&start)).collect();
+        let [row] = rows[..] else { panic!("{} rows for T-{number:02}", rows.len()) };
+        let tests: Vec<&str> = row.split('`').filter(|w| w.contains("::t")).collect();
+        let remark = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        assert!(!tests.is_empty() || !remark.is_empty(), "{row}: neither a test nor a reason");
+        for test in tests {
+            let name = test.rsplit("::").next().expect("a path has an end");
+            assert!(sources.contains(&format!("fn {name}(")), "T-{number:02}: no test `{test}`");
+        }
+    }
+}
