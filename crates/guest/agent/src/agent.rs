@@ -77,6 +77,10 @@ impl Agent {
             registry: Registry::built_in(),
             running: HashMap::new(),
         };
+        // An earlier run that was killed may have left file systems frozen: nothing else works before they are not.
+        if let Err(error) = crate::command::guest::thaw_at_start(&agent.context).await {
+            tracing::error!(%error, "file systems may be frozen still");
+        }
         agent.apply(config).await;
         if agent.running.is_empty() {
             return Err(AgentError::NoChannel);
