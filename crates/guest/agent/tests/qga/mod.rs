@@ -1,5 +1,6 @@
 //! What the tests of QEMU's form stand on: the parser over a pair of sockets, and the program as `qemu-ga`.
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used)] // in a test the right report
 #![allow(clippy::disallowed_methods)] // tests start the built program and QEMU's own themselves
 
 use std::{

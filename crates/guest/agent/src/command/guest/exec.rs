@@ -26,7 +26,7 @@ use super::{
     Args, CommandError, Guest, base64,
     bulk::{Answer, Member, Source},
     reason,
-    state::GuestState,
+    state::{self, GuestState},
 };
 use crate::context::Context;
 
@@ -128,7 +128,7 @@ fn exec(context: &Context, mut args: Args) -> Result<Value, CommandError> {
     args.finish()?;
     let input = input.as_deref().map(base64::decode).transpose()?;
     let guest = context.state::<GuestState>();
-    let options = guest.options(context)?;
+    let options = state::options(context)?;
     if guest.execs().records.len() >= options.exec_records {
         return Err(CommandError::failed(format!(
             "{} programs run or have ended without having been asked for; ask for one by guest-exec-status",
@@ -179,13 +179,12 @@ fn exec(context: &Context, mut args: Args) -> Result<Value, CommandError> {
     };
     let pid = vnode_action::spawn_detached(spec).map_err(|error| not_started(&path, &error))?;
     guest.execs().records.insert(pid, None);
-    let state = context.state::<GuestState>();
     tokio::spawn(async move {
         if let Some((pipe, input)) = feed {
             tokio::spawn(write_all(pipe, input));
         }
         let (out, err, (code, signal)) = tokio::join!(drain(out), drain(err), ended(pid));
-        if let Some(record) = state.execs().records.get_mut(&pid) {
+        if let Some(record) = guest.execs().records.get_mut(&pid) {
             *record = Some(Ended { code, signal, out, err });
         }
     });

@@ -47,8 +47,7 @@ impl Files {
     }
 
     fn next_handle(&mut self, context: &Context) -> Result<i64, CommandError> {
-        let guest = context.state::<state::GuestState>();
-        let path = state::path(guest.options(context)?, STATE_FILE);
+        let path = state::path(&state::options(context)?, STATE_FILE);
         if self.next == 0 {
             self.next = stored_counter(context, &path).unwrap_or(FIRST_HANDLE);
         }
@@ -101,7 +100,7 @@ fn open(context: &Context, mut args: Args) -> Result<Value, CommandError> {
     let flags = flags_of(mode)
         .ok_or_else(|| CommandError::invalid(format!("invalid file open mode '{mode}'")))?;
     let guest = context.state::<state::GuestState>();
-    let most = guest.options(context)?.open_files;
+    let most = state::options(context)?.open_files;
     let mut files = guest.files();
     if files.open.len() >= most {
         return Err(CommandError::failed(format!(

@@ -174,8 +174,7 @@ async fn thaw_all(context: &Context) -> Result<i64, CommandError> {
 
 /// Sets the state and its mark. The mark is made before anything is frozen, and goes after all is thawed.
 fn set_frozen(context: &Context, frozen: bool) -> Result<(), CommandError> {
-    let guest = context.state::<state::GuestState>();
-    let mark = state::path(guest.options(context)?, MARK);
+    let mark = state::path(&state::options(context)?, MARK);
     if frozen {
         state::write(context, &mark, b"")?;
     }
@@ -197,8 +196,7 @@ fn set_frozen(context: &Context, frozen: bool) -> Result<(), CommandError> {
 /// # Errors
 /// When the mark is there and the mount table cannot be read.
 pub async fn thaw_at_start(context: &Context) -> Result<(), CommandError> {
-    let guest = context.state::<state::GuestState>();
-    let mark = state::path(guest.options(context)?, MARK);
+    let mark = state::path(&state::options(context)?, MARK);
     if context.root().stat(&mark).is_err() {
         return Ok(());
     }
@@ -209,8 +207,7 @@ pub async fn thaw_at_start(context: &Context) -> Result<(), CommandError> {
 
 /// Thaws after the limit, if one is set.
 fn watch(context: &Context) -> Result<(), CommandError> {
-    let guest = context.state::<state::GuestState>();
-    let Some(limit) = guest.options(context)?.freeze_limit_s else { return Ok(()) };
+    let Some(limit) = state::options(context)?.freeze_limit_s else { return Ok(()) };
     let context = context.clone();
     let until = Duration::from_secs(limit);
     tokio::spawn(async move {
@@ -233,9 +230,8 @@ async fn hook_after(context: &Context) {
 }
 
 async fn hook(context: &Context, word: &str) -> Result<(), CommandError> {
-    let guest = context.state::<state::GuestState>();
-    let Some(hook) = guest.options(context)?.fsfreeze_hook.as_deref() else { return Ok(()) };
-    if !is_program(hook) {
+    let Some(hook) = state::options(context)?.fsfreeze_hook else { return Ok(()) };
+    if !is_program(&hook) {
         return Err(CommandError::failed(format!(
             "can't access fsfreeze hook '{}'",
             hook.display()

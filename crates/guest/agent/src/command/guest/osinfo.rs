@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Args, CommandError, Guest, read_text, state::GuestState};
+use super::{Args, CommandError, Guest, read_text, state};
 use crate::context::Context;
 
 /// Members taken from the release file, and their names there.
@@ -31,8 +31,7 @@ fn osinfo(context: &Context, args: Args) -> Result<Value, CommandError> {
     ] {
         members.insert(name.to_owned(), value.to_string_lossy().into());
     }
-    let guest = context.state::<GuestState>();
-    let release = match &guest.options(context)?.os_release {
+    let release = match state::options(context)?.os_release {
         // Named by whoever started the agent: a path of the machine.
         Some(path) => std::fs::read_to_string(path).ok(),
         None => read_text(context, "etc/os-release")

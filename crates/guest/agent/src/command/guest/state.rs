@@ -13,7 +13,6 @@ use crate::context::Context;
 pub(super) struct GuestState {
     files: Mutex<Files>,
     execs: Mutex<Execs>,
-    options: std::sync::OnceLock<Options>,
 }
 
 impl GuestState {
@@ -24,15 +23,11 @@ impl GuestState {
     pub(super) fn execs(&self) -> MutexGuard<'_, Execs> {
         self.execs.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// The settings, read once.
-    pub(super) fn options(&self, context: &Context) -> Result<&Options, CommandError> {
-        if let Some(options) = self.options.get() {
-            return Ok(options);
-        }
-        let options = context.options::<Options>(Options::NAME)?;
-        Ok(self.options.get_or_init(|| options))
-    }
+/// The settings, as the configuration last read has them.
+pub(super) fn options(context: &Context) -> Result<Options, CommandError> {
+    context.options::<Options>(Options::NAME)
 }
 
 /// A file of the state folder, relative to the root.
