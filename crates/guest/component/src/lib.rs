@@ -3,7 +3,11 @@
 //! * [`definition`]: the `.component` and `.instance` files. [`ini`]: the dialect they are written in.
 //! * [`names`]: how YANG names become names on the bus.
 //! * [`script`]: one script, run for one request. [`stderr`], [`rpc_error`]: what a failed one has to say.
+//! * [`daemon`]: serves all components on one connection. [`validate`]: checks data against YANG.
 #![deny(unsafe_code)]
+
+pub mod bus;
+pub mod daemon;
 
 pub mod definition;
 pub mod ini;
@@ -13,3 +17,4 @@ pub mod rpc_error;
 pub mod script;
 pub mod stderr;
 pub mod user;
+pub mod validate;

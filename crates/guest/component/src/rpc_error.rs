@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use zbus::zvariant::Type;
+use zbus::wire::Type;
 
 /// Every name of an error that carries the record begins so; the error's type follows.
 pub const PREFIX: &str = "com.vyatta.rpcerror.";

@@ -41,6 +41,8 @@ pub struct Request<'a> {
     /// JSON, for an RPC.
     pub metadata: Option<&'a str>,
     pub caller: Caller,
+    /// Empty output is an error, as upstream.
+    pub strict: bool,
 }
 
 /// Runs the script. Gives its output, which for Get and RPC is one compact JSON value.
@@ -120,7 +122,7 @@ pub async fn run(request: Request<'_>, cancelled: &CancellationToken) -> Result<
     if text.contains('\0') {
         return Err(bad("a zero byte".to_owned()));
     }
-    if text.trim().is_empty() {
+    if text.trim().is_empty() && !request.strict {
         return Ok("{}".to_owned());
     }
     let text = json::compact(text).map_err(|error| bad(error.to_string()))?;

@@ -25,6 +25,7 @@ async fn run_with(
         input: input.map(str::to_owned),
         metadata: (operation == Operation::Rpc).then_some("{\"a\": 1}"),
         caller: Caller { uid: Some(5), pid: Some(6) },
+        strict: false,
     };
     run(request, &CancellationToken::new()).await
 }
@@ -118,6 +119,7 @@ async fn r13_programs_that_cannot_be_started() {
             input: None,
             metadata: None,
             caller: Caller::default(),
+            strict: false,
         };
         let error = run(request, &CancellationToken::new()).await.unwrap_err();
         assert!(!error.message.is_empty() && error.message.contains(program), "{error:?}");

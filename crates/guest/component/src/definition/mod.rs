@@ -6,6 +6,7 @@ mod finding;
 mod instance;
 mod settings;
 
+pub(crate) use component::read_file;
 pub use component::{Component, ComponentModel, read_folder as read_components};
 pub use finding::{Finding, Invalid, Severity};
 pub use instance::{Command, Instance, Model, Rpc};

@@ -1,0 +1,368 @@
+//! From a message to its one answer.
+
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use futures_util::FutureExt;
+use tracing::{debug, warn};
+use zbus::{Message, message::Flags, message::Type};
+
+use super::{
+    Shared,
+    entry::{Entry, Loaded, Phase, Place},
+    known::Route,
+    own,
+};
+use crate::{
+    bus::{INTROSPECTABLE, PEER, introspect, names, object, object::Target, refusal::Refusal},
+    definition::{EnvironmentKind, Model, Operation},
+    json,
+    rpc_error::RpcError,
+    script::{self, Caller, Request},
+};
+
+/// Most calls that wait or run at one time, and bytes of their messages.
+const MOST_CALLS: usize = 16_384;
+const MOST_BYTES: usize = 256 << 20;
+/// Callers whose user is remembered.
+const MOST_CALLERS: usize = 1024;
+
+/// What is waiting or running, and who asked.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    calls: AtomicUsize,
+    bytes: AtomicUsize,
+    callers: Mutex<HashMap<String, Caller>>,
+}
+
+impl Load {
+    /// On another bus the same names are other callers.
+    pub(super) fn forget_callers(&self) {
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// A call's share of the load.
+struct Share {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+impl Share {
+    fn take(shared: &Arc<Shared>, bytes: usize) -> Option<Self> {
+        let load = &shared.load;
+        let share = Self { shared: Arc::clone(shared), bytes };
+        let calls = load.calls.fetch_add(1, Ordering::Relaxed);
+        let sum = load.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        // One large message alone is always let in.
+        (calls < MOST_CALLS && (sum <= MOST_BYTES || sum == bytes)).then_some(share)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.shared.load.calls.fetch_sub(1, Ordering::Relaxed);
+        self.shared.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What a call means.
+enum Meaning {
+    /// The answer is known.
+    Answer(String),
+    Nothing,
+    Own(Target),
+    Script(Box<Call>),
+}
+
+struct Call {
+    entry: Arc<Entry>,
+    loaded: Arc<Loaded>,
+    model: usize,
+    target: Target,
+    /// Sets and Checks of a model keep their order.
+    place: Option<Place>,
+    running: super::entry::Running,
+}
+
+/// Takes one message. Never waits: what takes time goes on in a task of its own.
+pub(super) fn dispatch(shared: &Arc<Shared>, message: Message) {
+    match message.message_type() {
+        Type::MethodCall => {}
+        Type::Signal => {
+            if message.header().member().is_some_and(|member| member.as_str() == "NameOwnerChanged")
+            {
+                shared.schema.changed(&message);
+            }
+            return;
+        }
+        _ => return,
+    }
+    let meaning = match Share::take(shared, message.data().len()) {
+        Some(share) => meaning(shared, &message).map(|meaning| (meaning, share)),
+        None => {
+            let text = "too many calls are waiting; try again later";
+            Err(Refusal::Record(RpcError::new("resource-denied", "", text)))
+        }
+    };
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let result = match meaning {
+            Err(refusal) => Err(refusal),
+            Ok((meaning, _share)) => {
+                let done = AssertUnwindSafe(perform(&shared, &message, meaning)).catch_unwind();
+                done.await.unwrap_or_else(|_| {
+                    Err(Refusal::failed("the daemon has a defect, see its log"))
+                })
+            }
+        };
+        answer(&shared, &message, result).await;
+    });
+}
+
+async fn answer(shared: &Arc<Shared>, call: &Message, result: Result<Option<String>, Refusal>) {
+    let header = call.header();
+    if header.primary().flags().contains(Flags::NO_REPLY_EXPECTED) {
+        return;
+    }
+    let reply = match &result {
+        Ok(Some(text)) => Message::method_return(&header).build(&(text.as_str(),)),
+        Ok(None) => Message::method_return(&header).build(&()),
+        Err(refusal) => refusal.message(&header),
+    };
+    // What cannot be encoded is said so: no call is left without its answer.
+    let reply = reply.or_else(|error| {
+        Refusal::failed(format!("the answer cannot be sent: {error}")).message(&header)
+    });
+    let sent = match reply {
+        Ok(reply) => shared.bus().send(&reply).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = sent {
+        // The bus is gone, and with it the caller's wait.
+        warn!(%error, "an answer was not sent");
+    }
+}
+
+fn meaning(shared: &Arc<Shared>, message: &Message) -> Result<Meaning, Refusal> {
+    let header = message.header();
+    let known = shared.known();
+    let destination = header.destination().map_or("", |name| name.as_str());
+    let routes = known.routes(destination);
+    let path = header.path().map_or("", |path| path.as_str());
+    let interface = header.interface().map(|interface| interface.as_str());
+    let member = header.member().map_or("", |member| member.as_str());
+    let objects = |route| Route::objects(route, known.own());
+    match (interface, member) {
+        (Some(INTROSPECTABLE), "Introspect") => {
+            let all: Vec<&object::Object> = routes.iter().flat_map(objects).collect();
+            let text = introspect::describe(&all, path);
+            return text
+                .map(Meaning::Answer)
+                .ok_or_else(|| Refusal::no_object(format!("there is no object `{path}`")));
+        }
+        (Some(PEER), "Ping") => return Ok(Meaning::Nothing),
+        (Some(PEER), "GetMachineId") => return machine_id().map(Meaning::Answer),
+        (Some(known @ (INTROSPECTABLE | PEER)), _) => {
+            return Err(Refusal::unknown_method(format!("`{known}` has no method `{member}`")));
+        }
+        _ => {}
+    }
+    let candidates: Vec<(usize, &[object::Object])> =
+        routes.iter().enumerate().map(|(number, route)| (number, objects(route))).collect();
+    let (number, method) = object::resolve(&candidates, path, interface, member)?;
+    let signature = message.body().signature().to_string_no_parens();
+    if signature != method.signature() {
+        let text = format!("`{member}` takes `{}`, not `{signature}`", method.signature());
+        return Err(Refusal::invalid_args(text));
+    }
+    let target = method.target;
+    match &routes[number] {
+        Route::Own => Ok(Meaning::Own(target)),
+        Route::Model { entry, loaded, model } => {
+            if entry.state().phase == Phase::Stopping {
+                return Err(Refusal::failed(format!("`{}` is being deactivated", entry.name)));
+            }
+            let name = &loaded.instance.models[*model].name;
+            let ordered = matches!(target, Target::Set | Target::Check);
+            Ok(Meaning::Script(Box::new(Call {
+                entry: Arc::clone(entry),
+                loaded: Arc::clone(loaded),
+                model: *model,
+                target,
+                place: ordered.then(|| entry.queue(name)),
+                running: entry.enter(),
+            })))
+        }
+    }
+}
+
+async fn perform(
+    shared: &Arc<Shared>,
+    message: &Message,
+    meaning: Meaning,
+) -> Result<Option<String>, Refusal> {
+    match meaning {
+        Meaning::Answer(text) => Ok(Some(text)),
+        Meaning::Nothing => Ok(None),
+        Meaning::Own(target) => {
+            let body = message.body();
+            let input = match target {
+                Target::State => "",
+                _ => body.deserialize::<(&str, &str)>().map_err(|e| unreadable(&e))?.1,
+            };
+            own::answer(shared, target, input).await.map(Some)
+        }
+        Meaning::Script(call) => {
+            let entry = Arc::clone(&call.entry);
+            let began = Instant::now();
+            let result = script(shared, message, *call).await;
+            entry.count(began.elapsed(), result.as_ref().err().map(Refusal::text));
+            result
+        }
+    }
+}
+
+async fn script(
+    shared: &Arc<Shared>,
+    message: &Message,
+    call: Call,
+) -> Result<Option<String>, Refusal> {
+    let Call { entry, loaded, model: number, target, mut place, running: _running } = call;
+    let model = &loaded.instance.models[number];
+    let strict = shared.options.strict_compat;
+    let body = message.body();
+    let bad = |error: json::NotJson| Refusal::failed(error.to_string());
+    let (mut metadata, mut input) = (None, None);
+    let (operation, command, key) = match target {
+        Target::Get => (Operation::Get, model.get.as_ref(), Operation::Get.word().to_owned()),
+        Target::State => {
+            (Operation::State, model.state.as_ref(), Operation::State.word().to_owned())
+        }
+        Target::Set | Target::Check => {
+            let operation = if target == Target::Set { Operation::Set } else { Operation::Check };
+            let (text,) = body.deserialize::<(&str,)>().map_err(|e| unreadable(&e))?;
+            input = Some(json::exact(text).map_err(bad)?.to_owned());
+            let command = if target == Target::Set { &model.set } else { &model.check };
+            (operation, command.as_ref(), operation.word().to_owned())
+        }
+        Target::Rpc(rpc) => {
+            let rpc = &model.rpcs[rpc];
+            let (meta, text) = body.deserialize::<(&str, &str)>().map_err(|e| unreadable(&e))?;
+            let wanted = shared.options.schema;
+            shared.schema.check(&shared.bus(), wanted, &rpc.module, &rpc.name, text).await?;
+            metadata = Some(json::exact(meta).map_err(bad)?.to_owned());
+            input = Some(json::exact(text).map_err(bad)?.to_owned());
+            (Operation::Rpc, Some(&rpc.command), rpc.key())
+        }
+        Target::Own(_) => return Err(Refusal::unknown_method("no model has this operation")),
+    };
+    let validator = &shared.options.validator;
+    if let Some(input) = &input {
+        validator.input(model, operation, &key, input)?;
+    }
+    let Some(command) = command else { return absent(operation, strict, &key) };
+    let age = model.settings.state_cache.filter(|_| operation == Operation::State);
+    if let Some(data) = age.and_then(|age| entry.cached(&model.name, age)) {
+        return Ok(Some(data));
+    }
+    if let Some(place) = &mut place {
+        place.wait().await;
+    }
+    let slot = loaded.slots.acquire().await;
+    let turn = shared.scripts.acquire().await;
+    let cancelled = entry.state().cancelled.clone();
+    let request = Request {
+        operation,
+        message: &key,
+        component: &loaded.instance.name,
+        model: &model.name,
+        command,
+        settings: &model.settings,
+        input: input.clone(),
+        metadata: metadata.as_deref(),
+        caller: caller(shared, message, model).await,
+        strict,
+    };
+    let result = script::run(request, &cancelled).await;
+    drop((slot, turn, place));
+    if operation == Operation::Set {
+        entry.forget();
+    }
+    let output = result.map_err(|error| spoken(error, operation, strict))?;
+    if matches!(operation, Operation::Set | Operation::Check) {
+        return Ok(None);
+    }
+    validator.output(model, operation, &key, input.as_deref(), &output)?;
+    if age.is_some() {
+        entry.keep(&model.name, &output);
+    }
+    Ok(Some(output))
+}
+
+/// An operation that the model does not have.
+fn absent(operation: Operation, strict: bool, key: &str) -> Result<Option<String>, Refusal> {
+    match operation {
+        Operation::Set | Operation::Check => Ok(None),
+        _ if strict => Err(Refusal::failed(format!("the model has no `{key}`"))),
+        _ => Ok(Some("{}".to_owned())),
+    }
+}
+
+/// The record; upstream gives it to Set, Check and RPC only.
+fn spoken(error: RpcError, operation: Operation, strict: bool) -> Refusal {
+    if strict && matches!(operation, Operation::Get | Operation::State) {
+        return Refusal::failed(error.to_string());
+    }
+    Refusal::Record(error)
+}
+
+fn unreadable(error: &zbus::Error) -> Refusal {
+    Refusal::invalid_args(error.to_string())
+}
+
+/// Who asks, when the model wants to know.
+async fn caller(shared: &Arc<Shared>, message: &Message, model: &Model) -> Caller {
+    if model.settings.environment() != EnvironmentKind::Extended {
+        return Caller::default();
+    }
+    let header = message.header();
+    let Some(sender) = header.sender() else { return Caller::default() };
+    let callers = || shared.load.callers.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(caller) = callers().get(sender.as_str()) {
+        return *caller;
+    }
+    match names::credentials(&shared.bus(), sender.as_str()).await {
+        Ok(caller) => {
+            // The bus never gives a unique name twice, so what was remembered stays true.
+            let mut callers = callers();
+            if callers.len() >= MOST_CALLERS {
+                callers.clear();
+            }
+            callers.insert(sender.to_string(), caller);
+            caller
+        }
+        Err(error) => {
+            debug!(%error, "a caller is gone before it was known");
+            Caller::default()
+        }
+    }
+}
+
+fn machine_id() -> Result<String, Refusal> {
+    for file in ["/etc/machine-id", "/var/lib/dbus/machine-id"] {
+        if let Ok(text) = std::fs::read_to_string(file)
+            && text.trim().len() == 32
+        {
+            return Ok(text.trim().to_owned());
+        }
+    }
+    Err(Refusal::failed("this machine has no id in /etc/machine-id"))
+}
