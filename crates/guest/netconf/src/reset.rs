@@ -185,7 +185,11 @@ async fn resume<S: System>(
     settings: &Settings,
 ) -> Result<Recovered, ResetError> {
     let point = |name: &str| system.point(name);
-    let Some((phase, note)) = state.interrupted()? else { return Ok(Recovered::Nothing) };
+    let Some((phase, note)) = state.interrupted()? else {
+        // What was begun without coming as far as its journal is thrown away.
+        state.roll_back(&point)?;
+        return Ok(Recovered::Nothing);
+    };
     match phase {
         Phase::Prepared => {
             let files = state.roll_back(&point)?;

@@ -1,4 +1,5 @@
 //! Descriptions that cannot be used, and systems of all kinds: the texts, the choices.
+#![allow(clippy::unwrap_used, reason = "fixtures fail by panicking")]
 
 mod common;
 

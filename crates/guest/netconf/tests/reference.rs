@@ -1,4 +1,5 @@
 //! The reference inputs G1 and G2 for every back-end.
+#![allow(clippy::unwrap_used, reason = "fixtures fail by panicking")]
 
 mod common;
 

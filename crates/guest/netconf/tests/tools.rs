@@ -1,5 +1,6 @@
 //! What we write, read by the programs that will read it: netplan's generator, nmcli, ifupdown. Unpacked from Debian's
 //! packages, never installed.
+#![allow(clippy::unwrap_used, reason = "fixtures fail by panicking")]
 #![allow(
     clippy::disallowed_methods,
     reason = "the programs under test are started as a user would"

@@ -1,4 +1,5 @@
 //! The cases of the OpenStack agent's own tests: NI-1 to NI-14, FB-1 to FB-4. Bytes are compared.
+#![allow(clippy::unwrap_used, reason = "fixtures fail by panicking")]
 
 mod common;
 

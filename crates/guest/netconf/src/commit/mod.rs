@@ -145,7 +145,13 @@ impl<'a> State<'a> {
         point: &dyn Fn(&str),
     ) -> Result<(), CommitError> {
         self.clean()?;
-        let journal = self.prepare(changes, note, point)?;
+        let journal = match self.prepare(changes, note, point) {
+            Ok(journal) => journal,
+            Err(error) => {
+                self.clean()?;
+                return Err(error);
+            }
+        };
         let done = self.stage_and_rename(changes, &journal, point);
         if let Err(error) = done {
             self.roll_back(point)?;

@@ -181,35 +181,42 @@ pub(crate) fn modern(interface: &Interface) -> String {
         out += &without_addresses(interface);
         return out;
     }
-    let mut first = true;
-    let mut common = |out: &mut String| {
-        if std::mem::take(&mut first) {
-            *out += &option("mtu", config.mtu_bytes);
-            *out += &servers(interface);
-            *out += &modern_routes(interface);
-        }
-    };
+    // What is said once stands with the first stanza; a route with the last one of its family, when all addresses a
+    // gateway may need are there.
+    let mut stanzas: Vec<(bool, String)> = Vec::new();
     if config.dhcp4 {
-        out += &format!("iface {name} inet dhcp\n");
-        common(&mut out);
+        stanzas.push((false, format!("iface {name} inet dhcp\n")));
     }
     for (k, net) in config.ip4s.iter().enumerate() {
-        out += &format!("iface {name} inet static\n    address {net}\n");
-        out += &option("gateway", config.gateway4.filter(|_| k == 0));
-        common(&mut out);
+        let gateway = option("gateway", config.gateway4.filter(|_| k == 0));
+        stanzas.push((false, format!("iface {name} inet static\n    address {net}\n{gateway}")));
     }
     if config.dhcp6 {
-        out += &format!("iface {name} inet6 dhcp\n");
-        common(&mut out);
+        stanzas.push((true, format!("iface {name} inet6 dhcp\n")));
     }
     for (k, net) in config.ip6s.iter().enumerate() {
-        out += &format!("iface {name} inet6 static\n    address {net}\n");
+        let mut stanza = format!("iface {name} inet6 static\n    address {net}\n");
         if k == 0 {
             let accept = if config.accept_ra { 2 } else { 0 };
-            out += &option("accept_ra", Some(accept));
-            out += &option("gateway", config.gateway6);
+            stanza += &option("accept_ra", Some(accept));
+            stanza += &option("gateway", config.gateway6);
         }
-        common(&mut out);
+        stanzas.push((true, stanza));
+    }
+    let end = stanzas.len() - 1;
+    let last_of = |six| stanzas.iter().rposition(|(family, _)| *family == six).unwrap_or(end);
+    let (last4, last6) = (last_of(false), last_of(true));
+    for (k, (_, stanza)) in stanzas.iter().enumerate() {
+        out += stanza;
+        if k == 0 {
+            out += &option("mtu", config.mtu_bytes);
+            out += &servers(interface);
+        }
+        for (last, six) in [(last4, false), (last6, true)] {
+            if k == last {
+                out += &modern_routes(interface, six);
+            }
+        }
     }
     out
 }
@@ -230,14 +237,14 @@ fn without_addresses(interface: &Interface) -> String {
     }
     out += &option("mtu", config.mtu_bytes);
     out += &servers(interface);
-    out + &modern_routes(interface)
+    out + &modern_routes(interface, false) + &modern_routes(interface, true)
 }
 
-fn modern_routes(interface: &Interface) -> String {
+fn modern_routes(interface: &Interface, six: bool) -> String {
     let mut out = String::new();
-    for route in &interface.config.routes {
+    for route in interface.config.routes.iter().filter(|route| route.gateway.is_ipv6() == six) {
         let (net, gateway, name) = (route.destination, route.gateway, &interface.name);
-        let family = if gateway.is_ipv6() { " -6" } else { "" };
+        let family = if six { " -6" } else { "" };
         let on_link = if interface.config.on_link(gateway) { " onlink" } else { "" };
         let place = format!("{net} via {gateway} dev {name}{on_link}");
         let _infallible = write!(

@@ -1,5 +1,6 @@
 //! Inputs of the numbered cases, and files out of them.
 #![allow(dead_code, reason = "each test program uses its part")]
+#![allow(clippy::unwrap_used, reason = "fixtures fail by panicking")]
 
 use std::collections::BTreeMap;
 
