@@ -84,6 +84,51 @@ impl Table {
         });
     }
 
+    /// Times in a unit beside another's, with the most that the ratio of the medians may be.
+    pub(crate) fn times(
+        &mut self,
+        measure: &str,
+        unit: &str,
+        ours: &[f64],
+        name: &str,
+        other: &[f64],
+        most: Option<f64>,
+    ) {
+        let ratio = median(ours) / median(other);
+        self.row(
+            measure,
+            &format!("{:.2} {unit} (least {:.2})", median(ours), least(ours)),
+            &format!(
+                "{name}: {:.2} {unit} (least {:.2}); {ratio:.2} times",
+                median(other),
+                least(other)
+            ),
+            &most.map_or_else(String::new, |most| format!("at most {most} times {name}")),
+            most.map(|most| ratio <= most),
+            json!({ "unit": unit, "ours": median(ours), "other": name, "other_median": median(other) }),
+        );
+    }
+
+    /// A row in its own words.
+    pub(crate) fn row(
+        &mut self,
+        measure: &str,
+        ours: &str,
+        beside: &str,
+        target: &str,
+        met: Option<bool>,
+        detail: Value,
+    ) {
+        self.rows.push(Row {
+            measure: measure.to_owned(),
+            ours: ours.to_owned(),
+            beside: beside.to_owned(),
+            target: target.to_owned(),
+            met,
+            detail,
+        });
+    }
+
     /// A measure that could not be taken.
     pub(crate) fn missing(&mut self, measure: &str, why: &str) {
         self.rows.push(Row {

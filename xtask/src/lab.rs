@@ -58,6 +58,8 @@ pub(crate) fn bench() -> Result<(), String> {
         "-p",
         "vnode-monitor",
         "-p",
+        "vnode-agent",
+        "-p",
         "vnode-bench",
     ];
     shell::show(command("cargo", &packages))?;

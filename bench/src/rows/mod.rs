@@ -1,5 +1,6 @@
 //! The rows of the table.
 
+pub(crate) mod agent;
 pub(crate) mod exec;
 pub(crate) mod node;
 pub(crate) mod scale;

@@ -27,6 +27,8 @@ use frame::{Event, Framer};
 
 /// Deepest nesting, as QEMU has it.
 const MOST_DEPTH: usize = 1024;
+/// Twice the limit of requests, but no more than this: read, parsed and decoded it is in memory three times.
+const MOST_BYTES: usize = 4 << 20;
 /// Bytes read at a time.
 const READ: usize = 16 << 10;
 /// A partial request above this reserves memory of the budget all channels share.
@@ -59,7 +61,8 @@ impl StreamParser for QgaParser {
 
 async fn serve(connection: Connection, session: Session) -> Result<(), ParserError> {
     // Most of a large request is base64: a third more than the bytes that are meant, and the envelope.
-    let most_bytes = session.limits.request_bytes.saturating_mul(2);
+    let limit = session.limits.request_bytes;
+    let most_bytes = limit.saturating_mul(2).min(MOST_BYTES).max(limit);
     let mut framer = Framer::new(most_bytes, MOST_DEPTH);
     let mut client = Client { stream: connection.stream, stall: session.limits.stall };
     let mut buffer = vec![0; READ];
