@@ -52,7 +52,7 @@ pub(crate) fn run(what: For) -> Result<(), String> {
         }
     }
     let need_kernel = what == For::Test && !has_kernel();
-    let need_tools = what == For::Test && !tools::are_there();
+    let need_tools = what != For::Lab && !tools::are_there();
     if !missing.is_empty() || need_kernel || need_tools {
         update()?;
     }
