@@ -6,3 +6,7 @@
 mod agent;
 #[path = "openstack/exchange.rs"]
 mod exchange;
+#[path = "openstack/functional.rs"]
+mod functional;
+#[path = "openstack/killed.rs"]
+mod killed;

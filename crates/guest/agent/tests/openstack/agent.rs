@@ -28,16 +28,16 @@ use vnode_xenstore::{
 
 const NONE: Transaction = Transaction::NONE;
 /// The domain the agent is in.
-pub const HOME: &str = "/local/domain/5";
+pub(crate) const HOME: &str = "/local/domain/5";
 
 /// A store of either kind.
-pub enum Store {
+pub(crate) enum Store {
     Memory { server: Server, dir: tempfile::TempDir },
     Real(Xenstored),
 }
 
 impl Store {
-    pub fn memory() -> Self {
+    pub(crate) fn memory() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::new(memory::Limits::default());
         server.introduce(5);
@@ -57,7 +57,7 @@ impl Store {
     }
 
     /// Where the agent connects, and what its paths are relative to.
-    pub fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         let (path, base) = match self {
             Self::Memory { dir, .. } => (dir.path().join("dom5"), None),
             Self::Real(daemon) => (daemon.socket(), Some(HOME.to_owned())),
@@ -66,7 +66,7 @@ impl Store {
     }
 
     /// The host's side.
-    pub async fn host(&self) -> Host {
+    pub(crate) async fn host(&self) -> Host {
         let path = match self {
             Self::Memory { dir, .. } => dir.path().join("dom0"),
             Self::Real(daemon) => daemon.socket(),
@@ -75,7 +75,7 @@ impl Store {
     }
 
     /// All connections break; the store is there again afterwards.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         match self {
             Self::Memory { server, .. } => {
                 server.hang_up();
@@ -86,7 +86,7 @@ impl Store {
     }
 
     /// How many messages the store has handled.
-    pub fn messages(&self) -> usize {
+    pub(crate) fn messages(&self) -> usize {
         match self {
             Self::Memory { server, .. } => server.trace().len(),
             Self::Real(daemon) => daemon.trace().lines().filter(|l| l.contains("IN ")).count(),
@@ -95,25 +95,25 @@ impl Store {
 }
 
 /// Who asks.
-pub struct Host {
-    pub client: Client,
+pub(crate) struct Host {
+    pub(crate) client: Client,
 }
 
 impl Host {
-    pub async fn request(&mut self, id: &str, body: impl AsRef<[u8]>) {
+    pub(crate) async fn request(&mut self, id: &str, body: impl AsRef<[u8]>) {
         let path = format!("{HOME}/data/host/{id}");
         self.client.write(NONE, &path, body.as_ref()).await.unwrap();
     }
 
-    pub async fn withdraw(&mut self, id: &str) {
+    pub(crate) async fn withdraw(&mut self, id: &str) {
         self.client.rm(NONE, &format!("{HOME}/data/host/{id}")).await.unwrap();
     }
 
-    pub async fn answer(&mut self, id: &str) -> Option<String> {
+    pub(crate) async fn answer(&mut self, id: &str) -> Option<String> {
         self.read(&format!("data/guest/{id}")).await
     }
 
-    pub async fn read(&mut self, path: &str) -> Option<String> {
+    pub(crate) async fn read(&mut self, path: &str) -> Option<String> {
         match self.client.read(NONE, &format!("{HOME}/{path}")).await {
             Ok(value) => Some(String::from_utf8(value).unwrap()),
             Err(error) if error.errno() == Some(Errno::NoEntry) => None,
@@ -121,7 +121,7 @@ impl Host {
         }
     }
 
-    pub async fn list(&mut self, path: &str) -> Vec<String> {
+    pub(crate) async fn list(&mut self, path: &str) -> Vec<String> {
         match self.client.list(NONE, &format!("{HOME}/{path}")).await {
             Ok(names) => names,
             Err(error) if error.errno() == Some(Errno::NoEntry) => Vec::new(),
@@ -130,7 +130,7 @@ impl Host {
     }
 
     /// Waits for the answer.
-    pub async fn wait(&mut self, id: &str) -> Value {
+    pub(crate) async fn wait(&mut self, id: &str) -> Value {
         let start = tokio::time::Instant::now();
         loop {
             if let Some(answer) = self.answer(id).await {
@@ -142,7 +142,7 @@ impl Host {
     }
 
     /// Asks and waits.
-    pub async fn call(&mut self, id: &str, name: &str, value: Value) -> (String, String) {
+    pub(crate) async fn call(&mut self, id: &str, name: &str, value: Value) -> (String, String) {
         self.request(id, json!({"name": name, "value": value}).to_string()).await;
         let answer = self.wait(id).await;
         let text = |name: &str| answer[name].as_str().unwrap().to_owned();
@@ -152,10 +152,10 @@ impl Host {
 
 /// What the test's own command has done.
 #[derive(Debug)]
-pub struct Deeds {
-    pub executed: Mutex<BTreeMap<String, usize>>,
-    pub begun: Notify,
-    pub release: Semaphore,
+pub(crate) struct Deeds {
+    pub(crate) executed: Mutex<BTreeMap<String, usize>>,
+    pub(crate) begun: Notify,
+    pub(crate) release: Semaphore,
 }
 
 impl Default for Deeds {
@@ -165,7 +165,7 @@ impl Default for Deeds {
 }
 
 impl Deeds {
-    pub fn count(&self, value: &str) -> usize {
+    pub(crate) fn count(&self, value: &str) -> usize {
         self.executed.lock().unwrap().get(value).copied().unwrap_or(0)
     }
 }
@@ -206,9 +206,9 @@ impl Command for Test {
 }
 
 /// An agent that runs. Dropping it is as killing it.
-pub struct Agent {
-    pub root: tempfile::TempDir,
-    pub deeds: Arc<Deeds>,
+pub(crate) struct Agent {
+    pub(crate) root: tempfile::TempDir,
+    pub(crate) deeds: Arc<Deeds>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -219,20 +219,20 @@ impl Drop for Agent {
 }
 
 /// How an agent is started.
-pub struct Start {
-    pub settings: Settings,
+pub(crate) struct Start {
+    pub(crate) settings: Settings,
     /// Commands at a time.
-    pub at_once: usize,
-    pub root: Option<tempfile::TempDir>,
-    pub options: Vec<(&'static str, Value)>,
+    pub(crate) at_once: usize,
+    pub(crate) root: Option<tempfile::TempDir>,
+    pub(crate) options: Vec<(&'static str, Value)>,
 }
 
 impl Start {
-    pub fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         Self { settings, at_once: 4, root: None, options: Vec::new() }
     }
 
-    pub fn run(self) -> Agent {
+    pub(crate) fn run(self) -> Agent {
         let root = self.root.unwrap_or_else(|| tempfile::tempdir().unwrap());
         let deeds = Arc::new(Deeds::default());
         let mut registry = Registry::built_in();
