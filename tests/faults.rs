@@ -402,10 +402,18 @@ fn t31_a_node_whose_record_is_damaged_is_listed_and_its_disk_kept() {
     let store = host.state_dir().join("store.redb");
     let good = std::fs::read(&store).expect("the store is there");
 
-    // One bit of a page: the whole store is refused, with its name and the way out, and nothing is touched.
+    // One bit of each copy of a record: the whole store is refused, with its name and the way out, and nothing is touched.
     let mut bad = good.clone();
-    let at = bad.windows(uuid.len()).position(|window| window == uuid.as_bytes());
-    bad[at.expect("records are text")] ^= 1;
+    let copies: Vec<usize> = bad
+        .windows(uuid.len())
+        .enumerate()
+        .filter(|(_, window)| *window == uuid.as_bytes())
+        .map(|(at, _)| at)
+        .collect();
+    assert!(!copies.is_empty(), "records are text");
+    for at in copies {
+        bad[at] ^= 1;
+    }
     std::fs::write(&store, bad).expect("the store is writable");
     let out = host.vnode(&["ps"]).exits(1);
     assert!(out.all().contains("store.redb is damaged"), "{}", out.all());
