@@ -81,6 +81,7 @@ impl Agent {
         if let Err(error) = crate::command::guest::thaw_at_start(&agent.context).await {
             tracing::error!(%error, "file systems may be frozen still");
         }
+        crate::command::openstack::resetnetwork::start_beside(&agent.context);
         agent.apply(config).await;
         if agent.running.is_empty() {
             return Err(AgentError::NoChannel);

@@ -34,6 +34,7 @@ mod system;
 mod text;
 mod view;
 
+pub use address::Mac;
 pub use detect::{Backend, Distribution, Family};
 pub use draft::{Content, Draft};
 pub use error::InputError;

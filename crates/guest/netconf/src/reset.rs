@@ -154,6 +154,10 @@ pub async fn recover<S: System>(
     root: &Dir,
     settings: &Settings,
 ) -> Result<Recovered, ResetError> {
+    // Where nothing was ever changed, nothing is made.
+    if !crate::view::View::exists(root, &settings.state_folder) {
+        return Ok(Recovered::Nothing);
+    }
     let state = State::open(root, &settings.state_folder, &settings.agent)?;
     resume(system, &state, settings).await
 }

@@ -177,6 +177,17 @@ pub async fn start(context: &Context) -> Result<Recovered, CommandError> {
     vnode_netconf::start(&system, context.root(), &options.network).await.map_err(failed)
 }
 
+/// [`start`] beside the channels, which must not wait for the network. A request for it waits until this has ended.
+pub fn start_beside(context: &Context) {
+    let context = context.for_request(&CancellationToken::new());
+    tokio::spawn(async move {
+        let _held = context.lock(Resource::Network).await;
+        if let Err(error) = start(&context).await {
+            tracing::error!(%error, "an interrupted network change could not be looked after");
+        }
+    });
+}
+
 fn store(error: vnode_xenstore::Error) -> CommandError {
     CommandError::failed(format!("cannot read the description: {error}")).with_source(error)
 }
