@@ -24,7 +24,7 @@ impl Watcher {
     pub(super) fn new(folder: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let folder = std::path::absolute(folder)?;
-        let events = AsyncFd::new(inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?)?;
+        let events = register(inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?)?;
         if let Some(parent) = folder.parent() {
             let flags = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
             inotify::add_watch(&events, parent, flags)?;
@@ -83,4 +83,11 @@ impl Watcher {
             }
         }
     }
+}
+
+#[expect(unsafe_code, reason = "tokio has no other way to take a descriptor")]
+fn register(events: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` gives the same open descriptor as long as it lives, and `AsyncFd` owns it from here.
+    unsafe { AsyncFd::register_with_interest(events, tokio::io::Interest::READABLE) }
+        .map_err(io::Error::from)
 }
