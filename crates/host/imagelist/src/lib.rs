@@ -10,6 +10,8 @@
 //!   its exit codes ([`Refusal::exit_code`]).
 //! * [`TrustFolder`] is a folder in IGTF's layout: CA certificates, CRLs, namespaces, signing policies.
 //! * [`ImageList`] is the list itself.
+//! * [`Lists`] follows lists: endorsers, subscriptions, refreshes, the images a site wants.
+//! * [`event`] tells handlers what happened, as vmcatcher did, and loses nothing when they fail.
 //!
 //! Signatures, certificates and CRLs are checked by the system's OpenSSL; nothing here is cryptography of ours.
 //! Everything read is bounded. What cannot be checked is refused.
@@ -19,9 +21,13 @@ mod cms;
 mod der;
 pub mod envelope;
 mod error;
+pub mod event;
+pub mod fetch;
 mod judge;
 pub mod list;
+pub mod lists;
 pub mod name;
+pub mod record;
 mod trust;
 pub mod version;
 
@@ -29,6 +35,7 @@ pub use cms::Rules;
 pub use error::{ListError, Refusal};
 pub use judge::{Accepted, Expected, Outcome, Stored, judge};
 pub use list::{Dropped, Endorser, Image, ImageList};
+pub use lists::Lists;
 pub use name::Principal;
 pub use trust::{Anchors, Problem, TrustError, TrustFolder, policy};
 

@@ -1,5 +1,7 @@
 //! The verdicts of `expected.tsv`, one for each list and trust folder, and those on lists made by others.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail this way")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -1,0 +1,199 @@
+//! Giving queued events to the handler.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use vnode_action::{Spec, run};
+use vnode_store::{Change, Store, record};
+
+use super::{EVENTS, Event, Queued, Session, enqueue, queued};
+use crate::record::SCHEMA;
+
+/// What is kept of a handler's output.
+const OUTPUT_BYTES: usize = 4096;
+/// Longest pause between two tries.
+const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
+
+/// A site's event command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handler {
+    /// Run by `/bin/sh -c`, as the original does. Values of events are never part of it.
+    pub command: String,
+    /// The environment beside the event's variables.
+    pub environment: Vec<(String, String)>,
+    /// Longest time of one run; none by default, for registering an image takes minutes. Then TERM, ten seconds, KILL.
+    pub time_limit: Option<Duration>,
+    /// How often a failed event is offered again.
+    pub retries: u32,
+    /// Pause before the first of these; doubled for each.
+    pub pause: SignedDuration,
+}
+
+impl Handler {
+    pub fn new(command: impl Into<String>) -> Self {
+        Self {
+            command: command.into(),
+            environment: vec![(
+                "PATH".to_owned(),
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+            )],
+            time_limit: None,
+            retries: 3,
+            pause: SignedDuration::from_secs(10),
+        }
+    }
+}
+
+/// What became of the events that were due.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Delivered {
+    pub done: usize,
+    pub failed: usize,
+    /// Still in the queue, given up or not yet due.
+    pub left: usize,
+}
+
+/// The queue of events in the store.
+#[derive(Debug)]
+pub struct Queue {
+    store: Arc<dyn Store>,
+    /// One event is given at a time.
+    delivering: Mutex<()>,
+}
+
+impl Queue {
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, delivering: Mutex::new(()) }
+    }
+
+    /// Stores events; durable on return.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn push(
+        &self,
+        session: &Session,
+        events: impl IntoIterator<Item = Event>,
+        now: Timestamp,
+    ) -> Result<(), vnode_store::Error> {
+        let changes = enqueue(session, events, now)?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.store.commit(changes).await.map(|_| ())
+    }
+
+    /// Events that were not delivered, oldest first: those that wait, and those given up.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn undelivered(&self) -> Result<Vec<Queued>, vnode_store::Error> {
+        queued(self.store.as_ref()).await
+    }
+
+    /// Offers given-up events again, with all their tries; gives their number.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn retry_given_up(&self, now: Timestamp) -> Result<usize, vnode_store::Error> {
+        let _delivering = self.delivering.lock().await;
+        let mut changes = Vec::new();
+        for mut event in self.undelivered().await?.into_iter().filter(|e| e.given_up) {
+            event.given_up = false;
+            event.attempts = 0;
+            event.not_before = now;
+            changes.push(put(&event)?);
+        }
+        let count = changes.len();
+        if count > 0 {
+            self.store.commit(changes).await?;
+        }
+        Ok(count)
+    }
+
+    /// Runs the handler for each event that is due, one after the other. A failed one does not hold up the next.
+    ///
+    /// # Errors
+    /// When the store fails; events whose end could not be written are offered again.
+    pub async fn deliver(
+        &self,
+        handler: &Handler,
+        now: impl Fn() -> Timestamp,
+        cancellation: &CancellationToken,
+    ) -> Result<Delivered, vnode_store::Error> {
+        let _delivering = self.delivering.lock().await;
+        let mut delivered = Delivered::default();
+        for mut event in self.undelivered().await? {
+            if event.given_up || event.not_before > now() || cancellation.is_cancelled() {
+                delivered.left += 1;
+                continue;
+            }
+            event.attempts += 1;
+            let result = run_once(handler, &event, cancellation).await;
+            if cancellation.is_cancelled() && result.is_err() {
+                // Not the handler's fault: the try does not count.
+                delivered.left += 1;
+                continue;
+            }
+            match result {
+                Ok(()) => {
+                    let key = format!("{EVENTS}{}", event.id);
+                    self.store.commit(vec![Change::delete(key)]).await?;
+                    delivered.done += 1;
+                }
+                Err(error) => {
+                    tracing::error!(kind = %event.kind, attempt = event.attempts, error, "an event handler failed");
+                    event.given_up = event.attempts > handler.retries;
+                    let doubled = 1_i32 << (event.attempts - 1).min(20);
+                    let pause = handler
+                        .pause
+                        .checked_mul(doubled)
+                        .unwrap_or(LONGEST_PAUSE)
+                        .min(LONGEST_PAUSE);
+                    event.not_before = now().checked_add(pause).unwrap_or(Timestamp::MAX);
+                    event.error = Some(error);
+                    self.store.commit(vec![put(&event)?]).await?;
+                    delivered.failed += 1;
+                    delivered.left += 1;
+                }
+            }
+        }
+        Ok(delivered)
+    }
+}
+
+fn put(event: &Queued) -> Result<Change, vnode_store::Error> {
+    Ok(Change::put(format!("{EVENTS}{}", event.id), record::encode(SCHEMA, event)?))
+}
+
+async fn run_once(
+    handler: &Handler,
+    event: &Queued,
+    cancellation: &CancellationToken,
+) -> Result<(), String> {
+    let mut spec = Spec::new(["/bin/sh", "-c", &handler.command])
+        .envs(handler.environment.iter().map(|(name, value)| (name, value)))
+        .envs(event.environment.iter().map(|(name, value)| (name, value)))
+        .capture(OUTPUT_BYTES)
+        .grace(Duration::from_secs(10));
+    if event.attempts > 1 {
+        spec = spec.env("VMCATCHER_EVENT_ATTEMPT", event.attempts.to_string());
+    }
+    if let Some(limit) = handler.time_limit {
+        spec = spec.time_limit(limit);
+    }
+    match run(spec, cancellation).await {
+        Ok(output) if output.success() => Ok(()),
+        Ok(output) => {
+            let last = |bytes: &[u8]| {
+                let text = String::from_utf8_lossy(bytes).into_owned();
+                text.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned)
+            };
+            let said = last(&output.stderr).or_else(|| last(&output.stdout));
+            Err(said.map_or(output.status.to_string(), |said| format!("{}: {said}", output.status)))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,289 @@
+//! Fetching a signed message: `http`, `https` and `file`.
+//!
+//! Server certificates are verified always; passwords go only where they were given for, never along a redirect to
+//! another host (reqwest strips them).
+
+use std::{io::Read as _, path::PathBuf, sync::Once, time::Duration};
+
+use futures_util::{StreamExt as _, future::BoxFuture};
+use reqwest::{StatusCode, Url, header};
+use thiserror::Error;
+
+use crate::{
+    MAX_MESSAGE_BYTES,
+    record::{Credential, Validators},
+};
+
+/// Why a message could not be fetched. Texts name the address without user and password.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    #[error("`{uri}` is no address of a list: {reason}; give an http, https or file address")]
+    Address { uri: String, reason: String },
+    #[error("no client for http can be made; is the package ca-certificates installed?")]
+    Client(#[source] reqwest::Error),
+    #[error("{uri} cannot be fetched")]
+    Transport {
+        uri: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error("{uri} answered {status}")]
+    Status { uri: String, status: u16 },
+    #[error("{uri} is longer than {limit} bytes")]
+    TooLong { uri: String, limit: usize },
+    #[error("cannot read {path}")]
+    File {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(
+        "the credential file {path} is of no use: {reason}; its first line must be `user:password`"
+    )]
+    Credential { path: PathBuf, reason: String },
+}
+
+/// What to fetch.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub uri: String,
+    pub credential: Option<Credential>,
+    /// Of the message that is here already.
+    pub validators: Validators,
+}
+
+/// What came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fetched {
+    /// The server says that what is here is what it has.
+    Unchanged,
+    Message {
+        bytes: Vec<u8>,
+        validators: Validators,
+    },
+}
+
+/// Something that fetches messages; tests and other transports put their own in.
+pub trait Fetch: Send + Sync + std::fmt::Debug {
+    fn fetch<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Fetched, FetchError>>;
+}
+
+/// How servers are spoken to.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// For a message, from begin to end.
+    pub time_limit: Duration,
+    /// For a connection to come about.
+    pub connect_limit: Duration,
+    /// `http://host:port`; loopback is always reached directly.
+    pub proxy: Option<String>,
+    /// PEM certificates of servers' authorities beside the system's.
+    pub extra_authorities: Option<Vec<u8>>,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            time_limit: Duration::from_secs(60),
+            connect_limit: Duration::from_secs(20),
+            proxy: None,
+            extra_authorities: None,
+        }
+    }
+}
+
+/// A client with bounds: ten redirects, none from https to http.
+///
+/// # Errors
+/// [`FetchError::Client`], [`FetchError::Address`] for a proxy that is none.
+pub fn client(options: &ClientOptions) -> Result<reqwest::Client, FetchError> {
+    static PROVIDER: Once = Once::new();
+    // An error says that the program has chosen its provider already, which is as good.
+    PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("vnode/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(options.connect_limit)
+        .redirect(reqwest::redirect::Policy::custom(|attempt| {
+            let secure = attempt.previous().iter().any(|url| url.scheme() == "https");
+            if secure && attempt.url().scheme() != "https" {
+                attempt.error("redirected from https to plain http")
+            } else if attempt.previous().len() > 10 {
+                attempt.error("more than ten redirects")
+            } else {
+                attempt.follow()
+            }
+        }))
+        .no_proxy();
+    if let Some(proxy) = &options.proxy {
+        let proxy = Url::parse(proxy)
+            .map_err(|e| FetchError::Address { uri: proxy.clone(), reason: e.to_string() })?;
+        builder = builder
+            .proxy(reqwest::Proxy::custom(move |url| (!is_loopback(url)).then(|| proxy.clone())));
+    }
+    if let Some(pem) = &options.extra_authorities {
+        let more = reqwest::Certificate::from_pem_bundle(pem).map_err(FetchError::Client)?;
+        builder = builder.tls_certs_merge(more);
+    }
+    builder.build().map_err(FetchError::Client)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|a| a.is_loopback())
+}
+
+/// Parses an address; user and password in it are refused, for they would be shown and stored.
+pub(crate) fn address(uri: &str) -> Result<Url, FetchError> {
+    let wrong = |reason: String| FetchError::Address { uri: without_password(uri), reason };
+    if uri.bytes().any(|b| b.is_ascii_control() || b == b' ') {
+        return Err(wrong("it has a space or a control character in it".to_owned()));
+    }
+    let url = Url::parse(uri).map_err(|e| wrong(e.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https" | "file") {
+        return Err(wrong(format!("`{}` is not spoken here", url.scheme())));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("it holds a user or password; give them as a credential".to_owned()));
+    }
+    if url.scheme() == "file" && url.host_str().is_some_and(|host| !host.is_empty()) {
+        return Err(wrong("a file of another host".to_owned()));
+    }
+    Ok(url)
+}
+
+/// An address fit to be shown.
+pub(crate) fn without_password(uri: &str) -> String {
+    match Url::parse(uri) {
+        Ok(mut url) if !url.username().is_empty() || url.password().is_some() => {
+            // Fails only for addresses that have no host, which have no user either.
+            let _ = url.set_username("");
+            let _ = url.set_password(None);
+            url.to_string()
+        }
+        Ok(_) => uri.to_owned(),
+        Err(_) => uri.chars().take(200).flat_map(char::escape_default).collect(),
+    }
+}
+
+/// User and password, read when they are needed.
+pub(crate) fn secret(
+    credential: Option<&Credential>,
+) -> Result<Option<(String, String)>, FetchError> {
+    match credential {
+        None => Ok(None),
+        Some(Credential::Stored { user, password }) => Ok(Some((user.clone(), password.clone()))),
+        Some(Credential::File(path)) => {
+            let wrong = |reason: String| FetchError::Credential { path: path.clone(), reason };
+            let mut text = String::new();
+            std::fs::File::open(path)
+                .and_then(|file| file.take(4096).read_to_string(&mut text))
+                .map_err(|e| wrong(e.to_string()))?;
+            let line = text.lines().next().unwrap_or_default();
+            let (user, password) =
+                line.split_once(':').ok_or_else(|| wrong("it has no colon".to_owned()))?;
+            Ok(Some((user.to_owned(), password.to_owned())))
+        }
+    }
+}
+
+/// Fetches with reqwest.
+#[derive(Debug, Clone)]
+pub struct HttpFetch {
+    client: reqwest::Client,
+    time_limit: Duration,
+}
+
+impl HttpFetch {
+    /// # Errors
+    /// As [`client`].
+    pub fn new(options: &ClientOptions) -> Result<Self, FetchError> {
+        Ok(Self { client: client(options)?, time_limit: options.time_limit })
+    }
+
+    async fn get(&self, request: &Request) -> Result<Fetched, FetchError> {
+        let url = address(&request.uri)?;
+        if url.scheme() == "file" {
+            let path = url.to_file_path().map_err(|()| FetchError::Address {
+                uri: request.uri.clone(),
+                reason: "it has no path".to_owned(),
+            })?;
+            return read_file(path).await;
+        }
+        let uri = url.to_string();
+        let transport = |source: reqwest::Error| FetchError::Transport {
+            uri: uri.clone(),
+            source: source.without_url(),
+        };
+        let mut get = self.client.get(url).timeout(self.time_limit);
+        if let Some((user, password)) = secret(request.credential.as_ref())? {
+            get = get.basic_auth(user, Some(password));
+        }
+        if let Some(etag) = &request.validators.etag {
+            get = get.header(header::IF_NONE_MATCH, etag);
+        } else if let Some(time) = &request.validators.last_modified {
+            get = get.header(header::IF_MODIFIED_SINCE, time);
+        }
+        let response = get.send().await.map_err(transport)?;
+        if response.status() == StatusCode::NOT_MODIFIED {
+            return Ok(Fetched::Unchanged);
+        }
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status {
+                uri: uri.clone(),
+                status: response.status().as_u16(),
+            });
+        }
+        let text = |name| {
+            let value = response.headers().get(name).and_then(|v| v.to_str().ok());
+            value.filter(|v| v.len() <= 1024).map(str::to_owned)
+        };
+        let validators =
+            Validators { etag: text(header::ETAG), last_modified: text(header::LAST_MODIFIED) };
+        let mut bytes = Vec::new();
+        let mut body = response.bytes_stream();
+        while let Some(piece) = body.next().await {
+            bytes.extend_from_slice(&piece.map_err(transport)?);
+            if bytes.len() > MAX_MESSAGE_BYTES {
+                return Err(FetchError::TooLong { uri: uri.clone(), limit: MAX_MESSAGE_BYTES });
+            }
+        }
+        Ok(Fetched::Message { bytes, validators })
+    }
+}
+
+impl Fetch for HttpFetch {
+    fn fetch<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Fetched, FetchError>> {
+        Box::pin(self.get(request))
+    }
+}
+
+async fn read_file(path: PathBuf) -> Result<Fetched, FetchError> {
+    let read = move || {
+        let cannot = |source| FetchError::File { path: path.clone(), source };
+        let mut bytes = Vec::new();
+        let file = rustix::fs::open(
+            &path,
+            // A FIFO must not hold us up.
+            rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )
+        .map_err(|e| cannot(e.into()))?;
+        std::fs::File::from(file)
+            .take(MAX_MESSAGE_BYTES as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(cannot)?;
+        if bytes.len() > MAX_MESSAGE_BYTES {
+            let uri = path.display().to_string();
+            return Err(FetchError::TooLong { uri, limit: MAX_MESSAGE_BYTES });
+        }
+        Ok(Fetched::Message { bytes, validators: Validators::default() })
+    };
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
+        Err(FetchError::File {
+            path: PathBuf::new(),
+            source: std::io::Error::other(error.to_string()),
+        })
+    })
+}
