@@ -309,8 +309,24 @@ async fn by_helper(
     Err(failed(format!("{:?} : {text}", output.status)))
 }
 
+/// Hashes the password and puts the hash into the shadow file.
+pub(crate) async fn in_file(
+    context: &Context,
+    user: &str,
+    password: &str,
+) -> Result<(), CommandError> {
+    let hash = hash::hash(password).map_err(|error| {
+        CommandError::failed(format!("Failed to change password for {user}")).with_source(error)
+    })?;
+    set_hash(context, user, &hash).await
+}
+
 /// Replaces the hash in the shadow file.
-async fn in_file(context: &Context, user: &str, password: &str) -> Result<(), CommandError> {
+pub(crate) async fn set_hash(
+    context: &Context,
+    user: &str,
+    hash: &str,
+) -> Result<(), CommandError> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
         CommandError::failed(format!("Failed to change password for {user}")).with_source(error)
     };
@@ -320,7 +336,6 @@ async fn in_file(context: &Context, user: &str, password: &str) -> Result<(), Co
         .into_iter()
         .find(|format| there(*format))
         .ok_or_else(|| CommandError::failed("Unknown password file format"))?;
-    let hash = hash::hash(password).map_err(|error| failed(error.into()))?;
     let days = context.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
         / (24 * 3600);
     let held = match format {
@@ -333,7 +348,7 @@ async fn in_file(context: &Context, user: &str, password: &str) -> Result<(), Co
     let attributes = Attributes::of(&file).map_err(|error| failed(error.into()))?;
     let text =
         Zeroizing::new(root.read_to_limit(path, FILE_MAX).map_err(|error| failed(error.into()))?);
-    let text = shadow::with_password(&text, format, user, &hash, days)
+    let text = shadow::with_password(&text, format, user, hash, days)
         .ok_or_else(|| CommandError::not_found(format!("User {user} not found")))?;
     let etc = root.open_dir("etc").map_err(|error| failed(error.into()))?;
     let name = OsStr::new(path.trim_start_matches("etc/"));
