@@ -22,6 +22,10 @@ const UNPACKED: &[&str] = &[
     "libxendevicemodel1",
     // The agent that ours is compared with.
     "qemu-guest-agent",
+    // Its clients: libvirt's daemon and `virsh`.
+    "libvirt-daemon",
+    "libvirt-daemon-driver-qemu",
+    "libvirt-clients",
     // Oracles for the network files.
     "netplan.io",
     "netplan-generator",
