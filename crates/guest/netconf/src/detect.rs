@@ -191,11 +191,7 @@ pub fn backend(view: &dyn View, distribution: Option<&Distribution>) -> Backend 
             return Backend::ArchLegacy;
         }
     }
-    // What the family had when nothing more can be seen.
-    match family {
-        Some(Family::Debian) if view.exists("/etc/network") => Backend::Ifupdown,
-        _ => Backend::Direct,
-    }
+    Backend::Direct
 }
 
 /// A systemd unit is wanted by some target.

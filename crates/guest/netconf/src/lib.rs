@@ -18,6 +18,7 @@ pub mod commit;
 pub mod detect;
 mod diff;
 mod draft;
+mod effect;
 mod error;
 pub mod hostname;
 pub mod hosts;

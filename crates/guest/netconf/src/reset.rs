@@ -6,22 +6,21 @@ use ipnet::IpNet;
 use vnode_beneath::Dir;
 
 use crate::commit::{CommitError, Note, Phase, State};
+use crate::effect::{apply_again, is_right, run_all, set_hostname, take_effect, undo};
 use crate::error::InputError;
 use crate::kernel::{self, KernelError};
 use crate::model::{Config, Description, Interface, Select, Wanted};
 use crate::nic::{self, bind};
 use crate::plan::{Plan, plan};
-use crate::render::{OnFailure, Program, RenderError, Step};
+use crate::render::RenderError;
 use crate::settings::Settings;
 use crate::system::System;
 use crate::view::ViewError;
 
 /// Time for the programs of a change; what waits and comparison take comes on top, and the host waits 60 s for it all.
 const APPLY: Duration = Duration::from_secs(20);
-/// Time for the programs of a roll-back.
-const UNDO: Duration = Duration::from_secs(12);
 /// Between two looks at the kernel.
-const LOOK: Duration = Duration::from_millis(50);
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
 
 /// A reset that did not succeed. The text is what the client is answered.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +86,9 @@ pub async fn reset<S: System>(
         interfaces: plan.changed.clone(),
         warnings,
     };
+    for warning in &report.warnings {
+        tracing::warn!("{warning}");
+    }
     let old_name = system.hostname();
     let new_name = nic_hostname(&plan, old_name.as_deref());
     let nothing_to_run = plan.steps.before.is_empty() && plan.steps.after.is_empty();
@@ -121,9 +123,6 @@ pub async fn reset<S: System>(
         return Err(undo(system, &state, &note, why).await);
     }
     state.finish(&point)?;
-    for warning in &report.warnings {
-        tracing::warn!("{warning}");
-    }
     Ok(report)
 }
 
@@ -287,11 +286,6 @@ fn nic_hostname(plan: &Plan, old: Option<&str>) -> Option<(String, String)> {
     (new != old).then(|| (new.to_owned(), old.to_owned()))
 }
 
-fn set_hostname<S: System>(system: &S, names: Option<&(String, String)>) -> Result<(), String> {
-    let Some((new, _)) = names else { return Ok(()) };
-    system.set_hostname(new).map_err(|error| format!("Couldn't set hostname: {error}"))
-}
-
 /// What the kernel has for the interfaces that will change, in the form of a configuration.
 fn snapshot<S: System>(
     system: &S,
@@ -324,182 +318,6 @@ fn snapshot<S: System>(
         before.push(Interface { config, ..interface.clone() });
     }
     Ok(before)
-}
-
-/// Name, services, kernel: all of what a change means for the running system.
-async fn take_effect<S: System>(
-    system: &S,
-    note: &Note,
-    settings: &Settings,
-    deadline: Instant,
-) -> Result<(), String> {
-    set_hostname(system, note.hostname.as_ref())?;
-    system.point("named");
-    run_all(system, &note.after, deadline).await?;
-    system.point("applied");
-    settle(system, note, settings).await
-}
-
-/// Waits until the kernel has what is wanted. Addresses of before that nobody took away are taken away.
-async fn settle<S: System>(system: &S, note: &Note, settings: &Settings) -> Result<(), String> {
-    let names: Vec<String> = note.interfaces.iter().map(|i| i.name.clone()).collect();
-    let deadline = Instant::now() + settings.settle();
-    let text = |error: KernelError| error.to_string();
-    // Services that only know their own interfaces leave what they did not set.
-    if let Some(state) = system.state(&names).map_err(text)? {
-        for interface in note.interfaces.iter().filter(|i| note.changed.contains(&i.name)) {
-            let surplus = state.surplus(interface);
-            if !surplus.is_empty() {
-                let keep: Vec<IpNet> = interface.config.addresses().collect();
-                system.flush(&interface.name, &keep).map_err(text)?;
-            }
-        }
-    }
-    loop {
-        let Some(state) = system.state(&names).map_err(text)? else { return Ok(()) };
-        let missing = kernel::differences(&note.interfaces, &state);
-        if missing.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            let more = missing.len().saturating_sub(4);
-            let mut text = missing[..missing.len().min(4)].join(", ");
-            if more > 0 {
-                text += &format!(", and {more} more");
-            }
-            return Err(format!("the network did not come to the wanted state: {text}"));
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-fn is_right<S: System>(system: &S, note: &Note) -> Result<bool, ResetError> {
-    let names: Vec<String> = note.interfaces.iter().map(|i| i.name.clone()).collect();
-    let Some(state) = system.state(&names)? else { return Ok(true) };
-    Ok(kernel::differences(&note.interfaces, &state).is_empty())
-}
-
-/// Takes a committed change back: files, services, kernel, name.
-async fn undo<S: System>(system: &S, state: &State<'_>, note: &Note, why: String) -> ResetError {
-    let point = |name: &str| system.point(name);
-    let back = match state.roll_back(&point) {
-        Ok(_) => apply_again(system, note).await,
-        Err(error) => format!("the previous files could not be put back: {error}"),
-    };
-    ResetError::Undone { why, back }
-}
-
-/// With the previous files in place: services read them, and the kernel gets back what it had. Says how that went.
-async fn apply_again<S: System>(system: &S, note: &Note) -> String {
-    let deadline = Instant::now() + UNDO;
-    if let Some((_, old)) = &note.hostname
-        && let Err(error) = system.set_hostname(old)
-    {
-        tracing::warn!(%error, "cannot set the previous host name");
-    }
-    let mut trouble = None;
-    for step in &note.after {
-        match step {
-            Step::Program(_) => {
-                if let Err(why) = run_all(system, std::slice::from_ref(step), deadline).await {
-                    trouble.get_or_insert(why);
-                }
-            }
-            Step::Flush { interface } => {
-                if let Err(error) = system.flush(interface, &[]) {
-                    trouble.get_or_insert(error.to_string());
-                }
-            }
-            // The new description; what was before follows below.
-            Step::Direct(_) => {}
-        }
-    }
-    // Whatever the services made of it: the addresses and routes of before, so that the guest can be entered.
-    for interface in &note.before {
-        if let Err(error) = put_back(system, interface) {
-            trouble.get_or_insert(full(&error));
-        }
-    }
-    match trouble {
-        None => "the previous configuration is back in place".to_owned(),
-        Some(why) => {
-            format!("the previous configuration is back in place, but applying it said: {why}")
-        }
-    }
-}
-
-fn put_back<S: System>(system: &S, before: &Interface) -> Result<(), KernelError> {
-    if !before.up {
-        return system.flush(&before.name, &[]);
-    }
-    let Some(state) = system.state(std::slice::from_ref(&before.name))? else { return Ok(()) };
-    let missing = kernel::differences(std::slice::from_ref(before), &state);
-    if missing.is_empty() && state.surplus(before).is_empty() {
-        return Ok(());
-    }
-    system.apply(before)
-}
-
-/// Runs steps in order until one fails for good.
-async fn run_all<S: System>(system: &S, steps: &[Step], deadline: Instant) -> Result<(), String> {
-    let mut not_started: Vec<&str> = Vec::new();
-    for step in steps {
-        match step {
-            Step::Program(program) => match &program.failure {
-                OnFailure::Ignore => {
-                    if let Err(why) = run_one(system, program, deadline).await {
-                        tracing::warn!(program = program.argv[0], %why, "network program");
-                    }
-                }
-                OnFailure::Fail(text) => match run_one(system, program, deadline).await {
-                    Ok(0) => {}
-                    Ok(status) => return Err(format!("{text}: {status}")),
-                    Err(why) => return Err(format!("{text}: {why}")),
-                },
-                OnFailure::Start(interface) => {
-                    let mut started = false;
-                    for _ in 0..2 {
-                        started = matches!(run_one(system, program, deadline).await, Ok(0));
-                        if started {
-                            break;
-                        }
-                    }
-                    if !started && !not_started.contains(&interface.as_str()) {
-                        not_started.push(interface);
-                    }
-                }
-            },
-            Step::Flush { interface } => {
-                system.flush(interface, &[]).map_err(|error| error.to_string())?;
-            }
-            Step::Direct(interfaces) => {
-                for interface in interfaces {
-                    system.apply(interface).map_err(|error| full(&error))?;
-                }
-            }
-        }
-    }
-    match not_started[..] {
-        [] => Ok(()),
-        _ => Err(format!("Failed to start {}", not_started.join(", "))),
-    }
-}
-
-async fn run_one<S: System>(
-    system: &S,
-    program: &Program,
-    deadline: Instant,
-) -> Result<i32, String> {
-    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
-    let program = Program { limit: program.limit.min(left), ..program.clone() };
-    system.run(&program).await
-}
-
-fn full(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }
 
 /// The descriptions of one interface list, for callers that have interfaces and no source.

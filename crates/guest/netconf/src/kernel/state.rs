@@ -225,7 +225,7 @@ pub fn differences(interfaces: &[Interface], state: &State) -> Vec<String> {
             missing.push(format!("interface {name} is gone"));
             continue;
         };
-        if !nic.up {
+        if !nic.up && interface.config.addresses().next().is_some() {
             missing.push(format!("{name} is down"));
         }
         for net in interface.config.addresses() {
