@@ -17,8 +17,8 @@ use vnode_beneath::{Dir, Scope};
 use vnode_netconf::kernel::{self, KernelError};
 use vnode_netconf::render::Program;
 use vnode_netconf::{
-    Backend, Nic, RealSystem, Report, Settings, System, Wanted, program_spec, program_status,
-    reset, start,
+    Backend, Nic, RealSystem, Recovered, Report, Settings, System, Wanted, program_spec,
+    program_status, reset, start,
 };
 use vnode_testkit::{needs, tools};
 
@@ -372,6 +372,86 @@ fn r_w3_a_failed_ifup_brings_the_old_network_back() {
             assert!(!have.contains("192.0.2.42"), "{have}");
             assert_eq!(rustix::system::uname().nodename(), name.as_c_str());
             assert!(!Path::new("/run/vnode-test/network/transaction").exists());
+        });
+    }
+}
+
+const ROOT: &str = "NETCONF_TEST_ROOT";
+const POINT: &str = "NETCONF_TEST_POINT";
+const GATEWAY: &str = "NETCONF_TEST_GATEWAY";
+
+/// Kills this process at a point by its name.
+struct Killed(String);
+
+impl System for Killed {
+    async fn run(&self, program: &Program) -> Result<i32, String> {
+        RealSystem.run(program).await
+    }
+
+    fn point(&self, name: &str) {
+        if name == self.0 {
+            let own = rustix::process::getpid();
+            rustix::process::kill_process(own, rustix::process::Signal::KILL).unwrap();
+        }
+    }
+}
+
+/// The child of the test below, in the namespaces of the thread that started it.
+#[test]
+fn child() {
+    let Some(root) = std::env::var_os(ROOT) else { return };
+    let root = Dir::open_ambient(root, Scope::InRoot).unwrap();
+    let system = Killed(std::env::var(POINT).unwrap());
+    let mut node = description("192.0.2.99", "192.0.2.1");
+    node["routes"] = json!([{"route": "10.0.0.0", "netmask": "255.0.0.0",
+        "gateway": std::env::var(GATEWAY).unwrap()}]);
+    let wanted = Wanted { hostname: Some("web2".to_owned()), ..read(&[node]).unwrap() };
+    run(&system, &root, &Settings::default(), &wanted).unwrap();
+}
+
+#[test]
+fn ne_04_killed_between_files_and_kernel_the_next_start_finishes_or_takes_back() {
+    needs!(Root, Program("ip"));
+    // With a next hop the kernel takes, and with one it refuses when it is tried again at start.
+    for (point, gateway, finished) in [
+        ("prepared", "192.0.2.1", false),
+        ("renamed", "192.0.2.1", false),
+        ("committed", "192.0.2.1", true),
+        ("named", "192.0.2.1", true),
+        ("applied", "192.0.2.1", true),
+        ("done", "192.0.2.1", true),
+        ("committed", "224.0.0.1", false),
+    ] {
+        apart(move || {
+            let (folder, root) = bare();
+            let settings = Settings { settle_ms: 1_000, ..Settings::default() };
+            run(&RealSystem, &root, &settings, &wanted("192.0.2.42", "192.0.2.1")).unwrap();
+            let stored = folder.path().join("var/lib/vnode-agent/network/direct.json");
+            let before = std::fs::read(&stored).unwrap();
+            let out = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "child", "--nocapture"])
+                .env(ROOT, folder.path())
+                .env(POINT, point)
+                .env(GATEWAY, gateway)
+                .output()
+                .unwrap();
+            let signal = std::os::unix::process::ExitStatusExt::signal(&out.status);
+            assert_eq!(signal, Some(9), "{point}: {}", String::from_utf8_lossy(&out.stderr));
+            let recovered = runtime().block_on(start(&RealSystem, &root, &settings)).unwrap();
+            let expected = if finished { Recovered::Finished } else { Recovered::RolledBack };
+            assert_eq!(recovered, expected, "{point} {gateway}");
+            assert_eq!(std::fs::read(&stored).unwrap() == before, !finished, "{point}");
+            let have = addresses() + &routes();
+            let (there, gone) = match finished {
+                true => ("192.0.2.99/24", "192.0.2.42/24"),
+                false => ("192.0.2.42/24", "192.0.2.99/24"),
+            };
+            assert!(have.contains(there) && !have.contains(gone), "{point} {gateway}: {have}");
+            assert!(have.contains("default via 192.0.2.1"), "it can be entered: {have}");
+            let name = rustix::system::uname();
+            let expected = if finished { c"web2" } else { c"web1" };
+            assert_eq!(name.nodename(), expected, "{point} {gateway}");
+            assert!(!folder.path().join("var/lib/vnode-agent/network/transaction").exists());
         });
     }
 }

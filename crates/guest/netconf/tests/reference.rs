@@ -502,3 +502,138 @@ fn g2_02_to_05_no_route_and_no_address_is_lost() {
     assert!(netctl.contains("Routes=('10.0.0.0/8 via 192.0.2.1')"), "G2-4");
     assert!(netctl.contains("Address=('192.0.2.42/24' '192.0.2.43/24')"), "G2-5");
 }
+
+/// What is run when both interfaces change, and nothing else.
+#[test]
+fn r_a1_each_back_end_is_told_in_its_own_way() {
+    use vnode_netconf::render::Step;
+    let shown = |steps: &[Step]| -> Vec<String> {
+        let one = |step: &Step| match step {
+            Step::Program(program) => program.argv.join(" "),
+            Step::Flush { interface } => format!("(flush {interface})"),
+            Step::Direct(interfaces) => format!("(set {} interfaces)", interfaces.len()),
+        };
+        steps.iter().map(one).collect()
+    };
+    let keyfiles = "/etc/NetworkManager/system-connections/vnode-agent";
+    let cases: Vec<(Backend, MemoryView, Vec<&str>, Vec<String>)> = vec![
+        (Backend::Netplan, system("ubuntu"), vec![], vec!["netplan apply".to_owned()]),
+        (
+            Backend::NetworkManager,
+            system("fedora"),
+            vec![],
+            ["eth0", "eth1"]
+                .iter()
+                .flat_map(|name| {
+                    [
+                        format!("nmcli connection load {keyfiles}-{name}.nmconnection"),
+                        format!("nmcli --wait 10 connection up id vnode-agent-{name}"),
+                    ]
+                })
+                .collect(),
+        ),
+        (
+            Backend::Networkd,
+            system("arch"),
+            vec![],
+            ["reload", "reconfigure eth0", "reconfigure eth1"]
+                .map(|w| format!("networkctl {w}"))
+                .to_vec(),
+        ),
+        (
+            Backend::Suse,
+            system("sles").with("/usr/sbin/wicked", ""),
+            vec![],
+            ["wicked ifreload eth0", "wicked ifreload eth1", "netconfig update -f"]
+                .map(str::to_owned)
+                .to_vec(),
+        ),
+        (Backend::Suse, system("sles"), vec![], vec!["/etc/init.d/network restart".to_owned()]),
+        (
+            Backend::Ifcfg,
+            system("centos").with("/usr/sbin/ifup", ""),
+            vec!["ifdown eth0", "ifdown eth1"],
+            ["(flush eth0)", "ifup eth0", "(flush eth1)", "ifup eth1"].map(str::to_owned).to_vec(),
+        ),
+        (
+            Backend::Ifupdown,
+            system("debian").with(
+                "/etc/network/interfaces",
+                "auto lo eth0\niface eth0 inet dhcp\niface eth9 inet dhcp\n",
+            ),
+            vec!["ifdown --force eth0"],
+            ["(flush eth0)", "ifup eth0", "(flush eth1)", "ifup eth1"].map(str::to_owned).to_vec(),
+        ),
+        (
+            Backend::Netifrc,
+            system("gentoo"),
+            vec![],
+            [
+                "(flush eth0)",
+                "/etc/init.d/net.eth0 restart",
+                "(flush eth1)",
+                "/etc/init.d/net.eth1 restart",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+        ),
+        (
+            Backend::ArchNetctl,
+            system("arch"),
+            vec![],
+            ["restart eth0", "reenable eth0", "restart eth1", "reenable eth1"]
+                .map(|w| format!("netctl {w}"))
+                .to_vec(),
+        ),
+        (
+            Backend::ArchNetcfg,
+            system("arch"),
+            vec!["/usr/bin/netcfg -d eth0"],
+            ["-u eth0", "-u eth1"].map(|w| format!("/usr/bin/netcfg {w}")).to_vec(),
+        ),
+        (
+            Backend::ArchLegacy,
+            system("arch"),
+            vec!["/etc/rc.d/network stop"],
+            vec!["/etc/rc.d/network start".to_owned()],
+        ),
+        (
+            Backend::RcConf,
+            system("freebsd").with("/etc/rc.d/network_ipv6", ""),
+            vec![],
+            [
+                "/bin/sh /etc/rc.d/netif restart",
+                "/etc/rc.d/network_ipv6 restart",
+                "/bin/sh /etc/rc.d/routing restart",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+        ),
+        (
+            Backend::Direct,
+            system("buildroot").with("/sbin/resolvconf", ""),
+            vec![],
+            vec!["(set 2 interfaces)".to_owned(), "resolvconf -a eth0.vnode-agent".to_owned()],
+        ),
+        (Backend::CloudInit, system("ubuntu"), vec![], vec![]),
+    ];
+    for (backend, view, before, after) in cases {
+        let plan = planned(&view, backend, None, &g1_interfaces());
+        assert_eq!(shown(&plan.steps.before), before, "{backend:?}");
+        assert_eq!(shown(&plan.steps.after), after, "{backend:?}");
+        // Another name changes no interface.
+        let view = common::after(&view, &plan);
+        let renamed = vnode_netconf::plan(
+            &view,
+            &settings(backend, None),
+            g1_interfaces(),
+            Some("other"),
+            &[],
+        )
+        .unwrap();
+        let files = contents(&renamed);
+        assert!(!files.is_empty(), "{backend:?}");
+        assert!(renamed.changed.is_empty(), "{backend:?}");
+        assert!(renamed.steps.after.is_empty(), "{backend:?} {:?}", renamed.steps);
+    }
+}

@@ -44,8 +44,13 @@ impl Renderer for RcConf {
         let old = draft.read_or_empty(FILE)?;
         let form = input.form_or(Form::Compatible);
         let new = rc_conf(&old, input.interfaces, input.hostname, form)?;
+        // The guest's name stands in the same file, and is no reason to restart the network.
+        let network_is_same = without_name(&old) == without_name(&new);
         draft.write(FILE, new)?;
         write_resolv_conf(input, draft)?;
+        if network_is_same {
+            return Ok(Vec::new());
+        }
         let whole = |interface: &Interface| Fragment {
             interface: interface.name.clone(),
             path: FILE.to_owned(),
@@ -70,6 +75,10 @@ impl Renderer for RcConf {
         steps.after.extend(super::resolvconf_steps(input, draft));
         steps
     }
+}
+
+fn without_name(content: &[u8]) -> Vec<&[u8]> {
+    text::lines(content).into_iter().filter(|line| !line.starts_with(b"hostname")).collect()
 }
 
 /// The file without our lines of before, and with our lines.
