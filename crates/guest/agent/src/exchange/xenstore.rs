@@ -18,7 +18,7 @@ use vnode_xenstore::{Access, Client, Error};
 use super::{ExchangeError, Message, MessageExchange};
 
 mod journal;
-pub mod publish;
+mod publish;
 mod requests;
 mod responses;
 mod worker;
@@ -48,6 +48,10 @@ pub struct Settings {
     /// The folder for what was begun, so that an agent that is started again does not do it twice; `None`:
     /// `/run/vnode-agent/xenstore`.
     pub state: Option<PathBuf>,
+    /// Publishes facts about the guest, for XAPI-based tool stacks (R-X13).
+    pub publish: bool,
+    /// Where those facts are read; `None`: `/`.
+    pub root: Option<PathBuf>,
 }
 
 impl Settings {
@@ -85,11 +89,15 @@ struct Xenstore {
 struct Running {
     orders: mpsc::Sender<Order>,
     task: JoinHandle<()>,
+    publisher: Option<JoinHandle<()>>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
+        if let Some(publisher) = &self.publisher {
+            publisher.abort();
+        }
     }
 }
 
@@ -121,7 +129,10 @@ impl Xenstore {
         let (orders, receiver) = mpsc::channel(16);
         let worker = Worker::new(self.settings.clone(), receiver);
         self.taking = None;
-        self.running = Some(Running { orders, task: tokio::spawn(worker.run(client)) });
+        let publisher =
+            self.settings.publish.then(|| tokio::spawn(publish::run(self.settings.clone())));
+        let task = tokio::spawn(worker.run(client));
+        self.running = Some(Running { orders, task, publisher });
         Ok(())
     }
 

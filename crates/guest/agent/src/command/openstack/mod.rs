@@ -2,9 +2,12 @@
 
 use super::Command;
 
+pub mod agentupdate;
 mod base64;
 mod inject;
-mod password;
+#[cfg(any(test, feature = "kmsactivate"))]
+mod kmsactivate;
+pub(crate) mod password;
 mod replace;
 pub mod resetnetwork;
 mod version;
@@ -21,5 +24,8 @@ pub fn all() -> Vec<Box<dyn Command>> {
         Box::new(inject::InjectFile),
         Box::new(inject::FileInject),
         Box::new(resetnetwork::ResetNetwork),
+        Box::new(agentupdate::AgentUpdate),
+        #[cfg(feature = "kmsactivate")]
+        Box::new(kmsactivate::KmsActivate),
     ]
 }
