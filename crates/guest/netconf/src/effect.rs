@@ -34,6 +34,9 @@ pub(crate) async fn take_effect<S: System>(
     system.point("named");
     run_all(system, &note.after, deadline).await?;
     system.point("applied");
+    if note.files_only {
+        return Ok(());
+    }
     settle(system, note, settings).await
 }
 

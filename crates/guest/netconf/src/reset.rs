@@ -12,7 +12,7 @@ use crate::kernel::{self, KernelError};
 use crate::model::{Config, Description, Interface, Select, Wanted};
 use crate::nic::{self, bind};
 use crate::plan::{Plan, plan};
-use crate::render::RenderError;
+use crate::render::{RenderError, Step};
 use crate::settings::Settings;
 use crate::system::System;
 use crate::view::ViewError;
@@ -79,8 +79,12 @@ pub async fn reset<S: System>(
     let mut warnings = wanted.warnings.clone();
     let interfaces = await_interfaces(system, settings, wanted, &mut warnings).await?;
     let names: Vec<String> = interfaces.iter().map(|i| i.name.clone()).collect();
-    let plan = made(system, root, settings, wanted, interfaces)?;
+    let mut plan = made(system, root, settings, wanted, interfaces)?;
     warnings.extend(plan.warnings.iter().cloned());
+    if settings.files_only {
+        plan.steps.before.clear();
+        plan.steps.after.retain(|step| matches!(step, Step::Direct(_)));
+    }
     let report = Report {
         files: plan.changes.iter().map(|c| c.path.clone()).collect(),
         interfaces: plan.changed.clone(),
@@ -103,6 +107,7 @@ pub async fn reset<S: System>(
         interfaces: plan.interfaces.clone(),
         changed: plan.changed.clone(),
         before,
+        files_only: settings.files_only && plan.steps.after.is_empty(),
         hostname: new_name,
     };
     // What the old files say how to take down is taken down by the old files.

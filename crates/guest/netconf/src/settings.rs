@@ -46,6 +46,9 @@ pub struct Settings {
     pub wait_ms: u64,
     /// How long the kernel has to come to the wanted state, in milliseconds.
     pub settle_ms: u64,
+    /// Files and host name only: whoever configures the network is not running yet and will read them when it starts. Where
+    /// nobody does, the kernel is set all the same.
+    pub files_only: bool,
 }
 
 impl Default for Settings {
@@ -59,6 +62,7 @@ impl Default for Settings {
             unmanaged: Vec::new(),
             wait_ms: 3_000,
             settle_ms: 10_000,
+            files_only: false,
         }
     }
 }

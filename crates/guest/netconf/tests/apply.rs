@@ -343,6 +343,28 @@ fn ifupdown_takes_the_old_down_and_the_new_up() {
 }
 
 #[test]
+fn r_d10_before_the_network_comes_up_only_files_are_written() {
+    needs!(Root, Program("ip"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    apart(move || {
+        let (root, settings) = debian(&path);
+        let settings = Settings { files_only: true, ..settings };
+        let system = Unpacked { ifup: Some(1), ..Unpacked::default() };
+        run(&system, &root, &settings, &wanted("192.0.2.42", "192.0.2.1")).unwrap();
+        assert!(system.ran.lock().unwrap().is_empty());
+        assert!(std::fs::read_to_string("/etc/network/interfaces").unwrap().contains("192.0.2.42"));
+        assert_eq!(rustix::system::uname().nodename().to_str().unwrap(), "web1");
+        assert_eq!(addresses(), "");
+        // Where nobody will read files, it is done now.
+        let (_folder, root) = bare();
+        let settings = Settings { files_only: true, ..Settings::default() };
+        run(&RealSystem, &root, &settings, &wanted("192.0.2.42", "192.0.2.1")).unwrap();
+        assert!(addresses().contains("192.0.2.42/24"));
+    });
+}
+
+#[test]
 fn r_w3_a_failed_ifup_brings_the_old_network_back() {
     needs!(Root, Program("ip"), Program("run-parts"), Tool("sbin/ifup"));
     // It says that it failed; or it says nothing and does nothing, and the kernel's state tells.

@@ -31,6 +31,9 @@ pub struct Note {
     pub changed: Vec<String>,
     /// What the kernel had for those before.
     pub before: Vec<Interface>,
+    /// Nobody applies it now, so the kernel is not compared.
+    #[serde(default)]
+    pub files_only: bool,
     /// The guest's new name, and its old one.
     pub hostname: Option<(String, String)>,
 }

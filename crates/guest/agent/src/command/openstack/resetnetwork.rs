@@ -144,11 +144,29 @@ pub fn from_nocloud(
 /// With the text for the client; the guest is then as it was.
 pub async fn apply(context: &Context, wanted: Wanted) -> Result<Report, CommandError> {
     let options: Options = context.options(NAME)?;
+    with_settings(context, wanted, options.network).await
+}
+
+/// [`apply`] for early boot: files and name. Who configures the network starts later and reads them; where nobody does,
+/// the kernel is set now.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn apply_at_boot(context: &Context, wanted: Wanted) -> Result<Report, CommandError> {
+    let options: Options = context.options(NAME)?;
+    with_settings(context, wanted, Settings { files_only: true, ..options.network }).await
+}
+
+async fn with_settings(
+    context: &Context,
+    wanted: Wanted,
+    settings: Settings,
+) -> Result<Report, CommandError> {
     // Not the request's token: programs of this operation end by their own limits.
     let context = context.for_request(&CancellationToken::new());
     let work = async move {
         let system = AgentSystem { context: context.clone() };
-        vnode_netconf::reset(&system, context.root(), &options.network, &wanted).await
+        vnode_netconf::reset(&system, context.root(), &settings, &wanted).await
     };
     match tokio::spawn(work).await {
         Ok(result) => result.map_err(failed),
