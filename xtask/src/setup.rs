@@ -31,6 +31,8 @@ const TEST: &[&str] = &[
     "ca-certificates",
     "python3-pip",
     "xenstore-utils",
+    "dbus",
+    "libglib2.0-bin",
 ];
 const BENCH: &[&str] = &["crun", "busybox-static", "mininet", "bridge-utils", "python3"];
 

@@ -24,7 +24,7 @@ pub enum Error {
     },
     /// The operation failed, with the record.
     #[error("{0}")]
-    Failed(RpcError),
+    Failed(Box<RpcError>),
     /// The bus or the service refused.
     #[error("{text} ({name})")]
     Refused { name: String, text: String },

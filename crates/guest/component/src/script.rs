@@ -49,7 +49,10 @@ pub struct Request<'a> {
 ///
 /// # Errors
 /// When it cannot be started, fails, takes too long, prints too much or not JSON. The error can always be sent.
-pub async fn run(request: Request<'_>, cancelled: &CancellationToken) -> Result<String, RpcError> {
+pub async fn run(
+    request: Request<'_>,
+    cancelled: &CancellationToken,
+) -> Result<String, Box<RpcError>> {
     let Request { operation, command, settings, .. } = request;
     let program = command.argv.first().map_or("", String::as_str).to_owned();
     let limit = settings.timeout(operation, request.message);
@@ -65,13 +68,13 @@ pub async fn run(request: Request<'_>, cancelled: &CancellationToken) -> Result<
             if !printed.trim().is_empty() {
                 message = format!("{message}; it said: {}", printed.trim());
             }
-            return Err(RpcError::new("operation-failed", "exec-timeout", message));
+            return Err(Box::new(RpcError::new("operation-failed", "exec-timeout", message)));
         }
         Err(vnode_action::Error::Cancelled { .. }) => {
             let message = format!("`{program}` was ended: its component is being stopped");
-            return Err(RpcError::new("operation-failed", "exec-cancelled", message));
+            return Err(Box::new(RpcError::new("operation-failed", "exec-cancelled", message)));
         }
-        Err(error) => return Err(RpcError::exec_failed(chain(&error))),
+        Err(error) => return Err(Box::new(RpcError::exec_failed(chain(&error)))),
     };
     if !output.success() {
         let how = match output.status {
@@ -89,7 +92,7 @@ pub async fn run(request: Request<'_>, cancelled: &CancellationToken) -> Result<
                 decoded.rest
             );
         }
-        return Err(decoded.error);
+        return Err(Box::new(decoded.error));
     }
     let told = String::from_utf8_lossy(&output.stderr);
     if !told.trim().is_empty() {
@@ -110,10 +113,14 @@ pub async fn run(request: Request<'_>, cancelled: &CancellationToken) -> Result<
     if output.stdout_truncated {
         let message =
             format!("`{program}` printed more than {wanted} bytes; `X-MaxOutput` allows more");
-        return Err(RpcError::new("too-big", "exec-output", message));
+        return Err(Box::new(RpcError::new("too-big", "exec-output", message)));
     }
     let bad = |why: String| {
-        RpcError::new("operation-failed", "exec-output", format!("`{program}` printed {why}"))
+        Box::new(RpcError::new(
+            "operation-failed",
+            "exec-output",
+            format!("`{program}` printed {why}"),
+        ))
     };
     let text = String::from_utf8(output.stdout).map_err(|error| {
         let begin: String = String::from_utf8_lossy(error.as_bytes()).chars().take(60).collect();
@@ -130,7 +137,7 @@ pub async fn run(request: Request<'_>, cancelled: &CancellationToken) -> Result<
     Ok(if text == "null" && operation != Operation::Rpc { "{}".to_owned() } else { text })
 }
 
-fn spec(request: &Request<'_>, limit: Duration, wanted: usize) -> Result<Spec, RpcError> {
+fn spec(request: &Request<'_>, limit: Duration, wanted: usize) -> Result<Spec, Box<RpcError>> {
     let settings = request.settings;
     let mut spec = Spec::new(&request.command.argv)
         .env("VCI_COMPONENT_NAME", request.component)
@@ -156,7 +163,7 @@ fn spec(request: &Request<'_>, limit: Duration, wanted: usize) -> Result<Spec, R
     }
     let user =
         user::look_up(Path::new("/etc"), settings.user.as_deref(), settings.group.as_deref())
-            .map_err(|error| RpcError::exec_failed(chain(&error)))?;
+            .map_err(|error| Box::new(RpcError::exec_failed(chain(&error))))?;
     if let Some(user) = user {
         spec = spec.user(user);
         // The kernel counts the user's processes, all of them; it does not count root's.

@@ -7,7 +7,7 @@ async fn run_with(
     operation: Operation,
     input: Option<&str>,
     keys: &[(&str, &str)],
-) -> Result<String, RpcError> {
+) -> Result<String, Box<RpcError>> {
     let mut settings = Settings::default();
     for (key, value) in keys {
         assert!(settings.take(key, value).unwrap());
@@ -30,7 +30,7 @@ async fn run_with(
     run(request, &CancellationToken::new()).await
 }
 
-async fn sh(script: &str, operation: Operation) -> Result<String, RpcError> {
+async fn sh(script: &str, operation: Operation) -> Result<String, Box<RpcError>> {
     run_with(script, operation, None, &[]).await
 }
 

@@ -19,7 +19,7 @@ pub trait Validator: fmt::Debug + Send + Sync {
         operation: Operation,
         key: &str,
         input: &str,
-    ) -> Result<(), RpcError>;
+    ) -> Result<(), Box<RpcError>>;
 
     /// Checks the output of Get and RPC.
     ///
@@ -32,7 +32,7 @@ pub trait Validator: fmt::Debug + Send + Sync {
         key: &str,
         input: Option<&str>,
         output: &str,
-    ) -> Result<(), RpcError>;
+    ) -> Result<(), Box<RpcError>>;
 }
 
 /// No module is known: JSON is all that is asked.
@@ -40,7 +40,7 @@ pub trait Validator: fmt::Debug + Send + Sync {
 pub struct Syntax;
 
 impl Validator for Syntax {
-    fn input(&self, _: &Model, _: Operation, _: &str, _: &str) -> Result<(), RpcError> {
+    fn input(&self, _: &Model, _: Operation, _: &str, _: &str) -> Result<(), Box<RpcError>> {
         Ok(())
     }
 
@@ -51,7 +51,7 @@ impl Validator for Syntax {
         _: &str,
         _: Option<&str>,
         _: &str,
-    ) -> Result<(), RpcError> {
+    ) -> Result<(), Box<RpcError>> {
         Ok(())
     }
 }

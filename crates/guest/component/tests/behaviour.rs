@@ -60,22 +60,16 @@ async fn r01_r02_r08_configuration_state_and_rpcs_reach_their_scripts() {
 #[tokio::test]
 async fn r04_r16_the_error_is_on_the_wire_as_busctl_sees_it() {
     let world = toaster(&[]).await;
-    let call = [
-        "call",
-        MODEL,
-        "/toaster_v1/rpc",
-        "yang.module.ToasterV1.RPC",
-        "MakeToast",
-        "ss",
-        "{}",
-        "{}",
-    ];
-    let busctl = Command::new("busctl")
-        .arg(format!("--address={}", world.bus.address))
-        .args(call)
-        .output()
-        .unwrap();
-    assert!(!busctl.status.success());
+    let arguments = ["/toaster_v1/rpc", "yang.module.ToasterV1.RPC", "MakeToast", "ss", "{}", "{}"];
+    if has("busctl") {
+        let busctl = Command::new("busctl")
+            .arg(format!("--address={}", world.bus.address))
+            .args(["call", MODEL])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(!busctl.status.success());
+    }
     let send = Command::new("dbus-send")
         .args([&format!("--bus={}", world.bus.address), "--print-reply", "--type=method_call"])
         .args([
@@ -93,6 +87,10 @@ async fn r04_r16_the_error_is_on_the_wire_as_busctl_sees_it() {
 #[tokio::test]
 async fn r03_r09_busctl_and_gdbus_read_and_call() {
     let world = toaster(&[]).await;
+    if !has("busctl") || !has("gdbus") {
+        println!("skipped: busctl or gdbus is not there");
+        return;
+    }
     let run = |program: &str, arguments: &[&str]| {
         let out = Command::new(program).args(arguments).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
@@ -106,10 +104,6 @@ async fn r03_r09_busctl_and_gdbus_read_and_call() {
     let tree = run("busctl", &[&address, "tree", "--list", MODEL]);
     for path in ["/running", "/state", "/toaster_v1", "/toaster_v1/rpc", "/other/rpc"] {
         assert!(tree.lines().any(|line| line == path), "{tree}");
-    }
-    if !vnode_component_has("gdbus") {
-        println!("skipped: gdbus is not there");
-        return;
     }
     let out = run(
         "gdbus",
@@ -130,7 +124,7 @@ async fn r03_r09_busctl_and_gdbus_read_and_call() {
     assert_eq!(out, "('{\"a\":1}',)\n");
 }
 
-fn vnode_component_has(program: &str) -> bool {
+fn has(program: &str) -> bool {
     Command::new(program).arg("help").output().is_ok()
 }
 

@@ -10,7 +10,7 @@ pub(crate) enum Refusal {
     /// One of the bus's own names, with a text.
     Named(String, String),
     /// The record.
-    Record(RpcError),
+    Record(Box<RpcError>),
 }
 
 macro_rules! named {
@@ -37,7 +37,9 @@ impl Refusal {
         match error {
             zbus::Error::MethodError(name, text, message) => {
                 match message.body().deserialize::<(RpcError,)>() {
-                    Ok((record,)) if name.as_str() == record.name() => Self::Record(record),
+                    Ok((record,)) if name.as_str() == record.name() => {
+                        Self::Record(Box::new(record))
+                    }
                     _ => Self::Named(name.to_string(), text.clone().unwrap_or_default()),
                 }
             }
@@ -53,7 +55,7 @@ impl Refusal {
     pub(crate) fn message(&self, call: &Header<'_>) -> zbus::Result<Message> {
         match self {
             Self::Named(name, text) => Message::error(call, name.as_str()).build(&(text.as_str(),)),
-            Self::Record(record) => Message::error(call, record.name()).build(&(record,)),
+            Self::Record(record) => Message::error(call, record.name()).build(&(&**record,)),
         }
     }
 
@@ -65,9 +67,15 @@ impl Refusal {
     }
 }
 
+impl From<Box<RpcError>> for Refusal {
+    fn from(record: Box<RpcError>) -> Self {
+        Self::Record(record)
+    }
+}
+
 impl From<RpcError> for Refusal {
     fn from(record: RpcError) -> Self {
-        Self::Record(record)
+        Self::Record(Box::new(record))
     }
 }
 

@@ -109,7 +109,7 @@ pub(super) fn dispatch(shared: &Arc<Shared>, message: Message) {
         Some(share) => meaning(shared, &message).map(|meaning| (meaning, share)),
         None => {
             let text = "too many calls are waiting; try again later";
-            Err(Refusal::Record(RpcError::new("resource-denied", "", text)))
+            Err(RpcError::new("resource-denied", "", text).into())
         }
     };
     let shared = Arc::clone(shared);
@@ -317,7 +317,7 @@ fn absent(operation: Operation, strict: bool, key: &str) -> Result<Option<String
 }
 
 /// The record; upstream gives it to Set, Check and RPC only.
-fn spoken(error: RpcError, operation: Operation, strict: bool) -> Refusal {
+fn spoken(error: Box<RpcError>, operation: Operation, strict: bool) -> Refusal {
     if strict && matches!(operation, Operation::Get | Operation::State) {
         return Refusal::failed(error.to_string());
     }

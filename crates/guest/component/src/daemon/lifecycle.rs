@@ -201,7 +201,7 @@ async fn run(
     entry: &Arc<Entry>,
     loaded: &Arc<Loaded>,
     operation: Operation,
-) -> Result<(), RpcError> {
+) -> Result<(), Box<RpcError>> {
     let instance = &loaded.instance;
     let command: &Option<Command> =
         if operation == Operation::Start { &instance.start } else { &instance.stop };

@@ -116,7 +116,8 @@ impl Settings {
             _ => {
                 let Some(operation) = key.strip_prefix("X-Timeout/") else { return Ok(false) };
                 let known = Operation::ALL.iter().any(|known| known.word() == operation);
-                if !known && !(operation.starts_with("RPC/") && operation.split('/').count() == 3) {
+                let is_rpc = operation.starts_with("RPC/") && operation.split('/').count() == 3;
+                if !known && !is_rpc {
                     return Err(format!("there is no operation `{operation}`"));
                 }
                 self.timeouts.insert(operation.to_owned(), duration(key, value)?);

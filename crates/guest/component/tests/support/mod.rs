@@ -1,5 +1,6 @@
 //! A bus and a daemon of each test's own: Debian's dbus-daemon on a socket in a temporary folder.
 #![allow(clippy::disallowed_methods, reason = "tests start the programs they test")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall say where")]
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use std::{
