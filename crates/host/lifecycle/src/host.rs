@@ -111,7 +111,7 @@ impl Host {
             registry: Registry::default(),
             images: std::sync::Mutex::default(),
             host: tokio::sync::Mutex::new(HostRecord::default()),
-            choosing: std::sync::Mutex::default(),
+            admission: tokio::sync::Mutex::default(),
             link_slot: tokio::sync::Mutex::new(()),
             facade: std::sync::OnceLock::new(),
             stop: CancellationToken::new(),
@@ -286,6 +286,22 @@ impl Host {
             }
         }
         Ok(())
+    }
+
+    /// Ends whatever runs on a lab (or one node of it), and admits the caller and nobody else.
+    pub(crate) async fn quiet(
+        &self,
+        lab: &str,
+        node: Option<&str>,
+    ) -> Result<tokio::sync::MutexGuard<'_, ()>> {
+        loop {
+            self.quiesce(lab, node).await?;
+            let admission = self.inner.admission.lock().await;
+            // Somebody may have begun the next one in between; that one is ended as well.
+            if self.admit(lab).await.is_ok() {
+                return Ok(admission);
+            }
+        }
     }
 
     /// Puts the records of a wanted lab into the registry, so that the plan's first write has them; what is

@@ -36,8 +36,9 @@ pub(crate) struct Inner {
     /// Images that steps of running operations stand on: held so that nothing collects them.
     pub(crate) images: Mutex<HashMap<String, vnode_image::Image>>,
     pub(crate) host: tokio::sync::Mutex<HostRecord>,
-    /// Held from looking what is taken (numbers, subnets, names) to entering what was chosen; never across a wait.
-    pub(crate) choosing: Mutex<()>,
+    /// Held from looking at the labs (what is there, what numbers and subnets are taken, whether one is being changed)
+    /// until the operation that changes one has begun: two requests never plan from the same state.
+    pub(crate) admission: tokio::sync::Mutex<()>,
     /// One change of a link at a time.
     pub(crate) link_slot: tokio::sync::Mutex<()>,
     /// The facade, for tasks that begin operations by themselves.

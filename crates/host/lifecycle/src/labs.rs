@@ -23,6 +23,7 @@ impl Host {
     /// A lab of that name is there; the machine cannot do what the topology asks.
     pub async fn up(&self, request: request::Up) -> Result<OperationId> {
         let name = request.lab.name.clone();
+        let _admission = self.inner.admission.lock().await;
         self.admit(&name).await?;
         if self.inner.registry.read().contains_key(&name) {
             return Err(Error::conflict(format!("lab `{name}` is already there"))
@@ -42,10 +43,12 @@ impl Host {
         request: request::Up,
         dry_run: bool,
     ) -> Result<(Vec<ChangeView>, Option<OperationId>)> {
+        let _admission = self.inner.admission.lock().await;
         self.admit(&request.lab.name).await?;
         self.change(request, dry_run).await
     }
 
+    /// The admission is held by the caller: from looking at the lab until its operation has begun.
     async fn change(
         &self,
         request: request::Up,
@@ -54,8 +57,6 @@ impl Host {
         let name = request.lab.name.clone();
         self.check(&request.lab)?;
         let (Difference { plan, changes }, entered) = {
-            // Two labs that are brought up at once must not choose the same subnet.
-            let _choosing = crate::registry::lock(&self.inner.choosing);
             let old = self.inner.registry.lab(&name, Lab::records).ok();
             let new = wanted::records(
                 &self.inner.instance,
@@ -146,7 +147,7 @@ impl Host {
         if !self.inner.registry.read().contains_key(lab) {
             return Ok(None);
         }
-        self.quiesce(lab, None).await?;
+        let _admission = self.quiet(lab, None).await?;
         // Cancelling an `up` takes the lab away already.
         let Ok(records) = self.inner.registry.lab(lab, Lab::records) else { return Ok(None) };
         self.inner.stop_following(lab);
@@ -345,6 +346,7 @@ impl Host {
     /// A node of that name with another definition is there (T-29).
     pub async fn create(&self, request: request::Create) -> Result<Option<OperationId>> {
         let name = request.lab.clone().unwrap_or_else(|| "default".to_owned());
+        let _admission = self.inner.admission.lock().await;
         self.admit(&name).await?;
         let mut model = match self.inner.registry.lab(&name, |lab| lab.record.lab.clone()) {
             Ok(model) => model,
@@ -403,7 +405,7 @@ impl Host {
             return Err(Error::state(format!("the record of node `{name}` cannot be read"))
                 .hint("`vnode destroy --force` removes the node and its disk all the same"));
         }
-        self.quiesce(&lab, Some(&name)).await?;
+        let admission = self.quiet(&lab, Some(&name)).await?;
         let Ok(records) = self.inner.registry.lab(&lab, Lab::records) else { return Ok(None) };
         let mut model = records.lab.lab.clone();
         model.nodes.retain(|other| other.name != name);
@@ -413,6 +415,7 @@ impl Host {
         }
         model.networks.retain(|network| !network.members.is_empty());
         if !model.nodes.iter().any(|node| node.kind == NodeKind::Linux) {
+            drop(admission);
             return self.down(&lab, request::Down::default()).await;
         }
         let up = request::Up { lab: model, file: records.lab.file.clone(), boot: false };
