@@ -11,6 +11,7 @@
 //! * [`TrustFolder`] is a folder in IGTF's layout: CA certificates, CRLs, namespaces, signing policies.
 //! * [`ImageList`] is the list itself.
 //! * [`Lists`] follows lists: endorsers, subscriptions, refreshes, the images a site wants.
+//! * [`download`] fetches and verifies an image's file in one pass; [`disk`] refuses images that refer to other files.
 //! * [`event`] tells handlers what happened, as vmcatcher did, and loses nothing when they fail.
 //!
 //! Signatures, certificates and CRLs are checked by the system's OpenSSL; nothing here is cryptography of ours.
@@ -19,6 +20,8 @@
 
 mod cms;
 mod der;
+pub mod disk;
+pub mod download;
 pub mod envelope;
 mod error;
 pub mod event;

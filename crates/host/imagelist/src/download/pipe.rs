@@ -1,0 +1,289 @@
+//! One try at one source: the request, what the answer claims, and the bytes into the sink.
+
+use std::{path::Path, sync::Arc};
+
+use futures_util::{Stream, StreamExt as _, stream};
+use reqwest::{Response, StatusCode, Url, header};
+use tokio::sync::mpsc;
+
+use super::{
+    DownloadError, Downloader, Job, Progress, Verified,
+    part::{self, Note, Part},
+    sink::{Passed, Sink},
+};
+use crate::fetch::{self, FetchError};
+
+/// Pieces between the network and the disk: they bound the memory of a download.
+const PIECES: usize = 16;
+
+type Bytes = Vec<u8>;
+
+impl Downloader {
+    pub(super) async fn try_one(
+        &self,
+        job: &Job,
+        source: &str,
+        folder: &Path,
+        progress: &dyn Progress,
+    ) -> Result<Verified, DownloadError> {
+        let url = fetch::address(source)?;
+        let uri = url.to_string();
+        let part = Part::new(folder, &job.name);
+        let here = part.here(job, &uri);
+        let begun = here.as_ref().map_or(0, |(bytes, _)| *bytes);
+        self.check_space(job, folder, begun)?;
+        let first = job.sources.first().and_then(|first| fetch::address(first).ok());
+        let own_host = first.is_some_and(|first| first.host_str() == url.host_str());
+        let credential = job.credential.as_ref().filter(|_| own_host);
+        let result = if url.scheme() == "file" {
+            self.copy(job, &part, &url, progress).await.map(|passed| (passed, 0))
+        } else {
+            self.get(job, &part, url, here, credential, progress).await
+        };
+        let (passed, resumed) = match result {
+            Ok(passed) => passed,
+            Err(error) => {
+                if let Some(unpack) = &job.unpack {
+                    // Made anew by the next try, from what is here.
+                    part::remove(&unpack.path)?;
+                }
+                // Wrong bytes are of no use to the next try.
+                if !error.may_pass() && !matches!(error, DownloadError::Write { .. }) {
+                    part.discard()?;
+                }
+                return Err(error);
+            }
+        };
+        if passed.sha512 != job.sha512 {
+            part.discard()?;
+            if resumed > 0 {
+                // The part may have been of another file in spite of its validator: once more, from the begin.
+                tracing::warn!(name = job.name, "a resumed file is wrong; it is fetched again");
+                return Box::pin(self.try_one(job, source, folder, progress)).await;
+            }
+            return Err(DownloadError::Hash { uri, found: passed.sha512 });
+        }
+        let (disk, inner) = match passed.probe() {
+            Ok(probed) => probed,
+            Err(error) => {
+                part.discard()?;
+                return Err(error);
+            }
+        };
+        part.complete()?;
+        let unpacked = match (&job.unpack, &passed.unpacked, inner) {
+            (Some(unpack), Some((size, _)), Some(disk)) => Some((unpack.path.clone(), *size, disk)),
+            _ => None,
+        };
+        Ok(Verified {
+            path: part.whole,
+            size: passed.size,
+            sha512: passed.sha512,
+            disk,
+            unpacked,
+            resumed,
+        })
+    }
+
+    fn check_space(&self, job: &Job, folder: &Path, here: u64) -> Result<(), DownloadError> {
+        let stat = rustix::fs::statvfs(folder).map_err(|e| DownloadError::File {
+            doing: "look at",
+            path: folder.to_owned(),
+            source: e.into(),
+        })?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let wanted = (job.size - here.min(job.size)).saturating_add(self.options.keep_free);
+        if wanted > free {
+            return Err(DownloadError::Space { folder: folder.to_owned(), wanted, free });
+        }
+        Ok(())
+    }
+
+    /// The file by HTTP; gives what the pass found, and how much of it was here.
+    async fn get(
+        &self,
+        job: &Job,
+        part: &Part,
+        url: Url,
+        here: Option<(u64, String)>,
+        credential: Option<&crate::record::Credential>,
+        progress: &dyn Progress,
+    ) -> Result<(Passed, u64), DownloadError> {
+        let uri = url.to_string();
+        let transport = |source: reqwest::Error| {
+            DownloadError::Fetch(FetchError::Transport {
+                uri: uri.clone(),
+                source: source.without_url(),
+            })
+        };
+        let mut request = self.client.get(url).header(header::ACCEPT_ENCODING, "identity");
+        if let Some((user, password)) = fetch::secret(credential)? {
+            request = request.basic_auth(user, Some(password));
+        }
+        if let Some((bytes, validator)) = &here {
+            request = request
+                .header(header::RANGE, format!("bytes={bytes}-"))
+                .header(header::IF_RANGE, validator);
+        }
+        let limit = self.options.stall_limit;
+        let response = tokio::time::timeout(limit, request.send())
+            .await
+            .map_err(|_| DownloadError::Stalled { uri: uri.clone(), limit })?
+            .map_err(transport)?;
+        let from = match (response.status(), here) {
+            (StatusCode::PARTIAL_CONTENT, Some((bytes, _)))
+                if continues(&response, bytes, job.size) =>
+            {
+                bytes
+            }
+            (StatusCode::OK, _) => 0,
+            // A range that was not asked for, or that the server will not give: from the begin, by the next try.
+            (StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => {
+                part.discard()?;
+                return Err(DownloadError::Short { uri, expected: job.size, found: 0 });
+            }
+            (status, _) => {
+                return Err(FetchError::Status { uri, status: status.as_u16() }.into());
+            }
+        };
+        if let Some(length) = response.content_length()
+            && length != job.size - from
+        {
+            return Err(DownloadError::Size {
+                expected: job.size,
+                found: from.saturating_add(length),
+            });
+        }
+        if from == 0 {
+            part.discard()?;
+            part.write_note(&Note {
+                uri: uri.clone(),
+                validator: validator(&response),
+                size: job.size,
+                sha512: job.sha512.clone(),
+            })?;
+        }
+        let body =
+            response.bytes_stream().map(|piece| piece.map(|p| p.to_vec()).map_err(transport));
+        let passed = self.pump(job, part, from, body, &uri, progress).await?;
+        Ok((passed, from))
+    }
+
+    /// Moves pieces from a stream to the sink.
+    async fn pump(
+        &self,
+        job: &Job,
+        part: &Part,
+        from: u64,
+        body: impl Stream<Item = Result<Bytes, DownloadError>>,
+        uri: &str,
+        progress: &dyn Progress,
+    ) -> Result<Passed, DownloadError> {
+        let (sender, mut receiver) = mpsc::channel::<Bytes>(PIECES);
+        let (path, limit, unpack) = (part.bytes.clone(), job.size, job.unpack.clone());
+        let sink = tokio::task::spawn_blocking(move || {
+            let mut sink = Sink::open(&path, from, limit, unpack)?;
+            while let Some(piece) = receiver.blocking_recv() {
+                sink.write(&piece)?;
+            }
+            Ok::<_, DownloadError>(sink)
+        });
+        let mut body = std::pin::pin!(body);
+        let mut here = from;
+        let mut ended = Ok(());
+        loop {
+            let piece = match tokio::time::timeout(self.options.stall_limit, body.next()).await {
+                Ok(Some(Ok(piece))) => piece,
+                Ok(Some(Err(error))) => {
+                    ended = Err(error);
+                    break;
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    let limit = self.options.stall_limit;
+                    ended = Err(DownloadError::Stalled { uri: uri.to_owned(), limit });
+                    break;
+                }
+            };
+            self.throttle(piece.len()).await;
+            here += piece.len() as u64;
+            // The sink has ended: its own error says why.
+            if sender.send(piece).await.is_err() {
+                break;
+            }
+            progress.at(here.min(job.size), job.size);
+        }
+        drop(sender);
+        // What arrived before the server failed is in the file either way.
+        let sink = sink.await.map_err(|_| DownloadError::Cancelled)??;
+        ended?;
+        if sink.size() != job.size {
+            let uri = uri.to_owned();
+            return Err(DownloadError::Short { uri, expected: job.size, found: sink.size() });
+        }
+        let finish = tokio::task::spawn_blocking(move || sink.finish());
+        finish.await.map_err(|_| DownloadError::Cancelled)?
+    }
+
+    /// A file of this machine.
+    async fn copy(
+        &self,
+        job: &Job,
+        part: &Part,
+        url: &Url,
+        progress: &dyn Progress,
+    ) -> Result<Passed, DownloadError> {
+        let path = url.to_file_path().map_err(|()| FetchError::Address {
+            uri: url.to_string(),
+            reason: "it has no path".to_owned(),
+        })?;
+        let cannot = {
+            let path = path.clone();
+            move |source| DownloadError::Fetch(FetchError::File { path: path.clone(), source })
+        };
+        let file = super::open(&path, false).map_err(&cannot)?;
+        let meta = file.metadata().map_err(&cannot)?;
+        if !meta.is_file() {
+            return Err(cannot(std::io::Error::other("it is no file")));
+        }
+        if meta.len() != job.size {
+            return Err(DownloadError::Size { expected: job.size, found: meta.len() });
+        }
+        part.discard()?;
+        let file = Arc::new(file);
+        let body = stream::try_unfold(file, |file| {
+            let cannot = cannot.clone();
+            async move {
+                let own = Arc::clone(&file);
+                let read = move || {
+                    let mut piece = vec![0; 256 << 10];
+                    let read = std::io::Read::read(&mut &*own, &mut piece)?;
+                    piece.truncate(read);
+                    Ok(piece)
+                };
+                let piece = tokio::task::spawn_blocking(read)
+                    .await
+                    .map_err(|_| DownloadError::Cancelled)?;
+                let piece = piece.map_err(cannot)?;
+                Ok((!piece.is_empty()).then_some((piece, file)))
+            }
+        });
+        self.pump(job, part, 0, body, url.as_str(), progress).await
+    }
+}
+
+/// Whether an answer is the rest of the file, from `here` to its end.
+fn continues(response: &Response, here: u64, size: u64) -> bool {
+    let range = response.headers().get(header::CONTENT_RANGE).and_then(|v| v.to_str().ok());
+    let Some(range) = range.and_then(|range| range.trim().strip_prefix("bytes ")) else {
+        return false;
+    };
+    range == format!("{here}-{}/{size}", size - 1) || range == format!("{here}-{}/*", size - 1)
+}
+
+/// What may be compared with `If-Range` (RFC 9110, 13.1.5): a strong ETag, else a date.
+fn validator(response: &Response) -> Option<String> {
+    let text = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
+    let etag = text(header::ETAG).filter(|etag| !etag.starts_with("W/"));
+    etag.or_else(|| text(header::LAST_MODIFIED)).filter(|v| v.len() <= 1024).map(str::to_owned)
+}

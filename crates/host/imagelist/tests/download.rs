@@ -1,0 +1,469 @@
+//! Downloads from a real HTTP server on the loopback, which does all that servers do wrong.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail this way")]
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::Write as _,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use sha2::{Digest, Sha512};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+use tokio_util::sync::CancellationToken;
+use vnode_imagelist::{
+    disk::Format,
+    download::{DownloadError, DownloadOptions, Downloader, Job, Unpack, Verified},
+    fetch::{Fetch, FetchError, Fetched, HttpFetch, Request},
+    record::{Credential, Validators},
+};
+
+/// How the server answers the first requests for a path; then it is honest.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Trick {
+    /// Closes after so many bytes of the body.
+    Cut(usize),
+    /// As a server that does not know ranges.
+    NoRange,
+    /// The file has another ETag, and other bytes.
+    Changed,
+    /// Says 206 and gives another range than asked.
+    WrongRange,
+    /// Sends the header and then nothing.
+    Stall,
+    Status(u16),
+    /// Says and sends more bytes than the file has.
+    TooLong,
+}
+
+#[derive(Default)]
+struct State {
+    files: HashMap<String, Vec<u8>>,
+    tricks: HashMap<String, Vec<Trick>>,
+    redirects: HashMap<String, String>,
+    /// Path, range and authorisation of each request.
+    seen: Vec<(String, Option<String>, Option<String>)>,
+}
+
+#[derive(Clone)]
+struct Server {
+    state: Arc<Mutex<State>>,
+    open: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+    base: String,
+}
+
+impl Server {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let server =
+            Self { state: Arc::default(), open: Arc::default(), most: Arc::default(), base };
+        let own = server.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let own = own.clone();
+                // A client that goes away in the middle is part of the tests.
+                tokio::spawn(async move { drop(own.answer(stream).await) });
+            }
+        });
+        server
+    }
+
+    fn put(&self, path: &str, bytes: &[u8], tricks: &[Trick]) -> String {
+        let mut state = self.state.lock().unwrap();
+        state.files.insert(path.to_owned(), bytes.to_vec());
+        state.tricks.insert(path.to_owned(), tricks.to_vec());
+        format!("{}{path}", self.base)
+    }
+
+    fn seen(&self) -> Vec<(String, Option<String>, Option<String>)> {
+        self.state.lock().unwrap().seen.clone()
+    }
+
+    async fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            if stream.read(&mut byte).await? == 0 {
+                return Ok(());
+            }
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let path = head.split(' ').nth(1).unwrap().to_owned();
+        let field = |name: &str| {
+            head.lines().find_map(|l| {
+                let (n, value) = l.split_once(':')?;
+                n.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+            })
+        };
+        let (range, condition) = (field("range"), field("if-range"));
+        let (file, trick, redirect) = {
+            let mut state = self.state.lock().unwrap();
+            state.seen.push((path.clone(), range.clone(), field("authorization")));
+            let tricks = state.tricks.entry(path.clone()).or_default();
+            let trick = (!tricks.is_empty()).then(|| tricks.remove(0));
+            (state.files.get(&path).cloned(), trick, state.redirects.get(&path).cloned())
+        };
+        self.most.fetch_max(self.open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        let result =
+            respond(&mut stream, file, trick, redirect, range, condition, field("if-none-match"))
+                .await;
+        self.open.fetch_sub(1, Ordering::SeqCst);
+        result
+    }
+}
+
+async fn respond(
+    stream: &mut TcpStream,
+    file: Option<Vec<u8>>,
+    trick: Option<Trick>,
+    redirect: Option<String>,
+    range: Option<String>,
+    condition: Option<String>,
+    none_match: Option<String>,
+) -> std::io::Result<()> {
+    if let Some(to) = redirect {
+        let text = format!(
+            "HTTP/1.1 302 F\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+        return stream.write_all(text.as_bytes()).await;
+    }
+    let status = match (&file, trick) {
+        (_, Some(Trick::Status(status))) => status,
+        (None, _) => 404,
+        _ => 0,
+    };
+    let Some(mut file) = file.filter(|_| status == 0) else {
+        let text = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        return stream.write_all(text.as_bytes()).await;
+    };
+    let etag = if trick == Some(Trick::Changed) { "\"new\"" } else { "\"old\"" };
+    if none_match.as_deref() == Some(etag) {
+        let text = "HTTP/1.1 304 N\r\nconnection: close\r\n\r\n";
+        return stream.write_all(text.as_bytes()).await;
+    }
+    if trick == Some(Trick::Changed) {
+        file.iter_mut().for_each(|b| *b ^= 1);
+    }
+    if trick == Some(Trick::TooLong) {
+        file.push(0);
+    }
+    let from = range
+        .and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok())
+        .filter(|from| condition.as_deref() == Some(etag) && *from < file.len())
+        .filter(|_| trick != Some(Trick::NoRange));
+    let (status, content_range) = match from {
+        Some(_) if trick == Some(Trick::WrongRange) => {
+            (206, format!("content-range: bytes 0-{}/{}\r\n", file.len() - 1, file.len()))
+        }
+        Some(from) => {
+            (206, format!("content-range: bytes {from}-{}/{}\r\n", file.len() - 1, file.len()))
+        }
+        None => (200, String::new()),
+    };
+    let body = &file[from.unwrap_or(0)..];
+    let text = format!(
+        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\netag: {etag}\r\n{content_range}connection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(text.as_bytes()).await?;
+    match trick {
+        Some(Trick::Cut(bytes)) => stream.write_all(&body[..bytes.min(body.len())]).await,
+        Some(Trick::Stall) => std::future::pending().await,
+        _ => stream.write_all(body).await,
+    }
+}
+
+fn bytes(size: usize) -> Vec<u8> {
+    let mut state = 12345_u32;
+    (0..size)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .collect()
+}
+
+fn sha512(bytes: &[u8]) -> String {
+    Sha512::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn job(sources: &[&str], bytes: &[u8]) -> Job {
+    Job {
+        name: "image".to_owned(),
+        sources: sources.iter().map(|s| (*s).to_owned()).collect(),
+        credential: None,
+        size: bytes.len() as u64,
+        sha512: sha512(bytes),
+        unpack: None,
+    }
+}
+
+fn options() -> DownloadOptions {
+    DownloadOptions {
+        pause: Duration::from_millis(1),
+        keep_free: 0,
+        retries: 3,
+        ..DownloadOptions::default()
+    }
+}
+
+async fn fetch(job: &Job, folder: &Path) -> Result<Verified, DownloadError> {
+    let downloader = Downloader::new(options()).unwrap();
+    downloader.fetch(job, folder, &(), &CancellationToken::new()).await
+}
+
+/// Names in a folder.
+fn left(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn w14_a_cut_download_goes_on_where_it_ended() {
+    let (server, folder, file) =
+        (Server::new().await, tempfile::tempdir().unwrap(), bytes(3 << 20));
+    let uri = server.put("/i", &file, &[Trick::Cut(1 << 20), Trick::Cut(1 << 20)]);
+    let verified = fetch(&job(&[&uri], &file), folder.path()).await.unwrap();
+    assert_eq!(fs::read(&verified.path).unwrap(), file);
+    assert_eq!(verified.disk.format, Format::Raw);
+    assert!(verified.resumed > 0);
+    assert_eq!(left(folder.path()), ["image"], "nothing else is left");
+    let seen = server.seen();
+    assert_eq!(seen.len(), 3);
+    assert!(seen[0].1.is_none() && seen[1].1.is_some() && seen[2].1.is_some());
+    assert_eq!(seen[2].1.as_deref(), Some(format!("bytes={}-", verified.resumed).as_str()));
+}
+
+#[tokio::test]
+async fn a_part_of_an_earlier_run_is_used_and_a_changed_file_is_not_mixed() {
+    let (server, folder, file) =
+        (Server::new().await, tempfile::tempdir().unwrap(), bytes(1 << 20));
+    for (trick, resumed) in [
+        (None, true),
+        // The server ignores ranges, has another file for one request, lies about the range: from the begin.
+        (Some(Trick::NoRange), false),
+        (Some(Trick::WrongRange), false),
+    ] {
+        let cut = [Trick::Cut(1 << 19); 4];
+        let uri = server.put("/i", &file, &cut[..1]);
+        let once = DownloadOptions { retries: 0, ..options() };
+        let downloader = Downloader::new(once).unwrap();
+        let job = job(&[&uri], &file);
+        let never = CancellationToken::new();
+        let error = downloader.fetch(&job, folder.path(), &(), &never).await.unwrap_err();
+        assert!(error.may_pass(), "{error}");
+        assert_eq!(left(folder.path()), ["image.part", "image.part.json"]);
+        server.put("/i", &file, trick.as_slice());
+        let verified = fetch(&job, folder.path()).await.unwrap();
+        assert_eq!(verified.resumed > 0, resumed, "{trick:?}");
+        assert_eq!(fs::read(&verified.path).unwrap(), file);
+        fs::remove_file(verified.path).unwrap();
+    }
+    // Another file under the name: its bytes are never mixed with those here, and its hash is wrong.
+    let uri = server.put("/i", &file, &[Trick::Cut(1 << 19), Trick::Changed]);
+    let error = fetch(&job(&[&uri], &file), folder.path()).await.unwrap_err();
+    assert!(matches!(error, DownloadError::Hash { .. }), "{error}");
+    assert!(left(folder.path()).is_empty());
+}
+
+#[tokio::test]
+async fn e12_e13_wrong_files_leave_nothing() {
+    let (server, folder, file) =
+        (Server::new().await, tempfile::tempdir().unwrap(), bytes(100_000));
+    let good = server.put("/good", &file, &[]);
+    let mut hash = job(&[&good], &file);
+    hash.sha512 = "0".repeat(128);
+    let mut small = job(&[&good], &file);
+    small.size -= 1;
+    let mut large = job(&[&good], &file);
+    large.size += 1;
+    let long = server.put("/long", &file, &[Trick::TooLong; 8]);
+    let mut name = job(&[&good], &file);
+    name.name = "../image".to_owned();
+    let cases = [
+        hash,
+        small,
+        large,
+        job(&[&long], &file),
+        job(&[&format!("{}/none", server.base)], &file),
+        job(&["gopher://127.0.0.1/x"], &file),
+        job(&["http://127.0.0.1/x;touch evil"], &file),
+        job(&[], &file),
+        name,
+    ];
+    for wrong in cases {
+        let error = fetch(&wrong, folder.path()).await.unwrap_err();
+        assert!(!error.may_pass(), "{error}");
+        assert!(left(folder.path()).is_empty(), "{:?}: {error}", left(folder.path()));
+    }
+}
+
+#[tokio::test]
+async fn mirrors_redirects_and_busy_servers() {
+    let (server, folder, file) = (Server::new().await, tempfile::tempdir().unwrap(), bytes(50_000));
+    let gone = format!("{}/gone", server.base);
+    let mirror = server.put("/mirror", &file, &[]);
+    let verified = fetch(&job(&[&gone, &mirror], &file), folder.path()).await.unwrap();
+    assert_eq!(verified.size, 50_000);
+    let other = bytes(50_001)[1..].to_vec();
+    let wrong = server.put("/wrong", &other, &[]);
+    fetch(&job(&[&wrong, &mirror], &file), folder.path()).await.unwrap();
+    let busy = server.put("/busy", &file, &[Trick::Status(503), Trick::Status(429)]);
+    fetch(&job(&[&busy], &file), folder.path()).await.unwrap();
+    server.state.lock().unwrap().redirects.insert("/moved".into(), mirror.clone());
+    fetch(&job(&[&format!("{}/moved", server.base)], &file), folder.path()).await.unwrap();
+    server.state.lock().unwrap().redirects.insert("/round".into(), "/round".into());
+    let round = format!("{}/round", server.base);
+    assert!(fetch(&job(&[&round], &file), folder.path()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_silent_server_is_left() {
+    let (server, folder, file) = (Server::new().await, tempfile::tempdir().unwrap(), bytes(50_000));
+    let uri = server.put("/i", &file, &[Trick::Stall, Trick::Stall]);
+    let short =
+        DownloadOptions { stall_limit: Duration::from_millis(300), retries: 20, ..options() };
+    let downloader = Downloader::new(short).unwrap();
+    let never = CancellationToken::new();
+    downloader.fetch(&job(&[&uri], &file), folder.path(), &(), &never).await.unwrap();
+    let uri = server.put("/j", &file, &[Trick::Stall; 100]);
+    let cancel = CancellationToken::new();
+    let patient = Downloader::new(options()).unwrap();
+    let job = job(&[&uri], &file);
+    let (stopped, ()) =
+        tokio::join!(patient.fetch(&job, folder.path(), &(), &cancel), async { cancel.cancel() });
+    assert!(matches!(stopped, Err(DownloadError::Cancelled)));
+}
+
+#[tokio::test]
+async fn w15_only_so_many_at_a_time() {
+    let (server, folder, file) =
+        (Server::new().await, tempfile::tempdir().unwrap(), bytes(300_000));
+    let uri = server.put("/i", &file, &[]);
+    let downloader = Downloader::new(DownloadOptions { at_once: 2, ..options() }).unwrap();
+    let never = CancellationToken::new();
+    let all = (0..8).map(|n| {
+        let job = Job { name: format!("image-{n}"), ..job(&[&uri], &file) };
+        let (downloader, folder, never) = (&downloader, folder.path(), &never);
+        async move { downloader.fetch(&job, folder, &(), never).await.unwrap() }
+    });
+    futures_util::future::join_all(all).await;
+    assert_eq!(left(folder.path()).len(), 8);
+    assert!(server.most.load(Ordering::SeqCst) <= 3, "two downloads, and one that is just closing");
+}
+
+#[tokio::test]
+async fn a_file_is_unpacked_while_it_arrives_also_when_it_is_resumed() {
+    let (server, folder) = (Server::new().await, tempfile::tempdir().unwrap());
+    let inner = bytes(1 << 20);
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(&inner).unwrap();
+    let gz = gz.finish().unwrap();
+    let zst = zstd::encode_all(&inner[..], 1).unwrap();
+    for (packed, format) in [(gz, Format::Gzip), (zst, Format::Zstd)] {
+        let uri = server.put("/i", &packed, &[Trick::Cut(3), Trick::Cut(500_000)]);
+        let out = folder.path().join("out");
+        let unpack = Some(Unpack { path: out.clone(), max_bytes: 1 << 20 });
+        let verified =
+            fetch(&Job { unpack, ..job(&[&uri], &packed) }, folder.path()).await.unwrap();
+        assert_eq!(verified.disk.format, format);
+        let (path, size, disk) = verified.unpacked.unwrap();
+        assert_eq!((path, size, disk.format), (out.clone(), 1 << 20, Format::Raw));
+        assert_eq!(fs::read(&out).unwrap(), inner);
+    }
+}
+
+#[tokio::test]
+async fn w05_w06_bombs_and_images_that_refer_to_files_are_refused() {
+    let (server, folder) = (Server::new().await, tempfile::tempdir().unwrap());
+    let bomb = zstd::encode_all(&vec![0; 8 << 20][..], 3).unwrap();
+    let uri = server.put("/bomb", &bomb, &[]);
+    let unpack = Some(Unpack { path: folder.path().join("out"), max_bytes: 1 << 20 });
+    let error = fetch(&Job { unpack, ..job(&[&uri], &bomb) }, folder.path()).await.unwrap_err();
+    assert!(matches!(error, DownloadError::Bomb { .. }), "{error}");
+    assert!(left(folder.path()).is_empty(), "{:?}", left(folder.path()));
+    let mut backing = bytes(100_000);
+    backing[..32].copy_from_slice(
+        b"QFI\xfb\0\0\0\x03\0\0\0\0\0\0\x02\0\0\0\0\x0b\0\0\0\x10\0\0\0\0\0\x10\0\0",
+    );
+    let uri = server.put("/backing", &backing, &[]);
+    let error = fetch(&job(&[&uri], &backing), folder.path()).await.unwrap_err();
+    assert!(matches!(error, DownloadError::Disk(_)), "{error}");
+    assert!(left(folder.path()).is_empty());
+}
+
+#[tokio::test]
+async fn files_links_and_space() {
+    let (folder, file) = (tempfile::tempdir().unwrap(), bytes(400_000));
+    let source = folder.path().join("source");
+    fs::write(&source, &file).unwrap();
+    let uri = format!("file://{}", source.display());
+    let into = tempfile::tempdir().unwrap();
+    // A link where the part goes is removed, not followed.
+    let trap = folder.path().join("trap");
+    fs::write(&trap, "x").unwrap();
+    std::os::unix::fs::symlink(&trap, into.path().join("image.part")).unwrap();
+    fetch(&job(&[&uri], &file), into.path()).await.unwrap();
+    assert_eq!(fs::read(&trap).unwrap(), b"x");
+    assert_eq!(fs::read(into.path().join("image")).unwrap(), file);
+    assert!(fetch(&job(&["file:///dev/zero"], &file), into.path()).await.is_err());
+    let full = Downloader::new(DownloadOptions { keep_free: u64::MAX / 4, ..options() }).unwrap();
+    let never = CancellationToken::new();
+    let error = full.fetch(&job(&[&uri], &file), into.path(), &(), &never).await.unwrap_err();
+    assert!(matches!(error, DownloadError::Space { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn passwords_go_to_their_own_host_only() {
+    let (server, folder, file) = (Server::new().await, tempfile::tempdir().unwrap(), bytes(1000));
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "me:hunter2\n").unwrap();
+    let own = server.put("/own", &file, &[Trick::Status(404)]);
+    let mirror = server.put("/mirror", &file, &[]).replace("127.0.0.1", "127.0.0.2");
+    let job = Job { credential: Some(Credential::File(secret)), ..job(&[&own, &mirror], &file) };
+    // The mirror's address has no server; that it was asked without the password is seen by what came to the own one.
+    let error = fetch(&job, folder.path()).await.unwrap_err();
+    assert!(!error.to_string().contains("hunter2"));
+    let seen = server.seen();
+    assert_eq!(seen.len(), 1);
+    assert!(seen[0].2.as_deref().is_some_and(|a| a.starts_with("Basic ")), "{seen:?}");
+}
+
+#[tokio::test]
+async fn messages_come_by_http_and_are_not_sent_twice() {
+    let server = Server::new().await;
+    let uri = server.put("/list", b"signed", &[]);
+    let fetch = HttpFetch::new(&Default::default()).unwrap();
+    let mut request = Request { uri, credential: None, validators: Validators::default() };
+    let Fetched::Message { bytes, validators } = fetch.fetch(&request).await.unwrap() else {
+        panic!("not a message")
+    };
+    assert_eq!(bytes, b"signed");
+    request.validators = validators;
+    assert_eq!(fetch.fetch(&request).await.unwrap(), Fetched::Unchanged);
+    request.uri = format!("{}/none", server.base);
+    let error = fetch.fetch(&request).await.unwrap_err();
+    assert!(matches!(error, FetchError::Status { status: 404, .. }), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("l"), "local").unwrap();
+    request.uri = format!("file://{}/l", folder.path().display());
+    assert!(
+        matches!(fetch.fetch(&request).await.unwrap(), Fetched::Message { bytes, .. } if bytes == b"local")
+    );
+}
