@@ -333,7 +333,7 @@ fn ifupdown_takes_the_old_down_and_the_new_up() {
         ] {
             assert!(have.contains(part), "{part} in {have}");
         }
-        assert_eq!(*system.ran.lock().unwrap(), ["ifdown --force eth0", "ifup eth0"]);
+        assert_eq!(*system.ran.lock().unwrap(), ["ifdown -f eth0", "ifup eth0"]);
         // NE-2
         system.ran.lock().unwrap().clear();
         let again = run(&system, &root, &settings, &wanted("192.0.2.42", "192.0.2.1")).unwrap();

@@ -561,7 +561,7 @@ fn r_a1_each_back_end_is_told_in_its_own_way() {
                 "/etc/network/interfaces",
                 "auto lo eth0\niface eth0 inet dhcp\niface eth9 inet dhcp\n",
             ),
-            vec!["ifdown --force eth0"],
+            vec!["ifdown -f eth0"],
             ["(flush eth0)", "ifup eth0", "(flush eth1)", "ifup eth1"].map(str::to_owned).to_vec(),
         ),
         (

@@ -85,7 +85,7 @@ impl Renderer for Ifupdown {
             .collect())
     }
 
-    /// `ifdown` by the old files, `ifup` by the new ones. An interface that is not up in ifupdown's eyes may still have the
+    /// `ifdown` by the old files, `ifup` by the new ones (`-f` is what all implementations know). An interface that is not up in ifupdown's eyes may still have the
     /// addresses, which `ifup` would stumble over.
     fn steps(&self, input: &Input<'_>, changed: Changed<'_>, draft: &Draft<'_>) -> Steps {
         let mut steps = Steps::default();
@@ -95,7 +95,7 @@ impl Renderer for Ifupdown {
         for name in &old {
             let gone = compatible && base(name) != "lo" && !new.contains(name);
             if gone || changed.interfaces.iter().any(|i| i.name == base(name)) {
-                steps.before.push(attempt(["ifdown", "--force", name]));
+                steps.before.push(attempt(["ifdown", "-f", name]));
             }
         }
         for interface in changed.interfaces {
