@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::{Console, Exec, ExecSpec, Limits, NodeSpec, Reader, Result, WindowSize};
 
@@ -99,6 +100,16 @@ pub struct Stats {
     pub pids: Option<u64>,
 }
 
+/// A copy of a node's disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub name: String,
+    /// When it was taken, milliseconds since 1970.
+    pub created_unix_ms: u64,
+    /// Length of the files in it; on the disk they may share or save room.
+    pub bytes: u64,
+}
+
 /// Where the console's output is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogPaths {
@@ -146,6 +157,62 @@ pub trait Driver: Send + Sync + fmt::Debug {
 
     /// Inverse of `mount`; idempotent.
     fn unmount<'a>(&'a self, spec: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<()>>;
+
+    /// Keeps a copy of a stopped node's disk under `name`; whole on the disk when it is done, and nothing when it is not.
+    /// `mark` says who takes it: asked again with the same one, it has been taken already.
+    ///
+    /// # Errors
+    /// The name is taken or cannot be one; the node runs or is mounted; cancelled.
+    fn snapshot<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+        name: &'a str,
+        mark: &'a str,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Snapshot>>;
+
+    /// Makes a stopped node's disk what it was when the snapshot was taken. The old disk stays until the new one is ready
+    /// the snapshot stays too.
+    ///
+    /// # Errors
+    /// There is none of that name, or it was taken over another image; the node runs or is mounted; cancelled.
+    fn restore<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+        name: &'a str,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<()>>;
+
+    /// Removes a snapshot, with `mark` only the one that was taken with it; idempotent, also of a node that runs.
+    fn remove_snapshot<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+        name: &'a str,
+        mark: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<()>>;
+
+    /// A node's snapshots, oldest first.
+    fn snapshots<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+    ) -> BoxFuture<'a, Result<Vec<Snapshot>>>;
+
+    /// A file or folder of a node whose root is mounted at `root`, as [`Instance::archive_out`] gives it. The mount has to
+    /// stay until the stream has been read.
+    fn archive_out(&self, spec: &NodeSpec, root: &Path, path: &str) -> Result<Reader>;
+
+    /// As [`Instance::archive_in`], of a node whose root is mounted at `root`.
+    fn archive_in<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        root: &'a Path,
+        path: &'a str,
+        tar: Reader,
+    ) -> BoxFuture<'a, Result<()>>;
 }
 
 /// One node, made and not yet destroyed. Handles are cheap to clone as `Arc` and may be dropped at any time.

@@ -15,11 +15,14 @@ mod cgroup;
 mod config;
 mod connection;
 mod destroy;
+mod disk;
 mod devices;
 mod instance;
 mod seccomp;
+mod snapshot;
 mod spawner;
 mod stream;
+mod tree;
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -28,17 +31,18 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use vnode_monitor::overlay;
+use tokio_util::sync::CancellationToken;
 use vnode_monitor::wire::{self, Net, Spawn};
 
 use self::cgroup::{Group, Tree};
 use self::connection::{Connection, connect_in, open_dir};
 use self::devices::Rule;
 use self::instance::Container;
+use self::snapshot::Snapshots;
 use self::spawner::Spawner;
 use crate::{
-    BoxFuture, Capabilities, Driver, Ended, Error, Exit, Instance, NetworkMode, NodeSpec,
-    Recovered, Result,
+    BoxFuture, Capabilities, Driver, Ended, Error, Exit, Instance, NetworkMode, NodeSpec, Reader,
+    Recovered, Result, Snapshot,
 };
 
 /// How the container driver is set up.
@@ -264,59 +268,10 @@ impl ContainerDriver {
         self.forget(spec);
         Ok(())
     }
+}
 
-    async fn mount_now(&self, spec: &NodeSpec, dir: &Path) -> Result<PathBuf> {
-        let live = match self.live(&Self::key(spec)) {
-            Some(live) => Some(live),
-            None if connect_in(dir).is_ok() => {
-                let (connection, state) = instance::again(&spec.node, dir).await?;
-                let group = self.tree.group(&spec.lab, &spec.node);
-                Some(Container::new(spec, dir.to_owned(), group, connection, &state))
-            }
-            None => None,
-        };
-        let running = match &live {
-            Some(live) => live.pid().is_some(),
-            None => destroy::record(dir).is_some_and(|r| {
-                r.init.is_some_and(|i| wire::start_time(i.pid).is_ok_and(|s| s == i.start))
-            }),
-        };
-        if running {
-            return Err(Error::Running { node: spec.node.clone() });
-        }
-        if let Some(live) = live {
-            live.settle().await?;
-        }
-        make_folder(spec, dir)?;
-        let (layers, at) = (spec.layers.clone(), dir.to_owned());
-        let mounted = instance::blocking(move || {
-            let io = |(doing, e): overlay::Failure| Error::io(doing, e);
-            let root = at.join(wire::ROOT);
-            if overlay::is_attached(&at).map_err(|e| Error::io("look at the root", e))? {
-                return Ok(root);
-            }
-            let folder =
-                open_dir(&at).map_err(|e| Error::io(format!("open {}", at.display()), e))?;
-            let (layers, upper, work) = overlay::open_parts(folder.as_fd(), &layers).map_err(io)?;
-            let overlay = overlay::make(folder.as_fd(), &layers, &upper, &work).map_err(io)?;
-            let target =
-                open_dir(&root).map_err(|e| Error::io(format!("open {}", root.display()), e))?;
-            overlay::attach(overlay, target.as_fd()).map_err(io)?;
-            // Where the host shares its mounts with others, this one is not for them.
-            rustix::mount::mount_change(&root, rustix::mount::MountPropagationFlags::PRIVATE)
-                .map_err(|e| Error::io(format!("make {} private", root.display()), e))?;
-            Ok(root)
-        });
-        mounted.await?
-    }
-
-    async fn unmount_now(&self, dir: &Path) -> Result<()> {
-        let at = dir.to_owned();
-        let detached = instance::blocking(move || overlay::detach(&at));
-        detached
-            .await?
-            .map_err(|e| Error::io(format!("unmount {}", dir.join(wire::ROOT).display()), e))
-    }
+fn mounted_root(spec: &NodeSpec, root: &Path) -> Result<OwnedFd> {
+    open_dir(root).map_err(|e| Error::io(format!("open the root of `{}`", spec.node), e))
 }
 
 /// File with the UUID of the node that a folder belongs to.
@@ -389,7 +344,7 @@ impl Driver for ContainerDriver {
             cgroup: self.tree.kind().to_owned(),
             user_namespaces: Path::new("/proc/self/ns/user").exists() && overlays_mapped_layers(),
             devices: self.tree.has_v2(),
-            snapshot: false,
+            snapshot: true,
         }
     }
 
@@ -419,5 +374,70 @@ impl Driver for ContainerDriver {
 
     fn unmount<'a>(&'a self, _: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.unmount_now(dir))
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+        name: &'a str,
+        mark: &'a str,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Snapshot>> {
+        let (name, mark) = (name.to_owned(), mark.to_owned());
+        let work = move |all: Snapshots, cancel: CancellationToken| all.take(&name, &mark, &cancel);
+        Box::pin(self.on_disk(spec, dir, cancel, work))
+    }
+
+    fn restore<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+        name: &'a str,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<()>> {
+        let name = name.to_owned();
+        Box::pin(self.on_disk(spec, dir, cancel, move |all, cancel| all.restore(&name, &cancel)))
+    }
+
+    fn remove_snapshot<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+        name: &'a str,
+        mark: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<()>> {
+        let all = Snapshots::new(&spec.node, dir, &spec.layers);
+        let (name, mark) = (name.to_owned(), mark.map(str::to_owned));
+        Box::pin(
+            async move { instance::blocking(move || all.remove(&name, mark.as_deref())).await? },
+        )
+    }
+
+    fn snapshots<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+    ) -> BoxFuture<'a, Result<Vec<Snapshot>>> {
+        let all = Snapshots::new(&spec.node, dir, &spec.layers);
+        Box::pin(async move { instance::blocking(move || all.list()).await? })
+    }
+
+    fn archive_out(&self, spec: &NodeSpec, root: &Path, path: &str) -> Result<Reader> {
+        archive::out(spec.node.clone(), mounted_root(spec, root)?, path.to_owned())
+    }
+
+    fn archive_in<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        root: &'a Path,
+        path: &'a str,
+        tar: Reader,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            // The node's ids are those on its disk: what maps them is made with its first process.
+            let opened = mounted_root(spec, root)?;
+            archive::into(spec.node.clone(), opened, path.to_owned(), tar, None).await
+        })
     }
 }

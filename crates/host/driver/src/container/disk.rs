@@ -1,0 +1,93 @@
+//! What is done to the disk of a node that does not run.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+use vnode_monitor::overlay;
+use vnode_monitor::wire;
+
+use super::connection::{connect_in, open_dir};
+use super::instance::{self, Container};
+use super::snapshot::Snapshots;
+use super::{ContainerDriver, destroy, make_folder};
+use crate::{Error, Instance, NodeSpec, Result};
+
+impl ContainerDriver {
+    /// Makes sure that nothing uses a node's disk.
+    async fn at_rest(&self, spec: &NodeSpec, dir: &Path) -> Result<()> {
+        let live = match self.live(&Self::key(spec)) {
+            Some(live) => Some(live),
+            None if connect_in(dir).is_ok() => {
+                let (connection, state) = instance::again(&spec.node, dir).await?;
+                let group = self.tree.group(&spec.lab, &spec.node);
+                Some(Container::new(spec, dir.to_owned(), group, connection, &state))
+            }
+            None => None,
+        };
+        let running = match &live {
+            Some(live) => live.pid().is_some(),
+            None => destroy::record(dir).is_some_and(|r| {
+                r.init.is_some_and(|i| wire::start_time(i.pid).is_ok_and(|s| s == i.start))
+            }),
+        };
+        if running {
+            return Err(Error::Running { node: spec.node.clone() });
+        }
+        if let Some(live) = live {
+            live.settle().await?;
+        }
+        Ok(())
+    }
+
+    /// Work on the disk of a node that neither runs nor is mounted. Dropped, it is cancelled.
+    pub(super) async fn on_disk<T: Send + 'static>(
+        &self,
+        spec: &NodeSpec,
+        dir: &Path,
+        cancel: &CancellationToken,
+        work: impl FnOnce(Snapshots, CancellationToken) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.at_rest(spec, dir).await?;
+        if overlay::is_attached(dir).map_err(|e| Error::io("look at the root", e))? {
+            return Err(Error::Mounted { node: spec.node.clone(), path: dir.join(wire::ROOT) });
+        }
+        let snapshots = Snapshots::new(&spec.node, dir, &spec.layers);
+        let cancel = cancel.child_token();
+        let _cancelled_with_us = cancel.clone().drop_guard();
+        instance::blocking(move || work(snapshots, cancel)).await?
+    }
+
+    pub(super) async fn mount_now(&self, spec: &NodeSpec, dir: &Path) -> Result<PathBuf> {
+        self.at_rest(spec, dir).await?;
+        make_folder(spec, dir)?;
+        let (layers, at) = (spec.layers.clone(), dir.to_owned());
+        let mounted = instance::blocking(move || {
+            let io = |(doing, e): overlay::Failure| Error::io(doing, e);
+            let root = at.join(wire::ROOT);
+            if overlay::is_attached(&at).map_err(|e| Error::io("look at the root", e))? {
+                return Ok(root);
+            }
+            let folder =
+                open_dir(&at).map_err(|e| Error::io(format!("open {}", at.display()), e))?;
+            let (layers, upper, work) = overlay::open_parts(folder.as_fd(), &layers).map_err(io)?;
+            let overlay = overlay::make(folder.as_fd(), &layers, &upper, &work).map_err(io)?;
+            let target =
+                open_dir(&root).map_err(|e| Error::io(format!("open {}", root.display()), e))?;
+            overlay::attach(overlay, target.as_fd()).map_err(io)?;
+            // Where the host shares its mounts with others, this one is not for them.
+            rustix::mount::mount_change(&root, rustix::mount::MountPropagationFlags::PRIVATE)
+                .map_err(|e| Error::io(format!("make {} private", root.display()), e))?;
+            Ok(root)
+        });
+        mounted.await?
+    }
+
+    pub(super) async fn unmount_now(&self, dir: &Path) -> Result<()> {
+        let at = dir.to_owned();
+        let detached = instance::blocking(move || overlay::detach(&at));
+        detached
+            .await?
+            .map_err(|e| Error::io(format!("unmount {}", dir.join(wire::ROOT).display()), e))
+    }
+}
