@@ -15,16 +15,13 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("VNODE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let mut arguments = std::env::args_os();
     let called = arguments.next().unwrap_or_default();
     let rest: Vec<OsString> = arguments.collect();
     let name = Path::new(&called).file_name().unwrap_or_default();
     if let Some(code) = cli::personality(name, &rest) {
-        return code;
+        return ExitCode::from(code);
     }
     let line = [called].into_iter().chain(cli::normalise(rest.into_iter()));
-    cli::run(Cli::parse_from(line).args)
+    ExitCode::from(cli::run(Cli::parse_from(line).args))
 }

@@ -39,6 +39,9 @@ pub struct Serve {
     /// Scripts at one time, of all components [default: 4 for each processor, at least 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub scripts: Option<u16>,
+    /// What is logged, on standard error: a level, or a filter of `tracing`
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "VNODE_LOG")]
+    pub log: String,
     #[command(flatten)]
     pub bus: BusArgs,
 }

@@ -12,7 +12,6 @@ use std::{
     ffi::{OsStr, OsString},
     io::{self, Read as _, Write as _},
     path::PathBuf,
-    process::ExitCode,
 };
 
 use clap::Parser;
@@ -64,7 +63,7 @@ impl Error {
 
 /// Does what the command line says, on a tokio runtime of its own. Prints results on standard output, errors on
 /// standard error. Exit codes: 0 done, 1 failed, 2 usage.
-pub fn run(args: Args) -> ExitCode {
+pub fn run(args: Args) -> u8 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -74,13 +73,13 @@ pub fn run(args: Args) -> ExitCode {
     // Nothing that is left may hold us up: what must be finished was waited for.
     runtime.shutdown_background();
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => report(&error),
     }
 }
 
-/// The command line of upstream's programs, if `name` is one of theirs: `ephemerad`, `activate`, `deactivate`.
-pub fn personality(name: &OsStr, arguments: &[OsString]) -> Option<ExitCode> {
+/// The command line of upstream's programs, done, and its exit code, if `name` is one of theirs: `ephemerad`, `activate`, `deactivate`.
+pub fn personality(name: &OsStr, arguments: &[OsString]) -> Option<u8> {
     let verb = match name.to_str()? {
         "ephemerad" => "serve",
         verb @ ("activate" | "deactivate") => verb,
@@ -93,7 +92,7 @@ pub fn personality(name: &OsStr, arguments: &[OsString]) -> Option<ExitCode> {
         Err(error) => {
             // Help and usage; that they cannot be printed leaves nobody to tell.
             let _ = error.print();
-            Some(ExitCode::from(if error.use_stderr() { 2 } else { 0 }))
+            Some(if error.use_stderr() { 2 } else { 0 })
         }
     }
 }
@@ -150,11 +149,11 @@ async fn perform(verb: Verb) -> Result<(), Error> {
     }
 }
 
-fn report(error: &Error) -> ExitCode {
+fn report(error: &Error) -> u8 {
     let text = format!("component: {}", chain(error));
     // A closed error output leaves nobody to tell.
     let _ = writeln!(io::stderr(), "{text}");
-    ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
+    if matches!(error, Error::Usage(_)) { 2 } else { 1 }
 }
 
 /// Prints a line of the result.

@@ -1,9 +1,18 @@
 //! `component serve`.
 
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+
 use super::{Error, Serve, args::Schema};
 use crate::daemon::{self, Options, SchemaUse};
 
 pub(super) async fn run(serve: Serve) -> Result<(), Error> {
+    let filter = EnvFilter::try_new(&serve.log)
+        .map_err(|error| Error::Usage(format!("`--log {}` is no level: {error}", serve.log)))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // The program may have a log of its own already, and then that is the one.
+    let _ = log.with_ansi(io::stderr().is_terminal()).try_init();
     let mut options = Options::new(serve.bus.address, serve.instance_dir);
     options.reconnect = serve.reconnect;
     options.strict_compat = serve.strict_compat;
