@@ -62,6 +62,8 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         options: Vec<OsString>,
     },
+    /// Small management features as scripts on the bus: serve them, ask them, write new ones
+    Component(vnode_component::cli::Args),
     /// Be a container's init: start PROGRAM, reap what it leaves, pass signals on, end with its exit code
     Init {
         /// Run the agent beside it

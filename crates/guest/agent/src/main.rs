@@ -20,6 +20,7 @@ use vnode_agent::{
     config::{self, Config, Fault},
     init, log, personality,
 };
+use vnode_component::cli as components;
 
 /// Usage or configuration.
 const USAGE: u8 = 1;
@@ -52,8 +53,14 @@ impl Failure {
 
 fn main() -> ExitCode {
     bounded_memory();
-    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    if arguments.get(1).is_some_and(|word| word == "component") {
+        arguments = components::normalise(arguments.into_iter()).collect();
+    }
     let name = arguments.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
+    if let Some(code) = components::personality(name, arguments.get(1..).unwrap_or_default()) {
+        return ExitCode::from(code);
+    }
     let done = match name.to_str() {
         Some("qemu-ga") => return ExitCode::from(personality::run(arguments[1..].to_vec())),
         Some("nova-agent") => nova_agent(&arguments),
@@ -97,6 +104,7 @@ fn run(cli: Cli) -> Result {
         Some(Command::Run(args)) => serve(&args),
         Some(Command::Check { config, json }) => explain(config.as_deref(), json),
         Some(Command::QemuGa { options }) => Ok(personality::run(options)),
+        Some(Command::Component(args)) => Ok(components::run(args)),
         Some(Command::Init { serve, program }) => runtime()?
             .block_on(init::run(program, serve))
             .map_err(|error| Failure::new(127, &error)),
