@@ -3,8 +3,14 @@
 
 mod qga;
 
+use proptest::prelude::*;
 use qga::{Agent, error_of};
 use serde_json::json;
+use vnode_agent::parser::qga::{
+    frame::{Event, Framer},
+    json::parse,
+    write,
+};
 
 const PING: &[u8] = br#"{"execute":"guest-ping"}"#;
 
@@ -172,4 +178,50 @@ async fn qg_39_a_client_that_goes_leaves_nothing_behind() {
     agent.send(b"{\"execute\":\"guest-pi").await;
     agent.reconnect();
     assert_eq!(agent.ask(PING).await, json!({ "return": {} }));
+}
+
+/// What the scanner makes of bytes that come in these pieces.
+fn events(pieces: &[&[u8]]) -> Vec<(Event, Vec<u8>)> {
+    let mut framer = Framer::new(256, 16);
+    let mut found = Vec::new();
+    for piece in pieces {
+        let mut input = *piece;
+        while let Some(event) = framer.next(&mut input) {
+            let text = if event == Event::Message { framer.text().to_vec() } else { Vec::new() };
+            found.push((event, text));
+        }
+        assert!(input.is_empty() && framer.text().len() <= 256);
+    }
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The fuzz target `qga` holds the same, for longer.
+    #[test]
+    fn qg_30_any_bytes(
+        bytes in prop::collection::vec(
+            prop_oneof![8 => prop::sample::select(&b"{}[]:,'\"\\ 0123-+.eEtruefalsnuxd8c"[..]), 1 => any::<u8>()],
+            0..400,
+        )
+    ) {
+        let whole = events(&[&bytes]);
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        prop_assert_eq!(&whole, &events(&single), "how bytes are cut makes no difference");
+        for (event, text) in &whole {
+            if *event != Event::Message {
+                continue;
+            }
+            let Ok(value) = parse(text, 64) else { continue };
+            let mut out = Vec::new();
+            write::value(&mut out, &value);
+            prop_assert!(out.is_ascii());
+            prop_assert_eq!(parse(&out, 64), Ok(value), "what is written reads back");
+        }
+        let good = b"\xff{\"execute\":\"guest-ping\"}";
+        let last = events(&[&bytes, good]).pop();
+        prop_assert!(last.is_some_and(|(event, text)| event == Event::Message
+            && parse(&text, 64).is_ok_and(|value| value["execute"] == "guest-ping")));
+    }
 }
