@@ -110,19 +110,17 @@ pub async fn reset<S: System>(
         files_only: settings.files_only && plan.steps.after.is_empty(),
         hostname: new_name,
     };
-    // What the old files say how to take down is taken down by the old files.
+    let prepared = state.prepare(&plan.changes, &note, &point)?;
+    // What the old files say how to take down is taken down by the old files. The journal is there already: killed with the
+    // network down, the next start brings it up again.
     let deadline = Instant::now() + APPLY;
     let mut outcome = run_all(system, &plan.steps.before, deadline).await;
+    system.point("down");
     if outcome.is_ok() {
-        outcome = state.commit(&plan.changes, &note, &point).map_err(|error| error.to_string());
+        outcome = state.commit(prepared, &plan.changes, &point).map_err(|error| error.to_string());
     }
     if let Err(why) = outcome {
-        let back = if plan.steps.before.is_empty() {
-            "nothing was changed".to_owned()
-        } else {
-            apply_again(system, &note).await
-        };
-        return Err(ResetError::Undone { why, back });
+        return Err(undo(system, &state, &note, why).await);
     }
     if let Err(why) = take_effect(system, &note, settings, deadline).await {
         return Err(undo(system, &state, &note, why).await);

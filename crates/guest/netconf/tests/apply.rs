@@ -437,6 +437,7 @@ fn ne_04_killed_between_files_and_kernel_the_next_start_finishes_or_takes_back()
     // With a next hop the kernel takes, and with one it refuses when it is tried again at start.
     for (point, gateway, finished) in [
         ("prepared", "192.0.2.1", false),
+        ("down", "192.0.2.1", false),
         ("renamed", "192.0.2.1", false),
         ("committed", "192.0.2.1", true),
         ("named", "192.0.2.1", true),

@@ -193,7 +193,7 @@ fn ne_03_a_file_changed_by_another_takes_all_back() {
         }
     });
     let error = run(root.path(), &system, &g1().0).unwrap_err();
-    assert!(error.contains("ifcfg-eth0:1") && error.ends_with("nothing was changed"), "{error}");
+    assert!(error.contains("ifcfg-eth0:1") && error.ends_with("back in place"), "{error}");
     assert!(renamed.load(Ordering::SeqCst) >= 3);
     assert_eq!(tree(root.path()), before);
     assert!(!has_transaction(root.path()));

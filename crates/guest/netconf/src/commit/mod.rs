@@ -78,6 +78,13 @@ pub struct State<'a> {
     _lock: std::fs::File,
 }
 
+/// A change whose way back is durable.
+#[derive(Debug)]
+#[must_use = "a prepared change is committed or rolled back"]
+pub struct Prepared {
+    journal: Journal,
+}
+
 impl<'a> State<'a> {
     /// Opens the folder, making it if it is missing, and locks it.
     ///
@@ -131,32 +138,39 @@ impl<'a> State<'a> {
         }
     }
 
-    /// Changes the files. `point` is called between any two writes.
-    ///
-    /// On success the change is committed, and ended by [`State::finish`] or [`State::roll_back`].
+    /// Keeps the old contents and writes the journal: from here on [`State::roll_back`] finds the way back. `point` is
+    /// called between any two writes.
     ///
     /// # Errors
-    /// When something cannot be written. Everything is then as it was before, unless the error of taking it back is what
-    /// is returned.
-    pub fn commit(
+    /// When something cannot be written; nothing of the guest is changed then.
+    pub fn prepare(
         &self,
         changes: &[Change],
         note: &Note,
         point: &dyn Fn(&str),
-    ) -> Result<(), CommitError> {
+    ) -> Result<Prepared, CommitError> {
         self.clean()?;
-        let journal = match self.prepare(changes, note, point) {
-            Ok(journal) => journal,
+        match self.write_backups_and_journal(changes, note, point) {
+            Ok(journal) => Ok(Prepared { journal }),
             Err(error) => {
                 self.clean()?;
-                return Err(error);
+                Err(error)
             }
-        };
-        let done = self.stage_and_rename(changes, &journal, point);
-        if let Err(error) = done {
-            self.roll_back(point)?;
-            return Err(error);
         }
+    }
+
+    /// Changes the files. The change is then committed, and ended by [`State::finish`] or [`State::roll_back`].
+    ///
+    /// # Errors
+    /// When something cannot be written, or was changed by another: roll back.
+    pub fn commit(
+        &self,
+        prepared: Prepared,
+        changes: &[Change],
+        point: &dyn Fn(&str),
+    ) -> Result<(), CommitError> {
+        let Prepared { journal } = prepared;
+        self.stage_and_rename(changes, &journal, point)?;
         self.write_journal(&Journal { phase: Phase::Committed, ..journal })?;
         point("committed");
         Ok(())
@@ -168,7 +182,7 @@ impl<'a> State<'a> {
         self.root.remove_tree(&folder).map_err(failed("remove", &folder))
     }
 
-    fn prepare(
+    fn write_backups_and_journal(
         &self,
         changes: &[Change],
         note: &Note,

@@ -85,8 +85,8 @@ impl Renderer for Ifupdown {
             .collect())
     }
 
-    /// `ifdown` by the old files, `ifup` by the new ones (`-f` is what all implementations know). An interface that is not up in ifupdown's eyes may still have the
-    /// addresses, which `ifup` would stumble over.
+    /// `ifdown` by the old files, `ifup` by the new ones. An interface that is not up in ifupdown's eyes may still have
+    /// the addresses, which `ifup` would stumble over. `-f` is known to all implementations, `--force` is not.
     fn steps(&self, input: &Input<'_>, changed: Changed<'_>, draft: &Draft<'_>) -> Steps {
         let mut steps = Steps::default();
         let old = known_names(draft.base());
