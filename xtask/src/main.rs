@@ -3,6 +3,7 @@
 
 mod ci;
 mod counts;
+mod dist;
 mod lab;
 mod setup;
 mod shell;
@@ -19,6 +20,9 @@ usage: cargo xtask TASK
   bench   set up, build optimised, run the benchmarks
   tidy    the rules of this repository: crate arrows, who may start programs, no unfinished code
   ci      everything that a submission has to pass
+  dist [--program FILE] [--out FOLDER]
+          the guest agent for other machines: one static program, a Debian package, an archive; with a program
+          that is built already, only packs it
   setup [lab|test|bench]   install the Debian packages only";
 
 fn main() -> ExitCode {
@@ -34,6 +38,7 @@ fn main() -> ExitCode {
         ["bench"] => lab::bench(),
         ["tidy"] => tidy::run(),
         ["ci"] => ci::run(),
+        ["dist", ref rest @ ..] => dist::run(rest),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

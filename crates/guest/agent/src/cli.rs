@@ -4,6 +4,8 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 
+use crate::command::openstack::agentupdate;
+
 /// Answers whoever manages this machine, over whatever channel there is, in its language.
 ///
 /// The agent reads /etc/vnode/agent.toml and /etc/vnode/agent.d/*.toml. Without them it listens on the unix
@@ -34,6 +36,16 @@ pub struct Cli {
     #[arg(long, requires = "once")]
     pub plan: bool,
 
+    /// With `--once`: the folder whose files are changed, instead of `/`
+    #[arg(
+        long,
+        requires = "once",
+        value_name = "FOLDER",
+        default_value = "/",
+        hide_default_value = true
+    )]
+    pub root: PathBuf,
+
     /// The configuration file, instead of /etc/vnode/agent.toml
     #[arg(long, short, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -47,6 +59,8 @@ pub struct Cli {
 pub enum Command {
     /// Serve all channels until TERM; HUP reads the configuration again
     Run(Run),
+    /// The same in the background: ends when the daemon serves, or with the reason why it does not
+    Daemon(Run),
     /// Explain the configuration: each channel, its exchange, parser and commands; name every fault with its place
     Check {
         /// The configuration file, instead of /etc/vnode/agent.toml
@@ -72,6 +86,15 @@ pub enum Command {
         /// The program and its arguments, after `--`
         #[arg(last = true, required = true, value_name = "PROGRAM")]
         program: Vec<OsString>,
+    },
+    /// Put a checked new version in the agent's place and restart it; `agentupdate` runs this apart from the agent
+    #[command(name = agentupdate::FINISH, hide = true)]
+    FinishUpdate {
+        new: PathBuf,
+        binary: PathBuf,
+        /// The program that restarts the agent
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        restart: Vec<String>,
     },
 }
 

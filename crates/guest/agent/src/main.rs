@@ -16,16 +16,22 @@ use vnode_agent::{
     agent::{Agent, AgentError},
     check,
     cli::{Cli, Command, Run},
-    command::{Registry, plugin},
+    command::{Registry, openstack::agentupdate, plugin},
     config::{self, Config, Fault},
-    init, log, personality,
+    context::Context,
+    init, log, memory, once, personality,
 };
 use vnode_component::cli as components;
 
 /// Usage or configuration.
 const USAGE: u8 = 1;
+/// `--once` found no source.
+const NOTHING: u8 = 2;
 /// Ours.
 const INTERNAL: u8 = 3;
+
+/// After this the start is over, and its code is let go of.
+const SETTLE: std::time::Duration = std::time::Duration::from_secs(1);
 
 type Result<T = u8> = std::result::Result<T, Failure>;
 
@@ -52,7 +58,7 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
-    bounded_memory();
+    memory::bound_allocator();
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     if arguments.get(1).is_some_and(|word| word == "component") {
         arguments = components::normalise(arguments.into_iter()).collect();
@@ -86,28 +92,58 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// glibc keeps what large requests needed, and makes an arena for each thread; the agent gives it back.
-fn bounded_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: sets three numbers of the allocator, before there is a second thread.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 512 << 10);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 256 << 10);
-    }
-}
-
 fn run(cli: Cli) -> Result {
     match cli.command {
-        None if cli.once => Err(Failure::of(USAGE, "no source is built in")),
+        None if cli.once => boot(&cli),
         None => Err(Failure::of(USAGE, "nothing to do; see `vnode-agent --help`")),
         Some(Command::Run(args)) => serve(&args),
+        Some(Command::Daemon(_)) => {
+            // Given on as they came, without what stands before them.
+            let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+            let word = arguments.iter().position(|argument| argument == "daemon");
+            let (before, after) = arguments.split_at(word.unwrap_or(0));
+            daemonize(&[before, after.get(1..).unwrap_or_default()].concat())
+        }
         Some(Command::Check { config, json }) => explain(config.as_deref(), json),
         Some(Command::QemuGa { options }) => Ok(personality::run(options)),
         Some(Command::Component(args)) => Ok(components::run(args)),
         Some(Command::Init { serve, program }) => runtime()?
             .block_on(init::run(program, serve))
             .map_err(|error| Failure::new(127, &error)),
+        Some(Command::FinishUpdate { new, binary, restart }) => runtime()?
+            .block_on(agentupdate::finish(&new, &binary, &restart))
+            .map(|()| 0)
+            .map_err(|text| Failure::of(INTERNAL, text)),
+    }
+}
+
+/// Early boot.
+fn boot(cli: &Cli) -> Result {
+    let config = load(cli.config.as_deref())?;
+    log::start(&config.log).map_err(|error| Failure::new(USAGE, &error))?;
+    let mut builder = Context::builder(&cli.root);
+    for (name, options) in config.commands {
+        builder = builder.options(name, options);
+    }
+    let context = builder.build().map_err(|error| Failure::new(INTERNAL, &error))?;
+    let asked = once::Asked { again: cli.again, plan: cli.plan };
+    let outcome = runtime()?.block_on(once::run(&context, &config.boot, asked));
+    match outcome.map_err(|error| Failure::new(INTERNAL, &error))? {
+        once::Outcome::Nothing => {
+            Err(Failure::of(NOTHING, "no source holds anything for this instance"))
+        }
+        once::Outcome::Already(instance) => {
+            println!("instance {instance} has had its settings; `--again` applies them once more");
+            Ok(0)
+        }
+        once::Outcome::Planned(plan) => {
+            print!("{plan}");
+            Ok(0)
+        }
+        once::Outcome::Applied(source) => {
+            println!("applied what {source} holds");
+            Ok(0)
+        }
     }
 }
 
@@ -206,8 +242,17 @@ async fn until_stopped(args: &Run, config: Config, file: Option<log::LogFile>) -
     if !args.quiet {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving");
     }
+    let settled = tokio::time::sleep(SETTLE);
+    let mut settled = std::pin::pin!(settled);
+    let mut let_go = false;
     loop {
         tokio::select! {
+            () = &mut settled, if !let_go => {
+                let_go = true;
+                if let Err(error) = memory::let_go_of_start() {
+                    tracing::debug!(%error, "the start's code stays in memory");
+                }
+            }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = agent.all_ended() => break,

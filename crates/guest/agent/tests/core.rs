@@ -1,5 +1,6 @@
 //! The agent's core, through the built program: channels, our own form, plugins, init, bounds.
 #![allow(clippy::disallowed_methods, reason = "tests start the program as its users do")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 #[path = "core/bounds.rs"]
 mod bounds;
@@ -9,6 +10,10 @@ mod exchanges;
 mod files;
 #[path = "core/native.rs"]
 mod native;
+#[path = "core/once.rs"]
+mod once;
+#[path = "core/package.rs"]
+mod package;
 #[path = "core/plugins.rs"]
 mod plugins;
 #[path = "core/program.rs"]

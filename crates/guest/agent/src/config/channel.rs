@@ -161,6 +161,8 @@ fn exchange(
             path: text(table, "path").map(PathBuf::from),
             base: text(table, "base"),
             poll: number(table, "poll-seconds").map(Duration::from_secs),
+            keep: number(table, "keep-seconds").map(Duration::from_secs),
+            publish: table.get("publish").and_then(|value| value.get_ref().as_bool()) == Some(true),
             ..xenstore::Settings::default()
         })),
         "plugin" => Some(ExchangeConfig::Plugin(ProgramConfig {

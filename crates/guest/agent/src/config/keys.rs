@@ -152,6 +152,22 @@ pub(super) const CHANNEL: &[Key] = &[
         &["xenstore"],
         key("poll-seconds", Kind::Integer(1, 3600), "The slow poll beside the watch (default 5)."),
     ),
+    of(
+        &["xenstore"],
+        key(
+            "keep-seconds",
+            Kind::Integer(0, 86400),
+            "How long answers are kept for their readers (default 900); 0 keeps them for ever.",
+        ),
+    ),
+    of(
+        &["xenstore"],
+        key(
+            "publish",
+            Kind::Bool,
+            "Publishes the system's name, addresses and memory for XAPI-based tool stacks (default false).",
+        ),
+    ),
     of(&["plugin"], key("program", Kind::Text, "The exchange's program.")),
     of(&["plugin"], key("arguments", Kind::Texts, "Its arguments.")),
     key("parser-program", Kind::Text, "With parser `plugin`: its program."),

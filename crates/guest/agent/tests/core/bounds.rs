@@ -24,7 +24,8 @@ fn anonymous(agent: &Agent) -> u64 {
 async fn oversize_truncated_deep_and_broken_input_is_answered_or_cut_and_costs_nothing() {
     let agent = Agent::start("");
     let before = anonymous(&agent);
-    let request = |text: &[u8]| Tagged { request: 1, frame: Frame::Request(text.to_vec()) }.encode();
+    let request =
+        |text: &[u8]| Tagged { request: 1, frame: Frame::Request(text.to_vec()) }.encode();
     let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
     let many = format!("[{}0]", "0,".repeat(100_000));
     let mut unknown = request(b"{}");

@@ -114,7 +114,9 @@ async fn a_plugin_that_others_can_write_or_that_fails_is_left_out() {
         let commands = folder.join("commands");
         std::fs::create_dir(&commands).unwrap();
         let describe = |name: &str| {
-            format!("#!/bin/sh\necho '{{\"commands\":[{{\"name\":\"{name}\",\"form\":\"native\"}}]}}'\n")
+            format!(
+                "#!/bin/sh\necho '{{\"commands\":[{{\"name\":\"{name}\",\"form\":\"native\"}}]}}'\n"
+            )
         };
         install(&commands, "open", &describe("open"), 0o777);
         install(&commands, "plain", &describe("plain"), 0o644);

@@ -73,7 +73,13 @@ fn init_ends_with_the_programs_exit_code_and_passes_signals_on() {
     assert_eq!(run(&["init", "--", "sh", "-c", "kill -9 $$"]).status.code(), Some(137));
     assert_eq!(run(&["init", "--", "/no/such/program"]).status.code(), Some(127));
     let mut child = Command::new(PROGRAM)
-        .args(["init", "--", "sh", "-c", "trap 'exit 42' TERM; echo ready; while :; do read x; done"])
+        .args([
+            "init",
+            "--",
+            "sh",
+            "-c",
+            "trap 'exit 42' TERM; echo ready; while :; do read x; done",
+        ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -221,5 +227,8 @@ fn held(name: &str, made: &str) {
         std::fs::write(&path, made).unwrap();
     }
     let published = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(published == made, "{name} is not up to date; run this test with VNODE_WRITE_REFERENCE=1");
+    assert!(
+        published == made,
+        "{name} is not up to date; run this test with VNODE_WRITE_REFERENCE=1"
+    );
 }

@@ -212,7 +212,9 @@ impl<S: AsyncRead + AsyncWrite> Client<S> {
                 _ => 0,
             };
             if came > 0 {
-                self.send(request, Frame::Credit(u32::try_from(came).unwrap())).await;
+                let credit = Frame::Credit(u32::try_from(came).unwrap());
+                // An agent that ends takes no more; what it sent before can be read all the same.
+                let _ = self.writer.write_all(&Tagged { request, frame: credit }.encode()).await;
             }
         }
     }
@@ -229,4 +231,15 @@ impl<S: AsyncRead + AsyncWrite> Client<S> {
 
 pub(crate) fn code(ended: &Ended) -> Option<i32> {
     ended.exit.expect("the program was run").code
+}
+
+/// Waits until something is so.
+pub(crate) fn eventually(what: &str, is: impl Fn() -> bool) {
+    for _ in 0..1200 {
+        if is() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("not within a minute: {what}");
 }
