@@ -293,13 +293,16 @@ fn debian(folder: &Path) -> (Dir, Settings) {
     }
     let old = "auto lo\niface lo inet loopback\n\nauto eth0\niface eth0 inet static\n    address 192.0.2.200/24\n    gateway 192.0.2.1\n";
     std::fs::write("/etc/network/interfaces", old).unwrap();
-    let settings = Settings {
+    (Dir::open_ambient("/", Scope::InRoot).unwrap(), ifupdown())
+}
+
+fn ifupdown() -> Settings {
+    Settings {
         backend: Some(Backend::Ifupdown),
         state_folder: "/run/vnode-test/network".to_owned(),
         settle_ms: 5_000,
         ..Settings::default()
-    };
-    (Dir::open_ambient("/", Scope::InRoot).unwrap(), settings)
+    }
 }
 
 #[test]
@@ -401,13 +404,14 @@ fn r_w3_a_failed_ifup_brings_the_old_network_back() {
 const ROOT: &str = "NETCONF_TEST_ROOT";
 const POINT: &str = "NETCONF_TEST_POINT";
 const GATEWAY: &str = "NETCONF_TEST_GATEWAY";
+const IFUPDOWN: &str = "NETCONF_TEST_IFUPDOWN";
 
 /// Kills this process at a point by its name.
 struct Killed(String);
 
 impl System for Killed {
     async fn run(&self, program: &Program) -> Result<i32, String> {
-        RealSystem.run(program).await
+        Unpacked::default().run(program).await
     }
 
     fn point(&self, name: &str) {
@@ -428,7 +432,45 @@ fn child() {
     node["routes"] = json!([{"route": "10.0.0.0", "netmask": "255.0.0.0",
         "gateway": std::env::var(GATEWAY).unwrap()}]);
     let wanted = Wanted { hostname: Some("web2".to_owned()), ..read(&[node]).unwrap() };
-    run(&system, &root, &Settings::default(), &wanted).unwrap();
+    let settings = match std::env::var_os(IFUPDOWN) {
+        Some(_) => ifupdown(),
+        None => Settings::default(),
+    };
+    run(&system, &root, &settings, &wanted).unwrap();
+}
+
+#[test]
+fn ne_04_killed_with_the_network_down_the_next_start_brings_it_up() {
+    needs!(Root, Program("ip"), Program("run-parts"), Tool("sbin/ifup"));
+    for (point, address) in
+        [("down", "192.0.2.200/24"), ("staged", "192.0.2.200/24"), ("committed", "192.0.2.99/24")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        apart(move || {
+            let (root, settings) = debian(&path);
+            ip("addr add 192.0.2.200/24 dev eth0");
+            ip("link set eth0 up");
+            ip("route add default via 192.0.2.1 dev eth0");
+            let out = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "child", "--nocapture"])
+                .env(ROOT, "/")
+                .env(POINT, point)
+                .env(GATEWAY, "192.0.2.1")
+                .env(IFUPDOWN, "1")
+                .output()
+                .unwrap();
+            let signal = std::os::unix::process::ExitStatusExt::signal(&out.status);
+            assert_eq!(signal, Some(9), "{point}: {}", String::from_utf8_lossy(&out.stderr));
+            assert!(!addresses().contains("192.0.2.200"), "ifdown did its work");
+            runtime().block_on(start(&Unpacked::default(), &root, &settings)).unwrap();
+            let have = addresses() + &routes();
+            assert!(have.contains(address), "{point}: {have}");
+            assert!(have.contains("default via 192.0.2.1"), "{point}: {have}");
+            let file = std::fs::read_to_string("/etc/network/interfaces").unwrap();
+            assert!(file.contains(address), "{point}: {file}");
+        });
+    }
 }
 
 #[test]
