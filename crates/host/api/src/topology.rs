@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use vnode_lifecycle::request;
-use vnode_topology::{Diagnostic, Input, Parsed, World};
+use vnode_topology::{Diagnostic, Input, Parsed, Rejected, World};
 
 use crate::error::{Code, Finding, Place, Problem, Related};
 use crate::message::Topology;
@@ -32,18 +32,22 @@ pub fn parse(topology: &Topology) -> Result<Parsed, Problem> {
         branch: topology.git_branch.as_deref(),
         hash: topology.git_hash.as_deref(),
     };
-    vnode_topology::parse(input, &world).map_err(|rejected| {
-        let count = match rejected.errors.len() {
-            1 => "1 error".to_owned(),
-            count => format!("{count} errors"),
-        };
-        let first = rejected.errors.first().map(|error| error.text.clone());
-        let mut problem =
-            Problem::new(Code::Topology, format!("cannot use topology `{file}`: {count}"));
-        problem.causes.extend(first);
-        problem.details = rejected.errors.into_iter().map(Finding::from).collect();
-        problem
-    })
+    vnode_topology::parse(input, &world).map_err(|rejected| refused(&file, rejected))
+}
+
+/// A file that was not taken, with every finding in `details`.
+#[must_use]
+pub fn refused(file: &str, rejected: Rejected) -> Problem {
+    let count = match rejected.errors.len() {
+        1 => "1 error".to_owned(),
+        count => format!("{count} errors"),
+    };
+    let first = rejected.errors.first().map(|error| error.text.clone());
+    let mut problem =
+        Problem::new(Code::Topology, format!("cannot use topology `{file}`: {count}"));
+    problem.causes.extend(first);
+    problem.details = rejected.errors.into_iter().map(Finding::from).collect();
+    problem
 }
 
 /// What the host is asked, and the warnings.

@@ -6,18 +6,20 @@
 //!
 //! * [`parse`] reads a file; every error and warning ([`Diagnostic`]) has its line and column.
 //! * [`export`] writes a lab back; [`export_clab`] writes what containerlab accepts.
-//! * [`diff`] says what must be done to go from one lab to another.
+//! * [`Node::change_to`] says what must be done to make one node of another.
+//! * [`import_ns`] makes a topology file of an Emulab NS file.
 //! * [`graph`] draws a lab.
 //! * [`json_schema`] describes the file to editors.
 
+mod change;
 mod diagnostic;
-mod diff;
 mod emit;
 mod export;
 pub mod graph;
 mod keys;
 mod kinds;
 mod model;
+mod ns;
 mod parse;
 mod report;
 mod schema;
@@ -26,10 +28,11 @@ mod substitute;
 mod world;
 mod yaml;
 
+pub use change::NodeChange;
 pub use diagnostic::{Diagnostic, Place, Rejected, Severity};
-pub use diff::{Change, diff};
 pub use export::{export, export_clab};
 pub use model::*;
+pub use ns::{Imported, import_ns};
 pub use parse::{MOST_BYTES, MOST_NODES, parse};
 pub use schema::json_schema;
 pub use world::{Nothing, World};

@@ -1,119 +1,60 @@
-//! T-101: the difference of two files is what is told, and no more.
+//! T-101: what a change of a node's definition asks of a running node.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 
 use support::lab;
-use vnode_topology::{Change, diff};
+use vnode_topology::NodeChange;
 
-const BASE: &str = "name: t
-topology:
-  nodes:
-    a: {image: x, cmd: one}
-    b: {memory: 1G}
-    c: {network-mode: container:a}
-    d:
-  links:
-    - endpoints: [\"a:eth1\", \"b:eth1\"]
-      impair: {rate: 1mbit}
-    - endpoints: [\"b:eth2\", \"d:eth2\"]
-  networks:
-    lan: {members: [\"a:eth3\", \"b:eth3\", \"d:eth3\"]}
-";
+/// What becomes of a node when these keys are added to it.
+fn change(before: &str, after: &str) -> NodeChange {
+    let lab =
+        |keys: &str| lab(&format!("name: t\ntopology:\n  nodes:\n    a: {{{keys}}}\n    b:\n"));
+    lab(before).nodes[0].change_to(&lab(after).nodes[0])
+}
 
-fn changes(edit: &[(&str, &str)]) -> Vec<String> {
-    let mut text = BASE.to_owned();
-    for (from, to) in edit {
-        assert!(text.contains(from), "{from}");
-        text = text.replace(from, to);
+fn renew(keys: &[&str]) -> NodeChange {
+    NodeChange::Renew { keys: keys.iter().map(|key| (*key).to_owned()).collect() }
+}
+
+#[test]
+fn t101_the_same_node_written_otherwise_is_the_same() {
+    assert_eq!(change("memory: 1G", "memory: \"1000MB\""), NodeChange::Nothing);
+}
+
+#[test]
+fn t101_what_a_node_cannot_see_is_no_change() {
+    for quiet in [
+        "labels: {x: 1}",
+        "restart-policy: always",
+        "image-pull-policy: always",
+        "startup-delay: 3",
+    ] {
+        assert_eq!(change("", quiet), NodeChange::Nothing, "{quiet}");
     }
-    let (old, new) = (lab(BASE), lab(&text));
-    let changes = diff(&old, &new);
-    // What is the same has one fingerprint, what differs has two.
-    assert_eq!(changes.is_empty(), old.fingerprint() == new.fingerprint());
-    changes.iter().map(ToString::to_string).collect()
-}
-
-#[test]
-fn t101_the_same_lab_written_otherwise_is_the_same() {
-    assert!(changes(&[]).is_empty());
-    assert!(
-        changes(&[("name: t\n", "# comment\n\nname: \"t\"\n"), ("memory: 1G", "memory: 1000MB")])
-            .is_empty()
-    );
-}
-
-#[test]
-fn t101_ends_turned_round_are_no_change() {
-    let edit = ("\"b:eth2\", \"d:eth2\"", "\"d:eth2\", \"b:eth2\"");
-    let text = BASE.replace(edit.0, edit.1);
-    assert!(diff(&lab(BASE), &lab(&text)).is_empty());
-}
-
-#[test]
-fn t101_a_changed_node_is_made_anew_with_those_in_its_network() {
-    assert_eq!(
-        changes(&[("cmd: one", "cmd: two, labels: {x: 1}")]),
-        ["node a: made anew (cmd, labels changed)", "node c: made anew (network-mode changed)",]
-    );
 }
 
 #[test]
 fn t101_limits_change_while_the_node_runs() {
-    assert_eq!(
-        changes(&[("memory: 1G", "memory: 2G, labels: {x: 1}")]),
-        ["node b: changed while it runs (labels, resources)"]
-    );
+    assert_eq!(change("memory: 1G", "memory: 2G, labels: {x: 1}"), NodeChange::Limits);
+    assert_eq!(change("", "resources: {cpu-weight: 50}"), NodeChange::Limits);
+    assert_eq!(change("", "memory: 2G, cmd: one"), renew(&["cmd", "resources"]));
 }
 
 #[test]
-fn t101_nodes_and_links_come_and_go() {
-    assert_eq!(
-        changes(&[
-            ("    d:\n", "    e:\n"),
-            ("\"d:eth2\"", "\"e:eth2\""),
-            ("\"d:eth3\"", "\"e:eth3\""),
-        ]),
-        [
-            "link b:eth2--d:eth2: removed",
-            "network lan: member d:eth3 removed",
-            "node d: removed",
-            "node e: added",
-            "link b:eth2--e:eth2: added",
-            "network lan: member e:eth3 added",
-        ]
-    );
+fn t101_what_is_inside_gets_a_new_disk_and_keeps_its_links() {
+    assert_eq!(change("cmd: one", "cmd: two, labels: {x: 1}"), renew(&["cmd"]));
+    assert_eq!(change("", "image: x"), renew(&["image"]));
+    assert_eq!(change("", "env: {A: b}"), renew(&["env"]));
+    assert_eq!(change("", "healthcheck: {test: [CMD, true]}"), renew(&["healthcheck"]));
 }
 
 #[test]
-fn t101_impairments_alone_are_changed_in_place() {
-    assert_eq!(
-        changes(&[("rate: 1mbit", "rate: 2mbit")]),
-        ["link a:eth1--b:eth1: impairment changed in both directions"]
-    );
-    assert_eq!(
-        diff(
-            &lab(BASE),
-            &lab(&BASE.replace("\"d:eth3\"]", "{node: d, interface: eth3, to-lan: {rate: 1mbit}}]"))
-        ),
-        [Change::MemberImpaired {
-            network: "lan".into(),
-            member: "d:eth3".into(),
-            to_lan: true,
-            from_lan: false
-        }]
-    );
-    assert_eq!(
-        changes(&[("impair: {rate: 1mbit}", "mtu: 1500")]),
-        ["link a:eth1--b:eth1: made anew (mtu changed)"]
-    );
-}
-
-#[test]
-fn t101_the_lab_itself() {
-    assert_eq!(changes(&[("name: t", "name: u")]), ["lab: made anew (name changed)"]);
-    assert_eq!(
-        changes(&[("topology:\n", "events:\n  - {at: 1s, network: lan, do: down}\ntopology:\n")]),
-        ["timeline: changed"]
-    );
+fn t101_another_network_is_another_node() {
+    let keys = |change: NodeChange| match change {
+        NodeChange::Recreate { keys } => keys,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(keys(change("", "network-mode: none")), ["network-mode"]);
+    assert_eq!(keys(change("", "privileged: true, cmd: x")), ["cmd", "privileged"]);
 }

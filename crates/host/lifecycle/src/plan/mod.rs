@@ -7,17 +7,19 @@
 //! apply: remove links ─▶ destroy nodes ─▶ remove LANs, then as up, for what is new only
 //! ```
 
+mod judge;
 mod whole;
 
 pub use whole::{down, restore};
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use vnode_operation::{Plan, Recovery, Step};
-use vnode_topology::{Lab, Node, NodeKind, StageName};
+use vnode_topology::{Lab, NodeKind, StageName};
 
-use crate::record::{LinkKind, LinkRecord, NodeRecord};
+use self::judge::{Fate, Judged};
+use crate::record::{LinkKind, LinkRecord};
 use crate::view::ChangeView;
 use crate::wanted::Records;
 use crate::work::Work;
@@ -52,7 +54,7 @@ pub fn difference(old: Option<&Records>, new: &Records, boot: bool) -> Differenc
         entered: HashMap::new(),
         finished: HashMap::new(),
     };
-    let judged = planner.judge(old, new);
+    let judged = judge::judge(old, new);
     planner.remove(old, new, &judged);
     planner.create(old, new, &judged);
     Difference { plan: planner.plan, changes: planner.changes }
@@ -70,27 +72,6 @@ pub fn step(work: &Work) -> Step {
     };
     let data = serde_json::to_value(work).expect("a step's work is plain data");
     Step::new(work.kind(), work.name()).deadline(deadline).data(data)
-}
-
-/// What is to happen to a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Fate {
-    Same,
-    Create,
-    /// Destroyed and made again; its links too.
-    Recreate(String),
-    /// New disk and process in the same namespace; links stay (T-102).
-    Renew(String),
-    Limits,
-}
-
-/// What is to happen to every node and link.
-struct Judged {
-    nodes: BTreeMap<String, Fate>,
-    /// Links to be made, made again, or changed in place.
-    create: BTreeSet<String>,
-    remove: BTreeSet<String>,
-    set: BTreeSet<String>,
 }
 
 struct Planner {
@@ -116,56 +97,6 @@ impl Planner {
             subject,
             because: because.into(),
         });
-    }
-
-    fn judge(&mut self, old: Option<&Records>, new: &Records) -> Judged {
-        let mut nodes = BTreeMap::new();
-        for (name, record) in &new.nodes {
-            let fate = match old.and_then(|old| old.nodes.get(name).map(|node| (old, node))) {
-                None => Fate::Create,
-                Some((_, node)) if !node.made => Fate::Create,
-                Some((old, node)) => {
-                    node_fate(old.lab.lab.node(name), new.lab.lab.node(name), node, record)
-                }
-            };
-            nodes.insert(name.clone(), fate);
-        }
-        let mut judged = Judged {
-            nodes,
-            create: BTreeSet::new(),
-            remove: BTreeSet::new(),
-            set: BTreeSet::new(),
-        };
-        let fresh = |judged: &Judged, node: &str| {
-            !matches!(judged.nodes.get(node), Some(Fate::Same | Fate::Renew(_) | Fate::Limits))
-        };
-        for (name, link) in &new.links {
-            let Some(before) = old.and_then(|old| old.links.get(name)) else {
-                judged.create.insert(name.clone());
-                continue;
-            };
-            let touched = link.ends.iter().any(|end| fresh(&judged, &end.node));
-            // A LAN whose members come and go stays: members are joined one by one.
-            let same_wiring = if link.kind == LinkKind::Lan {
-                before.kind == LinkKind::Lan && before.mtu == link.mtu
-            } else {
-                same_wiring(before, link) && !touched
-            };
-            if !before.made || !same_wiring {
-                if before.made {
-                    judged.remove.insert(name.clone());
-                }
-                judged.create.insert(name.clone());
-            } else if before != link {
-                judged.set.insert(name.clone());
-            }
-        }
-        for (name, link) in old.iter().flat_map(|old| &old.links) {
-            if !new.links.contains_key(name) && link.made {
-                judged.remove.insert(name.clone());
-            }
-        }
-        judged
     }
 
     fn push(&mut self, work: &Work, group: Option<String>, needs: &[u32], after: &[u32]) -> u32 {
@@ -330,10 +261,9 @@ impl Planner {
     /// One step for each image that a new or renewed node is made from.
     fn images(&mut self, new: &Records, judged: &Judged) -> HashMap<String, u32> {
         let mut images = HashMap::new();
+        let renewed = |name: &str| !matches!(judged.nodes[name], Fate::Same | Fate::Limits);
         for (name, record) in &new.nodes {
-            if matches!(judged.nodes[name], Fate::Same | Fate::Limits)
-                || images.contains_key(&record.image)
-            {
+            if !renewed(name) || images.contains_key(&record.image) {
                 continue;
             }
             let policy = new.lab.lab.node(name).map(|node| node.image_pull_policy);
@@ -344,8 +274,10 @@ impl Planner {
                     vnode_image::PullPolicy::IfNotPresent
                 }
             };
-            let work =
-                Work::ImageEnsure { lab: self.lab.clone(), image: record.image.clone(), policy };
+            let users = new.nodes.iter().filter(|(_, other)| other.image == record.image);
+            let nodes = users.map(|(name, _)| name.clone()).filter(|name| renewed(name)).collect();
+            let (lab, image) = (self.lab.clone(), record.image.clone());
+            let work = Work::ImageEnsure { lab, image, policy, nodes };
             let id = self.push(&work, Some(format!("image {}", record.image)), &[], &[]);
             images.insert(record.image.clone(), id);
         }
@@ -561,55 +493,4 @@ fn subject_of(link: &LinkRecord) -> String {
         LinkKind::Lan => format!("network {}", link.link),
         _ => format!("link {}", link.link),
     }
-}
-
-/// Whether the two differ in impairments at most.
-fn same_wiring(a: &LinkRecord, b: &LinkRecord) -> bool {
-    a.kind == b.kind
-        && a.mtu == b.mtu
-        && a.ends.len() == b.ends.len()
-        && a.ends.iter().zip(&b.ends).all(|(a, b)| {
-            a.node == b.node
-                && a.device == b.device
-                && a.mac == b.mac
-                && a.addresses == b.addresses
-                && a.port == b.port
-        })
-}
-
-fn node_fate(
-    old: Option<&Node>,
-    new: Option<&Node>,
-    before: &NodeRecord,
-    after: &NodeRecord,
-) -> Fate {
-    let (Some(old), Some(new)) = (old, new) else { return Fate::Create };
-    let keys = differing_keys(old, new);
-    if before.control != after.control
-        || keys.iter().any(|key| matches!(key.as_str(), "network_mode" | "privileged" | "backend"))
-    {
-        let mut keys = keys;
-        if keys.is_empty() {
-            keys.push("control address".to_owned());
-        }
-        return Fate::Recreate(format!("differs in {}", keys.join(", ")));
-    }
-    // Only these change nothing that the node can see.
-    let quiet = ["group", "labels", "restart_policy", "auto_remove", "span", "startup_delay_s"];
-    let loud: Vec<String> = keys.into_iter().filter(|key| !quiet.contains(&key.as_str())).collect();
-    match loud.as_slice() {
-        [] => Fate::Same,
-        [only] if only == "resources" => Fate::Limits,
-        _ => Fate::Renew(format!("differs in {}", loud.join(", "))),
-    }
-}
-
-fn differing_keys(old: &Node, new: &Node) -> Vec<String> {
-    let value = |node: &Node| serde_json::to_value(node).unwrap_or_default();
-    let (old, new) = (value(old), value(new));
-    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return Vec::new() };
-    new.iter()
-        .filter(|(key, value)| *key != "span" && old.get(*key) != Some(value))
-        .map(|(key, _)| key.clone())
-        .collect()
 }

@@ -1,0 +1,61 @@
+//! `vnode import`: makes a topology file of another tool's, without a daemon.
+
+use std::path::PathBuf;
+
+use vnode_api::topology::refused;
+use vnode_topology::Input;
+
+use crate::{Context, Result, topology};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Emulab's NS file; `-` is standard input
+    #[arg(value_name = "FILE.ns")]
+    file: PathBuf,
+    /// The lab's name; the file's own without its ending when absent
+    #[arg(long, short, value_name = "NAME")]
+    name: Option<String>,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result {
+    let read = topology::read(&args.file)?;
+    let name = args.name.clone().unwrap_or_else(|| lab_name(&args.file));
+    let file = args.file.display().to_string();
+    let folder = read.base.clone().unwrap_or_default();
+    let input = Input { text: &read.text, file: &file, folder: &folder };
+    let imported =
+        vnode_topology::import_ns(input, &name).map_err(|rejected| refused(&file, rejected))?;
+    for one in &imported.unmapped {
+        context.output.note(&one.to_string());
+    }
+    if context.output.json {
+        let unmapped: Vec<String> = imported.unmapped.iter().map(ToString::to_string).collect();
+        context.output.json(&serde_json::json!({
+            "topology": imported.text, "lab": imported.parsed.lab, "unmapped": unmapped,
+        }))?;
+        return Ok(0);
+    }
+    context.output.text(&imported.text)?;
+    Ok(0)
+}
+
+/// A name for the lab: the file's, with nothing in it that a lab's name cannot have.
+fn lab_name(file: &std::path::Path) -> String {
+    let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let name: String = stem.chars().map(|c| if good(c) { c } else { '-' }).collect();
+    let name = name.trim_matches(['-', '_']);
+    if name.is_empty() { "imported".to_owned() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lab_name;
+
+    #[test]
+    fn names_come_from_the_file() {
+        for (file, name) in [("a/my lab.ns", "my-lab"), ("-", "imported"), ("x.y.ns", "x-y")] {
+            assert_eq!(lab_name(file.as_ref()), name);
+        }
+    }
+}
