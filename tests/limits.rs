@@ -58,6 +58,41 @@ fn limits_hold_under_cgroup_v2() {
 }
 
 #[test]
+fn limits_hold_under_cgroup_v2_for_high_swap_and_weight() {
+    needs_or_guest!(Root, CgroupV2);
+    let host = Host::new();
+    let _daemon = host.start_daemon(&[]);
+    let text = |resources: &str| lab("fine", &format!("a: {{resources: {{{resources}}}}}"), "");
+    up(&host, &text("memory: 64mb, memory-high: 32mib, swap: 16mib, cpu-weight: 250"));
+    let read = |file: &str| limit(&host, "a", file, ("memory", "memory.stat"));
+    assert_eq!(read("memory.high"), (32 << 20).to_string());
+    assert_eq!(read("memory.swap.max"), (16 << 20).to_string());
+    assert_eq!(read("cpu.weight"), "250");
+    // They change while the node runs, and what is not asked for any more is gone.
+    let pid = vnode_tests::pid(&host, "a");
+    let file = host.write("fine.clab.yml", &text("memory: 64mb, cpu-weight: 50"));
+    host.vnode(&["apply", &file.display().to_string()]).ok();
+    assert_eq!(vnode_tests::pid(&host, "a"), pid, "it runs on");
+    assert_eq!((read("memory.high"), read("cpu.weight")), ("max".to_owned(), "50".to_owned()));
+    host.vnode(&["down", "fine"]).ok();
+}
+
+#[test]
+fn limits_of_cgroup_v1_take_a_weight_and_refuse_what_it_has_not() {
+    vnode_testkit::needs!(Root, CgroupV1);
+    let host = Host::new();
+    let _daemon = host.start_daemon(&[]);
+    up(&host, &lab("weighed", "a: {resources: {cpu-weight: 200}}", ""));
+    assert_eq!(limit(&host, "a", "cpu.weight", ("cpu", "cpu.shares")), "2048");
+    host.vnode(&["down", "weighed"]).ok();
+    let text = lab("high", "a: {resources: {memory-high: 32mib}}", "");
+    let file = host.write("high.clab.yml", &text).display().to_string();
+    let out = host.vnode(&["up", &file]);
+    assert!(out.code != 0 && out.all().contains("`memory-high`"), "{}", out.all());
+    host.vnode(&["down", "high"]).ok();
+}
+
+#[test]
 fn a_node_out_of_memory_says_so() {
     vnode_testkit::needs!(Root);
     let host = Host::new();

@@ -120,6 +120,15 @@ pub struct Limits {
     /// List format of cpuset, e.g. `0-1,3`.
     pub cpu_set: Option<String>,
     pub pids: Option<u64>,
+    /// Above it the kernel slows the node down and takes memory back; cgroup v2 only.
+    #[serde(default)]
+    pub memory_high_bytes: Option<u64>,
+    /// Memory it may have swapped out.
+    #[serde(default)]
+    pub swap_bytes: Option<u64>,
+    /// Share of a busy processor, 1 to 10000; a node without one has 100.
+    #[serde(default)]
+    pub cpu_weight: Option<u32>,
     /// Size of `/dev/shm`, bytes.
     pub shm_bytes: Option<u64>,
 }

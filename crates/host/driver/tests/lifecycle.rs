@@ -256,6 +256,7 @@ fn limits_are_set_read_back_changed_live_and_felt() {
             cpu_set: Some("0".into()),
             pids: Some(20),
             shm_bytes: Some(1 << 20),
+            ..Limits::default()
         };
         let missing: Vec<&str> = ["memory", "cpu", "cpuset", "pids"]
             .into_iter()

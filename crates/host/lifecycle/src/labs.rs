@@ -117,18 +117,6 @@ impl Host {
                 )
                 .hint("start the daemon with `--allow-host-commands` if you trust your topology files"));
             }
-            let resources = &node.resources;
-            let unknown = [
-                ("memory-high", resources.memory_high_bytes.is_some()),
-                ("swap", resources.swap_bytes.is_some()),
-                ("cpu-weight", resources.cpu_weight.is_some()),
-            ];
-            if let Some((key, _)) = unknown.iter().find(|(_, set)| *set) {
-                return Err(Error::new(
-                    Kind::Unsupported,
-                    format!("node `{}`: limit `{key}` cannot be set yet", node.name),
-                ));
-            }
             if node.pid_mode.is_some() {
                 return Err(Error::new(
                     Kind::Unsupported,

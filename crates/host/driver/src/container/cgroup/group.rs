@@ -1,0 +1,298 @@
+//! The groups of one node: made, frozen, killed, removed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::limits::inherit_cpuset;
+use super::{Result, V1_LIMITS, at, write};
+use crate::Limits;
+
+/// The control groups of one node, found by its name alone.
+#[derive(Debug, Clone)]
+pub(in crate::container) struct Group {
+    pub(in crate::container) v2: Option<PathBuf>,
+    pub(in crate::container) v2_controllers: Vec<String>,
+    pub(in crate::container) v1: BTreeMap<String, PathBuf>,
+}
+
+impl Group {
+    /// Makes the groups and sets the limits.
+    pub(in crate::container) fn create(&self, limits: &Limits) -> Result<()> {
+        if let Some(v2) = &self.v2 {
+            ensure(v2)?;
+        } else if let Some(freezer) = self.v1.get("freezer") {
+            ensure(freezer)?;
+        }
+        self.set_common(limits)?;
+        // A new group has none of the others.
+        let rare = limits.memory_high_bytes.is_some()
+            || limits.swap_bytes.is_some()
+            || limits.cpu_weight.is_some();
+        if rare { self.set_rare(limits) } else { Ok(()) }
+    }
+
+    /// The v2 group, to be born into.
+    pub(in crate::container) fn open_v2(&self) -> Result<Option<OwnedFd>> {
+        use rustix::fs::{Mode, OFlags};
+        let Some(v2) = &self.v2 else { return Ok(None) };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(v2, flags, Mode::empty());
+        at(v2, "open", opened.map_err(io::Error::from)).map(Some)
+    }
+
+    /// `cgroup.procs` files of v1 groups that processes of the node must enter themselves.
+    pub(in crate::container) fn v1_procs(&self) -> Vec<String> {
+        self.v1
+            .values()
+            .filter(|dir| dir.is_dir())
+            .map(|dir| dir.join("cgroup.procs").display().to_string())
+            .collect()
+    }
+
+    /// The file with the count of out-of-memory kills.
+    pub(in crate::container) fn oom_file(&self) -> Option<String> {
+        let v2 = self.v2.iter().map(|d| d.join("memory.events"));
+        let v1 = self.v1.get("memory").map(|d| d.join("memory.oom_control"));
+        v2.chain(v1).find(|p| p.exists()).map(|p| p.display().to_string())
+    }
+
+    pub(in crate::container) fn v2_with(&self, controller: &str) -> Option<&PathBuf> {
+        self.v2.as_ref().filter(|_| self.v2_controllers.iter().any(|c| c == controller))
+    }
+
+    /// Brings every process of the node into a group that was made after they were.
+    pub(in crate::container) fn move_all_to(&self, dir: &Path) -> Result<()> {
+        let procs = dir.join("cgroup.procs");
+        // A process may fork while it is moved: go on until nobody new is found.
+        for _ in 0..64 {
+            let inside = pids_of(&procs);
+            let missing: Vec<i32> =
+                self.members().into_iter().filter(|p| !inside.contains(p)).collect();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            for pid in missing {
+                match write(&procs, &pid.to_string()) {
+                    // It has ended.
+                    Err((_, e)) if e.raw_os_error() == Some(libc::ESRCH) => {}
+                    other => other?,
+                }
+            }
+        }
+        Err((format!("move processes to {}", dir.display()), io::Error::from(ErrorKind::TimedOut)))
+    }
+
+    pub(in crate::container) fn membership(&self) -> Option<&PathBuf> {
+        self.v2.as_ref().or_else(|| self.v1.get("freezer"))
+    }
+
+    pub(in crate::container) fn members(&self) -> Vec<i32> {
+        self.membership().map(|dir| pids_of(&dir.join("cgroup.procs"))).unwrap_or_default()
+    }
+
+    /// Kills every process of the node. A group that is not there has none.
+    pub(in crate::container) fn kill(&self) -> Result<()> {
+        let Some(dir) = self.membership() else { return Ok(()) };
+        if self.v2.is_some() {
+            match write(&dir.join("cgroup.kill"), "1") {
+                Ok(()) => return Ok(()),
+                // Kernels before 5.14 have no such file, and the group may be gone.
+                Err((_, e)) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        if !dir.is_dir() {
+            return Ok(());
+        }
+        // Frozen they cannot fork, so none escapes; a killed one dies as it thaws.
+        self.freeze(true)?;
+        for pid in self.members() {
+            // SAFETY: plain system call; the pid is a member of the node's frozen group.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+        self.freeze(false)
+    }
+
+    /// Freezes or thaws, and waits until it is so.
+    pub(in crate::container) fn freeze(&self, freeze: bool) -> Result<()> {
+        if let Some(v2) = &self.v2 {
+            write(&v2.join("cgroup.freeze"), if freeze { "1" } else { "0" })?;
+            return wait_for(v2, if freeze { "frozen 1" } else { "frozen 0" });
+        }
+        let Some(freezer) = self.v1.get("freezer") else {
+            return Err(("freeze: no cgroup".to_owned(), io::Error::from(ErrorKind::Unsupported)));
+        };
+        let (state, file) =
+            (if freeze { "FROZEN" } else { "THAWED" }, freezer.join("freezer.state"));
+        write(&file, state)?;
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while at(&file, "read", fs::read_to_string(&file))?.trim() != state {
+            if Instant::now() > deadline {
+                return Err((format!("freeze {}", freezer.display()), ErrorKind::TimedOut.into()));
+            }
+            // v1 tells of it by no event.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Whether SIGKILL ends processes that are frozen.
+    pub(in crate::container) fn kills_frozen(&self) -> bool {
+        self.v2.is_some()
+    }
+
+    pub(in crate::container) fn is_frozen(&self) -> bool {
+        let file = match &self.v2 {
+            Some(v2) => v2.join("cgroup.freeze"),
+            None => match self.v1.get("freezer") {
+                Some(freezer) => freezer.join("freezer.state"),
+                None => return false,
+            },
+        };
+        fs::read_to_string(file).is_ok_and(|t| matches!(t.trim(), "1" | "FROZEN" | "FREEZING"))
+    }
+
+    /// Whether any group of the node is there.
+    pub(in crate::container) fn exists(&self) -> bool {
+        self.v2.iter().chain(self.v1.values()).any(|d| d.is_dir())
+    }
+
+    /// Removes the groups, and the instance's when this was its last node. Blocks until dying processes have
+    /// left, two seconds at most.
+    pub(in crate::container) fn remove(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        for dir in self.v2.iter().chain(self.v1.values()) {
+            if let Err(e) = remove(dir, self.v2.as_ref() == Some(dir)) {
+                left.push(format!("cgroup {}: {e}", dir.display()));
+            } else if let Some(parent) = dir.parent() {
+                // Other nodes' groups in it keep it.
+                let _ = fs::remove_dir(parent);
+            }
+        }
+        left
+    }
+}
+
+fn pids_of(procs: &Path) -> Vec<i32> {
+    fs::read_to_string(procs)
+        .map(|t| t.lines().filter_map(|l| l.parse().ok()).collect())
+        .unwrap_or_default()
+}
+
+/// Makes a group and the instance's above it; true when it was not there.
+pub(in crate::container) fn ensure(dir: &Path) -> Result<bool> {
+    // The instance's group may be removed by the end of another node at any moment.
+    for _ in 0..100 {
+        // Whoever made it may not have come as far: a node's group is made only in one that passes its
+        // controllers on.
+        if let Some(parent) = dir.parent()
+            && parent.is_dir()
+        {
+            match pass_on(parent) {
+                Err(_) if !parent.is_dir() => {}
+                other => other?,
+            }
+        }
+        match fs::create_dir(dir) {
+            Ok(()) => return Ok(true),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => return Ok(false),
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return at(dir, "make cgroup", Err(e)),
+        }
+        let Some(parent) = dir.parent() else { break };
+        match fs::create_dir(parent) {
+            Ok(()) => pass_on(parent)?,
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            Err(e) => return at(parent, "make cgroup", Err(e)),
+        }
+    }
+    at(dir, "make cgroup", Err(ErrorKind::NotFound.into()))
+}
+
+/// Gives a new instance's group what nodes' groups need of it.
+fn pass_on(parent: &Path) -> Result<()> {
+    if parent.join("cpuset.mems").exists() && !parent.join("cgroup.controllers").exists() {
+        return inherit_cpuset(parent);
+    }
+    if let Ok(controllers) = fs::read_to_string(parent.join("cgroup.controllers")) {
+        let wanted: Vec<String> = controllers
+            .split_whitespace()
+            .filter(|c| V1_LIMITS.contains(c))
+            .map(|c| format!("+{c}"))
+            .collect();
+        if !wanted.is_empty() {
+            return write(&parent.join("cgroup.subtree_control"), &wanted.join(" "));
+        }
+    }
+    Ok(())
+}
+
+/// Waits for a line in `cgroup.events`, which the kernel tells changes of.
+fn wait_for(dir: &Path, line: &str) -> Result<()> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let path = dir.join("cgroup.events");
+    let file = at(&path, "open", fs::File::open(&path))?;
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        let mut text = [0_u8; 256];
+        let got = at(&path, "read", std::os::unix::fs::FileExt::read_at(&file, &mut text, 0))?;
+        let text = String::from_utf8_lossy(&text[..got]).into_owned();
+        if text.lines().any(|l| l == line) {
+            return Ok(());
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let what = format!("wait for `{line}` in {}", path.display());
+            return Err((what, ErrorKind::TimedOut.into()));
+        }
+        let mut fds = [PollFd::new(&file, PollFlags::PRI)];
+        let left = Timespec { tv_sec: 0, tv_nsec: left.as_nanos().min(999_999_999) as i64 };
+        match poll(&mut fds, Some(&left)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return at(&path, "poll", Err(e.into())),
+        }
+    }
+}
+
+/// Removes a group and those the node has made in it.
+fn remove(dir: &Path, v2: bool) -> io::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        match fs::remove_dir(dir) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
+                remove_below(dir, 0)?;
+                if v2 {
+                    // Its failure shows in the next attempt.
+                    let _ = wait_for(dir, "populated 0");
+                } else {
+                    // v1 tells of it by no event.
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn remove_below(dir: &Path, depth: u32) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            if depth < 64 {
+                remove_below(&entry.path(), depth + 1)?;
+            }
+            match fs::remove_dir(entry.path()) {
+                Err(e) if e.raw_os_error() == Some(libc::EBUSY) => {}
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,276 @@
+//! Control groups of nodes, on whatever tree the machine has.
+//!
+//! ```text
+//!  pure v2     OWN/vnode-INSTANCE/LAB:NODE                  membership, kill, freeze and limits
+//!  hybrid      UNIFIED/OWN/vnode-INSTANCE/LAB:NODE          membership, kill, freeze
+//!              V1/CONTROLLER/OWN/vnode-INSTANCE/LAB:NODE    limits; made only when a limit asks for it
+//!  pure v1     V1/freezer/...                               membership, freeze; the rest as above
+//! ```
+//!
+//! `OWN` is the daemon's own group in that tree: a node's use counts as the daemon's, and whoever limits the
+//! daemon limits its nodes. Names say whose a group is (R-15).
+
+mod group;
+mod limits;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub(super) use group::Group;
+
+/// v1 controllers that limits are kept in.
+const V1_LIMITS: [&str; 4] = ["memory", "cpu", "cpuset", "pids"];
+
+/// Where this machine keeps control groups, and where in them this process is.
+#[derive(Debug, Clone)]
+pub(super) struct Tree {
+    /// Our own group in the v2 tree.
+    v2: Option<PathBuf>,
+    /// Controllers that groups of nodes can have in the v2 tree.
+    v2_controllers: Vec<String>,
+    /// Our own group for each v1 controller.
+    v1: BTreeMap<String, PathBuf>,
+    instance: String,
+}
+
+/// What went wrong and where.
+pub(super) type Failure = (String, io::Error);
+type Result<T, E = Failure> = std::result::Result<T, E>;
+
+fn at<T>(path: &Path, doing: &str, result: io::Result<T>) -> Result<T> {
+    result.map_err(|e| (format!("{doing} {}", path.display()), e))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    // Not fs::write: a control file is never to be created.
+    let opened = fs::OpenOptions::new().write(true).open(path);
+    let written = opened.and_then(|mut f| io::Write::write_all(&mut f, text.as_bytes()));
+    at(path, &format!("write `{text}` to"), written)
+}
+
+fn number_in(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// A name that is one path component and reads as what it names.
+fn component(text: &str) -> String {
+    use std::fmt::Write;
+    let mut name = String::new();
+    for byte in text.bytes() {
+        // `.` first would hide it or be the folder itself; `:` parts lab and node.
+        if byte.is_ascii_alphanumeric()
+            || b"_-".contains(&byte)
+            || (byte == b'.' && !name.is_empty())
+        {
+            name.push(char::from(byte));
+        } else {
+            write!(name, "%{byte:02x}").expect("a String takes everything");
+        }
+    }
+    name
+}
+
+impl Tree {
+    /// Looks at the mounts and at our own place.
+    pub(super) fn detect(instance: &str) -> Result<Self> {
+        let read = |path: &str| at(Path::new(path), "read", fs::read_to_string(path));
+        let mut tree =
+            Self::from_texts(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
+        tree.instance = component(instance);
+        if let Some(own) = tree.v2.clone() {
+            tree.v2_controllers = delegate(&own);
+            if tree.v2_controllers.is_empty() && tree.v1.is_empty() {
+                // Started from somebody's session, whose group holds other processes and so cannot pass
+                // controllers on: nodes' groups then stand at the top, where the system's manager has them on.
+                let top = top_of(&own);
+                tree.v2_controllers = delegated(&top);
+                if !tree.v2_controllers.is_empty() {
+                    tree.v2 = Some(top);
+                }
+            }
+        }
+        Ok(tree)
+    }
+
+    fn from_texts(mountinfo: &str, own: &str) -> Self {
+        let mut own_of = BTreeMap::new();
+        for line in own.lines() {
+            let mut fields = line.splitn(3, ':');
+            if let (Some(_), Some(controllers), Some(path)) =
+                (fields.next(), fields.next(), fields.next())
+            {
+                for controller in controllers.split(',') {
+                    own_of.insert(controller.to_owned(), path.to_owned());
+                }
+            }
+        }
+        let mut tree = Self {
+            v2: None,
+            v2_controllers: Vec::new(),
+            v1: BTreeMap::new(),
+            instance: String::new(),
+        };
+        for line in mountinfo.lines() {
+            let Some((before, after)) = line.split_once(" - ") else { continue };
+            let before: Vec<&str> = before.split(' ').collect();
+            let after: Vec<&str> = after.split(' ').collect();
+            let (Some(root), Some(point), Some(kind)) =
+                (before.get(3), before.get(4), after.first())
+            else {
+                continue;
+            };
+            let place = |controller: &str| {
+                let own = own_of.get(controller)?;
+                // A mount may show a part of the tree only (in a container); what is above is not ours to see.
+                let below = if *root == "/" { own.as_str() } else { own.strip_prefix(root)? };
+                Some(Path::new(point).join(below.trim_start_matches('/')))
+            };
+            match *kind {
+                "cgroup2" if tree.v2.is_none() => tree.v2 = place(""),
+                "cgroup" => {
+                    for option in after.get(2).unwrap_or(&"").split(',') {
+                        let known =
+                            V1_LIMITS.contains(&option) || ["freezer", "cpuacct"].contains(&option);
+                        if known && let Some(path) = place(option) {
+                            tree.v1.entry(option.to_owned()).or_insert(path);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        tree
+    }
+
+    /// `v2`, `hybrid`, `v1` or `none`.
+    pub(super) fn kind(&self) -> &'static str {
+        match (&self.v2, self.v1.is_empty()) {
+            (Some(_), true) => "v2",
+            (Some(_), false) => "hybrid",
+            (None, false) => "v1",
+            (None, true) => "none",
+        }
+    }
+
+    /// Limits that can be set.
+    pub(super) fn limits(&self) -> Vec<String> {
+        V1_LIMITS
+            .iter()
+            .filter(|c| self.v2_controllers.iter().any(|v| v == *c) || self.v1.contains_key(**c))
+            .map(|c| (*c).to_owned())
+            .collect()
+    }
+
+    /// Whether devices can be confined by a program on the v2 group.
+    pub(super) fn has_v2(&self) -> bool {
+        self.v2.is_some()
+    }
+
+    /// The groups of one node; nothing is made yet.
+    pub(super) fn group(&self, lab: &str, node: &str) -> Group {
+        let name = format!("{}:{}", component(lab), component(node));
+        let parent = format!("vnode-{}", self.instance);
+        let below = |own: &PathBuf| own.join(&parent).join(&name);
+        Group {
+            v2: self.v2.as_ref().map(below),
+            v2_controllers: self.v2_controllers.clone(),
+            v1: self.v1.iter().map(|(c, own)| (c.clone(), below(own))).collect(),
+        }
+    }
+}
+
+/// The uppermost group that shows from here.
+fn top_of(own: &Path) -> PathBuf {
+    let groups = own.ancestors().take_while(|dir| dir.join("cgroup.controllers").exists());
+    groups.last().unwrap_or(own).to_owned()
+}
+
+/// Controllers of limits that a group passes on, switched on where that can be done without moving anybody.
+fn delegated(group: &Path) -> Vec<String> {
+    let words = |file: &str| -> Vec<String> {
+        fs::read_to_string(group.join(file))
+            .map(|t| t.split_whitespace().map(str::to_owned).collect())
+            .unwrap_or_default()
+    };
+    for controller in words("cgroup.controllers") {
+        if V1_LIMITS.contains(&controller.as_str()) {
+            // One that cannot be had does not show in what is read back.
+            let _ = write(&group.join("cgroup.subtree_control"), &format!("+{controller}"));
+        }
+    }
+    let on = words("cgroup.subtree_control");
+    on.into_iter().filter(|c| V1_LIMITS.contains(&c.as_str())).collect()
+}
+
+/// Turns controllers on for groups below ours, and gives those that are on. On a pure v2 tree a group with
+/// processes may not have them, so this process moves to a leaf of its own first.
+fn delegate(own: &Path) -> Vec<String> {
+    let words = |file: &str| -> Vec<String> {
+        fs::read_to_string(own.join(file))
+            .map(|t| t.split_whitespace().map(str::to_owned).collect())
+            .unwrap_or_default()
+    };
+    let wanted: Vec<String> = words("cgroup.controllers")
+        .into_iter()
+        .filter(|c| V1_LIMITS.contains(&c.as_str()))
+        .collect();
+    let on = words("cgroup.subtree_control");
+    if wanted.iter().all(|w| on.contains(w)) {
+        return wanted;
+    }
+    let turn_on = || {
+        let text: Vec<String> = wanted.iter().map(|w| format!("+{w}")).collect();
+        write(&own.join("cgroup.subtree_control"), &text.join(" "))
+    };
+    if turn_on().is_err() {
+        let leaf = own.join("vnode-daemon");
+        // What fails here shows in the list read back below: limits that cannot be kept are refused by name.
+        let _ = fs::create_dir(&leaf);
+        let _ = write(&leaf.join("cgroup.procs"), &std::process::id().to_string());
+        let _ = turn_on();
+    }
+    let on = words("cgroup.subtree_control");
+    wanted.into_iter().filter(|w| on.contains(w)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
+35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+";
+
+    #[test]
+    fn our_own_place_is_found_in_each_tree() {
+        let tree = Tree::from_texts(HYBRID, "4:memory:/a/b\n1:cpu,cpuacct:/\n0::/\n");
+        assert_eq!(tree.kind(), "hybrid");
+        assert_eq!(tree.v1["memory"], Path::new("/sys/fs/cgroup/memory/a/b"));
+        assert_eq!(tree.v1["cpu"], Path::new("/sys/fs/cgroup/cpu,cpuacct"));
+        assert_eq!(tree.limits(), ["memory", "cpu"]);
+        let pure = Tree::from_texts(
+            "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+            "0::/system.slice/vnode.service\n",
+        );
+        assert_eq!(pure.kind(), "v2");
+        assert_eq!(
+            pure.v2.as_deref(),
+            Some(Path::new("/sys/fs/cgroup/system.slice/vnode.service"))
+        );
+        assert_eq!(Tree::from_texts("", "0::/\n").kind(), "none");
+    }
+
+    #[test]
+    fn names_are_one_component_and_distinct() {
+        assert_eq!(component("a.b-c_d"), "a.b-c_d");
+        assert_eq!(component("../x"), "%2e%2e%2fx".replace("%2e%2e", "%2e."));
+        assert_ne!(component("a:b"), component("a/b"));
+        assert_eq!(component("."), "%2e");
+    }
+}
