@@ -127,6 +127,8 @@ pub(crate) enum Command {
     Unmount(commands::mount::Args),
     /// Show links and change what they do to frames
     Link(commands::link::Args),
+    /// Keep copies of a stopped node's disk, and go back to them
+    Snapshot(commands::snapshot::Args),
     /// Show, pause, resume or stop a lab's timeline
     Timeline(commands::timeline::Args),
     /// Capture an interface's frames as pcap on standard output
@@ -135,6 +137,8 @@ pub(crate) enum Command {
     Graph(commands::graph::Args),
     /// Write a topology back, resolved, or as containerlab takes it
     Export(commands::export::Args),
+    /// Make a topology file of an Emulab NS file and print it
+    Import(commands::import::Args),
     /// Show what happened
     Events(commands::events::Args),
     /// Show and cancel operations

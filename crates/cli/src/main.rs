@@ -77,6 +77,7 @@ fn run(command: Command, context: &Context) -> Result {
         Command::Check(args) => commands::check::run(&args, context),
         Command::Graph(args) => commands::graph::run(&args, context),
         Command::Export(args) => commands::export::run(&args, context),
+        Command::Import(args) => commands::import::run(&args, context),
         Command::Completion(args) => commands::completion::run(&args, context),
         Command::Man(args) => commands::man::run(&args, context),
         command => {
@@ -118,6 +119,7 @@ async fn ask(command: Command, context: &Context) -> Result {
         C::Mount(args) => commands::mount::mount(args, context).await,
         C::Unmount(args) => commands::mount::unmount(args, context).await,
         C::Link(args) => commands::link::run(args, context).await,
+        C::Snapshot(args) => commands::snapshot::run(args, context).await,
         C::Timeline(args) => commands::timeline::run(args, context).await,
         C::Capture(args) => commands::capture::run(args, context).await,
         C::Events(args) => commands::events::run(args, context).await,
@@ -128,7 +130,13 @@ async fn ask(command: Command, context: &Context) -> Result {
         C::Token(args) => commands::token::run(args, context).await,
         C::Version(args) => commands::version::run(args, context).await,
         C::Complete(args) => commands::completion::names(args, context).await,
-        C::Daemon(_) | C::Check(_) | C::Graph(_) | C::Export(_) | C::Completion(_) | C::Man(_) => {
+        C::Daemon(_)
+        | C::Check(_)
+        | C::Graph(_)
+        | C::Export(_)
+        | C::Import(_)
+        | C::Completion(_)
+        | C::Man(_) => {
             unreachable!("answered without a connection, in `run`")
         }
     }

@@ -68,6 +68,8 @@ fn every_command_of_the_issue_is_there() {
         "vnode capture r1:eth1",
         "vnode graph lab.clab.yml --format mermaid",
         "vnode export lab.clab.yml --clab",
+        "vnode import lab.ns",
+        "vnode import - --name lab",
         "vnode events -f --kind node.",
         "vnode op ls",
         "vnode op show 01a1",

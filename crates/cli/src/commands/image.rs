@@ -138,7 +138,7 @@ fn list(images: &serde_json::Value, context: &Context) -> Result {
         rows.add(vec![
             image.references.join(" "),
             id,
-            bytes(image.size_bytes),
+            if image.id == "host" { String::new() } else { bytes(image.size_bytes) },
             image.nodes.join(" "),
         ]);
     }

@@ -19,15 +19,21 @@ pub(crate) struct Output {
     pub terminal: bool,
     /// Standard error is one: progress bars go there.
     pub error_terminal: bool,
+    /// Standard output takes colours, and the user wants them (`NO_COLOR`, <https://no-color.org>).
+    pub colour: bool,
 }
 
 impl Output {
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        let terminal = io::stdout().is_terminal();
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         Self {
             json,
             quiet,
-            terminal: io::stdout().is_terminal(),
+            terminal,
             error_terminal: io::stderr().is_terminal(),
+            colour: terminal && !refused && !dumb,
         }
     }
 

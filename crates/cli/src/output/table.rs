@@ -1,4 +1,4 @@
-//! Tables: fitted to the width on a terminal, plain columns in a pipe.
+//! Tables: fitted to the width on a terminal, with states in colour; plain columns in a pipe.
 
 use comfy_table::{ContentArrangement, Table};
 use vnode_api::Problem;
@@ -62,15 +62,74 @@ impl Rows {
         }
         table.set_header(self.heading.iter().copied());
         for row in &self.rows {
-            table.add_row(row);
+            let cells = self.heading.iter().zip(row);
+            table.add_row(cells.map(|(heading, cell)| marked(heading, cell)));
         }
-        output.line(&table.trim_fmt())
+        output.line(&painted(&table.trim_fmt(), output.colour))
     }
+}
+
+/// Marks of no width that stand for colours while the table is laid out, and what a terminal is told for them.
+const MARKS: [(char, &str); 4] = [
+    ('\u{2061}', "\x1b[32m"), // green
+    ('\u{2062}', "\x1b[33m"), // yellow
+    ('\u{2063}', "\x1b[31m"), // red
+    (END, "\x1b[0m"),
+];
+const END: char = '\u{2064}';
+
+/// The mark of a word that says how something is.
+fn mark(heading: &str, cell: &str) -> Option<char> {
+    if !matches!(heading, "STATE" | "HEALTH" | "VERDICT") {
+        return None;
+    }
+    Some(match cell {
+        "running" | "up" | "healthy" | "ok" | "completed" | "happened" => '\u{2061}',
+        "failed" | "fail" | "unhealthy" | "unknown" | "rolled-back" | "dropped" => '\u{2063}',
+        "-" | "stopped" | "halted" | "none" | "over" | "due" | "absent" => return None,
+        _ => '\u{2062}',
+    })
+}
+
+fn marked(heading: &str, cell: &str) -> String {
+    match mark(heading, cell) {
+        Some(mark) => format!("{mark}{cell}{END}"),
+        None => cell.to_owned(),
+    }
+}
+
+/// Puts colours in the place of the marks, or nothing; the heading is bold. A colour ends with its line.
+fn painted(table: &str, colour: bool) -> String {
+    let mut text = String::with_capacity(table.len());
+    for (at, line) in table.split('\n').enumerate() {
+        if at > 0 {
+            text.push('\n');
+        }
+        if colour && at == 0 {
+            text.push_str("\x1b[1m");
+        }
+        let mut open = at == 0;
+        for c in line.chars() {
+            match MARKS.iter().find(|(mark, _)| *mark == c) {
+                Some((mark, code)) if colour => {
+                    open = *mark != END;
+                    text.push_str(code);
+                }
+                Some(_) => {}
+                None => text.push(c),
+            }
+        }
+        if colour && open {
+            text.push_str("\x1b[0m");
+        }
+    }
+    text
 }
 
 /// Names and reasons come from outside: nothing in them moves the cursor.
 fn clean(cell: &str) -> String {
-    cell.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let ours = |c| MARKS.iter().any(|(mark, _)| *mark == c);
+    cell.chars().map(|c| if c.is_control() || ours(c) { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -89,9 +148,24 @@ mod tests {
     }
 
     #[test]
+    fn states_have_colours_where_they_are_wanted() {
+        let table = format!("NODE  STATE\na     {}", marked("STATE", "running"));
+        assert_eq!(
+            painted(&table, true),
+            "\x1b[1mNODE  STATE\x1b[0m\na     \x1b[32mrunning\x1b[0m"
+        );
+        assert_eq!(painted(&table, false), "NODE  STATE\na     running");
+        // A word that is broken does not colour what stands beside its end.
+        let broken = format!("S\n{}run x", mark("STATE", "failed").unwrap());
+        assert_eq!(painted(&broken, true), "\x1b[1mS\x1b[0m\n\x1b[31mrun x\x1b[0m");
+        assert_eq!(marked("NODE", "running"), "running", "a node may be called so");
+        assert_eq!(marked("STATE", "stopped"), "stopped");
+    }
+
+    #[test]
     fn cells_cannot_break_a_line() {
         let mut rows = Rows::new(&["A"]);
-        rows.add(vec!["x\ny\x1b[1m".into()]);
-        assert_eq!(rows.plain(), "A\nx y [1m\n");
+        rows.add(vec!["x\ny\x1b[1m\u{2063}".into()]);
+        assert_eq!(rows.plain(), "A\nx y [1m \n");
     }
 }

@@ -15,7 +15,9 @@ use utoipa_axum::routes;
 
 use crate::error::{Code, Problem};
 use crate::metrics::Metrics;
-use crate::routes::{event, image, lab, link, machine, node, operation, stream, timeline, token};
+use crate::routes::{
+    event, image, lab, link, machine, node, operation, snapshot, stream, timeline, token,
+};
 use crate::serve::Peer;
 use crate::state::Api;
 use crate::token::Tokens;
@@ -58,6 +60,10 @@ fn all() -> OpenApiRouter<Api> {
         .routes(routes!(node::list, node::create))
         .routes(routes!(node::show, node::destroy))
         .routes(routes!(node::inspect))
+        .routes(routes!(node::stats))
+        .routes(routes!(snapshot::list))
+        .routes(routes!(snapshot::take, snapshot::remove))
+        .routes(routes!(snapshot::restore))
         .routes(routes!(node::boot))
         .routes(routes!(node::halt))
         .routes(routes!(node::reboot))

@@ -68,6 +68,24 @@ pub(crate) struct NodeView {
     labels: BTreeMap<String, String>,
 }
 
+/// What a node uses; null where nothing counts it.
+#[derive(ToSchema)]
+pub(crate) struct StatsView {
+    /// Processor time since the boot, microseconds.
+    cpu_usec: Option<u64>,
+    memory_bytes: Option<u64>,
+    pids: Option<u64>,
+}
+
+/// A copy of a node's disk.
+#[derive(ToSchema)]
+pub(crate) struct SnapshotView {
+    name: String,
+    created: String,
+    /// Length of the files in it; on the disk they may share or save room.
+    bytes: u64,
+}
+
 /// One link or one LAN.
 #[derive(ToSchema)]
 pub(crate) struct LinkView {

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 use vnode_driver::Driver;
 use vnode_driver::container::{ContainerDriver, Options as ContainerOptions};
 use vnode_event::Log;
-use vnode_operation::{Engine, OperationId, Outcome, Plan};
+use vnode_operation::{Engine, OperationId, Plan};
 
 use crate::adopt;
 use crate::error::{Error, Result};
@@ -54,11 +54,11 @@ const KINDS: [&str; 12] = [
     "node.boot",
     "node.halt",
     "node.reboot",
-    "node.destroy",
+    "node.snapshot",
+    "node.restore",
+    "node.snapshot.remove",
     "image.pull",
     "image.import",
-    "link.set",
-    "host.prepare",
 ];
 
 impl Host {
@@ -208,26 +208,6 @@ impl Host {
 
     pub fn operations(&self) -> &Arc<Engine> {
         &self.engine
-    }
-
-    /// Waits for an operation and turns its outcome into a result.
-    ///
-    /// # Errors
-    /// The first failure, with its hints; partly done is an error too.
-    pub async fn wait(&self, id: OperationId) -> Result<()> {
-        let outcome = self
-            .engine
-            .wait(id)
-            .await
-            .map_err(|source| Error::failed("cannot wait for the operation").because(source))?;
-        match &outcome {
-            Outcome::Completed => Ok(()),
-            Outcome::Cancelled { .. } => Err(Error::state("cancelled")),
-            other => {
-                let text: Vec<String> = other.failures().iter().map(ToString::to_string).collect();
-                Err(Error::failed(text.join("; ")))
-            }
-        }
     }
 
     pub(crate) async fn submit(&self, plan: Plan) -> Result<OperationId> {

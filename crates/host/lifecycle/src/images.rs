@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::work::Work;
 
 impl Host {
-    /// Images in the catalogue with the nodes that use each.
+    /// This machine's own root and the images in the catalogue, with the nodes that use each.
     ///
     /// # Errors
     /// None now; the catalogue may come to be elsewhere.
@@ -26,6 +26,10 @@ impl Host {
                 })
             })
             .collect();
+        // This machine's own root is always there, and costs nothing.
+        let on_host = |(id, _): &&(String, String)| id.starts_with("host-");
+        let host: Vec<&str> = users.iter().filter(on_host).map(|(_, node)| node.as_str()).collect();
+        let host = json!({ "id": "host", "references": ["host"], "size_bytes": 0, "nodes": host });
         let images: Vec<serde_json::Value> = self
             .inner
             .catalogue
@@ -47,7 +51,7 @@ impl Host {
                 })
             })
             .collect();
-        Ok(json!(images))
+        Ok(std::iter::once(host).chain(images).collect())
     }
 
     /// Starts fetching an image, asking its source even when the catalogue has one.
@@ -59,6 +63,7 @@ impl Host {
             lab: String::new(),
             image: reference.to_owned(),
             policy: PullPolicy::Always,
+            nodes: Vec::new(),
         };
         self.submit_steps("image.pull", format!("image/{reference}"), &[work]).await
     }

@@ -16,10 +16,9 @@ use crate::inner::{blocking, driver_error, network_error};
 use crate::record::LinkKind;
 use crate::registry::NodeEntry;
 use crate::request;
-use crate::resolve;
 use crate::runner;
 use crate::state::{Event, State};
-use crate::view::NodeView;
+use crate::view::{NodeView, StatsView};
 use crate::work::Work;
 
 impl Host {
@@ -66,13 +65,13 @@ impl Host {
         Ok(value)
     }
 
-    fn subject(entry: &NodeEntry) -> (String, String, String) {
+    pub(crate) fn subject(entry: &NodeEntry) -> (String, String, String) {
         let (lab, node) = entry.with(|record| (record.lab.clone(), record.node.clone()));
         let subject = format!("lab/{lab}/node/{node}");
         (lab, node, subject)
     }
 
-    fn refuse_unknown(entry: &NodeEntry) -> Result<()> {
+    pub(crate) fn refuse_unknown(entry: &NodeEntry) -> Result<()> {
         if entry.with(|record| record.state) == State::Unknown {
             return Err(Error::state("the node's record cannot be read")
                 .hint("`vnode destroy --force` removes it"));
@@ -227,55 +226,6 @@ impl Host {
         Ok(())
     }
 
-    /// Mounts a stopped node's root; the folder. Repeating gives the same folder (T-38).
-    ///
-    /// # Errors
-    /// It runs.
-    pub async fn mount(&self, node: &str) -> Result<PathBuf> {
-        let entry = self.inner.registry.find(node)?;
-        Self::refuse_unknown(&entry)?;
-        let _slot = entry.slot.lock().await;
-        let record = entry.record();
-        let spec = record
-            .spec
-            .ok_or_else(|| Error::state(format!("node `{}` was never made whole", record.node)))?;
-        let running = entry.instance().is_some_and(|instance| {
-            matches!(instance.status().phase, Phase::Running | Phase::Paused)
-        });
-        if running {
-            return Err(
-                Error::state(format!("node `{}` is running", record.node)).hint("halt it first")
-            );
-        }
-        // The record first: a daemon that dies now finds the mount by it (T-39).
-        entry.step(Event::Mount).map_err(|refused| Error::state(refused.to_string()))?;
-        self.inner.save(vec![entry.with(crate::record::NodeRecord::put)]).await?;
-        let dir = self.inner.node_dir(&record.lab, &record.node);
-        let path = self.inner.driver.mount(&spec, &dir).await.map_err(driver_error)?;
-        self.inner.tell("node.mounted", &entry.subject(), None, json!({ "path": path }));
-        Ok(path)
-    }
-
-    /// Inverse of [`mount`](Self::mount); idempotent.
-    ///
-    /// # Errors
-    /// The mount is busy.
-    pub async fn unmount(&self, node: &str) -> Result<()> {
-        let entry = self.inner.registry.find(node)?;
-        Self::refuse_unknown(&entry)?;
-        let _slot = entry.slot.lock().await;
-        let record = entry.record();
-        let spec = record.spec.clone().unwrap_or_else(|| resolve::skeleton(&record));
-        let dir = self.inner.node_dir(&record.lab, &record.node);
-        self.inner.driver.unmount(&spec, &dir).await.map_err(driver_error)?;
-        if record.state == State::Mounted {
-            entry.step(Event::Unmount).map_err(|refused| Error::state(refused.to_string()))?;
-            self.inner.save(vec![entry.with(crate::record::NodeRecord::put)]).await?;
-            self.inner.tell("node.unmounted", &entry.subject(), None, json!({}));
-        }
-        Ok(())
-    }
-
     /// Runs a program in a running node.
     ///
     /// # Errors
@@ -358,22 +308,6 @@ impl Host {
         })
     }
 
-    /// A tar stream of a file or folder in the node.
-    ///
-    /// # Errors
-    /// There is nothing at `path`.
-    pub async fn copy_out(&self, node: &str, path: &str) -> Result<Reader> {
-        self.inner.registry.find(node)?.live()?.archive_out(path).await.map_err(driver_error)
-    }
-
-    /// Unpacks a tar stream below a folder of the node.
-    ///
-    /// # Errors
-    /// The folder is not there, or the archive would leave it.
-    pub async fn copy_in(&self, node: &str, path: &str, tar: Reader) -> Result<()> {
-        self.inner.registry.find(node)?.live()?.archive_in(path, tar).await.map_err(driver_error)
-    }
-
     /// A pcap stream of an interface of a node; ends when dropped.
     ///
     /// # Errors
@@ -395,8 +329,10 @@ impl Host {
     ///
     /// # Errors
     /// The node is not there.
-    pub async fn stats(&self, node: &str) -> Result<vnode_driver::Stats> {
-        self.inner.registry.find(node)?.live()?.stats().map_err(driver_error)
+    pub async fn stats(&self, node: &str) -> Result<StatsView> {
+        let stats = self.inner.registry.find(node)?.live()?.stats().map_err(driver_error)?;
+        let vnode_driver::Stats { cpu_usec, memory_bytes, pids } = stats;
+        Ok(StatsView { cpu_usec, memory_bytes, pids })
     }
 
     /// The watcher of a node's state: the state now, for `state`.

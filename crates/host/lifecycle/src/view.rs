@@ -50,6 +50,15 @@ pub struct NodeView {
     pub labels: std::collections::BTreeMap<String, String>,
 }
 
+/// What a node uses; `None` where nothing counts it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StatsView {
+    /// Processor time since the boot, microseconds.
+    pub cpu_usec: Option<u64>,
+    pub memory_bytes: Option<u64>,
+    pub pids: Option<u64>,
+}
+
 /// One link or one LAN.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LinkView {
@@ -77,6 +86,16 @@ pub struct EndView {
     pub inbound: Option<Impairment>,
     /// The kernel holds something else than `current` (T-78).
     pub drift: bool,
+}
+
+/// A copy of a node's disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotView {
+    pub name: String,
+    /// RFC 3339.
+    pub created: String,
+    /// Length of the files in it; on the disk they may share or save room.
+    pub bytes: u64,
 }
 
 /// A lab's timeline.

@@ -22,6 +22,9 @@ pub enum Work {
         lab: String,
         image: String,
         policy: vnode_image::PullPolicy,
+        /// Who is made from it, for people.
+        #[serde(default)]
+        nodes: Vec<String>,
     },
     ImageImport {
         reference: String,
@@ -104,6 +107,22 @@ pub enum Work {
     LanRemove {
         record: Box<LinkRecord>,
     },
+    /// A copy of a stopped node's disk under a name; inverse: removed, when this operation took it.
+    NodeSnapshot {
+        lab: String,
+        node: String,
+        name: String,
+    },
+    NodeRestore {
+        lab: String,
+        node: String,
+        name: String,
+    },
+    SnapshotRemove {
+        lab: String,
+        node: String,
+        name: String,
+    },
     /// Waits until the kernel has let go of all that was removed.
     Settle {
         ports: Vec<String>,
@@ -130,6 +149,9 @@ impl Work {
             Self::NodeExited { .. } => "node.exited",
             Self::NodeRenew { .. } => "node.renew",
             Self::NodeLimits { .. } => "node.limits",
+            Self::NodeSnapshot { .. } => "node.snapshot",
+            Self::NodeRestore { .. } => "node.restore",
+            Self::SnapshotRemove { .. } => "snapshot.remove",
             Self::LinkCreate { .. } => "link.create",
             Self::LinkRemove { .. } => "link.remove",
             Self::LinkSet { .. } => "link.set",
@@ -148,7 +170,14 @@ impl Work {
             Self::HostRestore => "restore the host".to_owned(),
             Self::ControlEnsure { lab } => format!("control network of lab `{lab}`"),
             Self::ControlRemove { lab } => format!("remove control network of lab `{lab}`"),
-            Self::ImageEnsure { image, .. } => format!("image `{image}`"),
+            Self::ImageEnsure { image, nodes, .. } => match nodes.as_slice() {
+                [] => format!("image `{image}`"),
+                [node] => format!("image `{image}` of node `{node}`"),
+                [node, others @ ..] if others.len() > 3 => {
+                    format!("image `{image}` of node `{node}` and {} others", others.len())
+                }
+                nodes => format!("image `{image}` of nodes `{}`", nodes.join("`, `")),
+            },
             Self::ImageImport { reference, name } => format!("import `{reference}` as `{name}`"),
             Self::NodeCreate { node, .. } => format!("create node `{node}`"),
             Self::NodeDestroy { node, .. } => format!("destroy node `{node}`"),
@@ -160,6 +189,13 @@ impl Work {
             Self::NodeExited { node, .. } => format!("wait for node `{node}` to exit"),
             Self::NodeRenew { node, .. } => format!("renew node `{node}`"),
             Self::NodeLimits { node, .. } => format!("set limits of node `{node}`"),
+            Self::NodeSnapshot { node, name, .. } => format!("snapshot `{name}` of node `{node}`"),
+            Self::NodeRestore { node, name, .. } => {
+                format!("restore node `{node}` from snapshot `{name}`")
+            }
+            Self::SnapshotRemove { node, name, .. } => {
+                format!("remove snapshot `{name}` of node `{node}`")
+            }
             Self::LinkCreate { link, .. } => format!("link `{link}`"),
             Self::LinkRemove { record } => format!("remove link `{}`", record.link),
             Self::LinkSet { link, .. } => format!("set link `{link}`"),

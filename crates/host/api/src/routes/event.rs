@@ -30,7 +30,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 #[into_params(parameter_in = Query)]
 pub(crate) struct EventParams {
     /// Go on with what happens from now on; otherwise the stream ends with the last event.
-    #[serde(default = "yes")]
+    #[serde(default)]
     pub follow: bool,
     /// Only events above this number; 0 is from the oldest kept. Absent: with `follow` only new ones, else all.
     pub after: Option<u64>,
@@ -40,10 +40,6 @@ pub(crate) struct EventParams {
     /// Only those whose subject begins so, e.g. `lab/first/`.
     #[serde(default)]
     pub subject: String,
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// What happened, oldest first; each message's `id` is its number. `Last-Event-ID` goes on from there.

@@ -7,6 +7,7 @@ pub(crate) mod link;
 pub(crate) mod machine;
 pub(crate) mod node;
 pub(crate) mod operation;
+pub(crate) mod snapshot;
 pub(crate) mod stream;
 pub(crate) mod timeline;
 pub(crate) mod token;

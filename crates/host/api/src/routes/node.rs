@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use vnode_lifecycle::request::Create;
-use vnode_lifecycle::view::NodeView;
+use vnode_lifecycle::view::{NodeView, StatsView};
 
 use super::lab::{accepted, accepted_or_absent};
 use crate::error::Problem;
@@ -52,6 +52,17 @@ pub(crate) async fn inspect(
     Path(node): Path<String>,
 ) -> Result<Json<serde_json::Value>, Problem> {
     Ok(Json(api.host.inspect(&node).await?))
+}
+
+/// What a node uses of processor, memory and processes.
+#[utoipa::path(get, path = "/v1/nodes/{node}/stats", tag = "nodes", params(("node" = String, Path)),
+    responses((status = 200, body = shape::StatsView), (status = 404, body = Problem),
+        (status = 409, description = "the node has no monitor", body = Problem)))]
+pub(crate) async fn stats(
+    State(api): State<Api>,
+    Path(node): Path<String>,
+) -> Result<Json<StatsView>, Problem> {
+    Ok(Json(api.host.stats(&node).await?))
 }
 
 /// Begins to boot a node. A running one is left as it is.

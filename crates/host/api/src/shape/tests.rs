@@ -84,6 +84,12 @@ fn views_are_described_as_they_are() {
         ends: vec![],
     });
     same_fields::<NodeView>(&node());
+    same_fields::<SnapshotView>(&view::SnapshotView {
+        name: String::new(),
+        created: String::new(),
+        bytes: 0,
+    });
+    same_fields::<StatsView>(&view::StatsView { cpu_usec: None, memory_bytes: None, pids: None });
     same_fields::<LabView>(&view::LabView {
         name: String::new(),
         state: String::new(),
