@@ -397,8 +397,9 @@ fn t31_a_node_whose_record_is_damaged_is_listed_and_its_disk_kept() {
     host.exec("a", &["sh", "-c", "echo kept >/root/file"]).ok();
     let shown = host.vnode(&["inspect", "a"]).ok().json();
     let uuid = shown["definition"]["uuid"].as_str().expect("a node has a UUID").to_owned();
+    let daemon = host.daemon_process().expect("a daemon runs");
     host.vnode(&["daemon", "stop"]).ok();
-    eventually("the daemon ends", SOON, || host.daemon_process().is_none().then_some(()));
+    eventually("the daemon ends", SOON, || daemon.is_gone().then_some(()));
     let store = host.state_dir().join("store.redb");
     let good = std::fs::read(&store).expect("the store is there");
 

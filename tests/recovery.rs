@@ -287,7 +287,7 @@ fn t55_a_stopped_daemon_leaves_nodes_and_an_upgraded_one_finds_them() {
     let before = pid(&host, "a");
     let process = host.daemon_process().expect("it runs");
     process.signal(rustix::process::Signal::TERM);
-    eventually("the daemon ends", SOON, || host.daemon_process().is_none().then_some(()));
+    eventually("the daemon ends", SOON, || process.is_gone().then_some(()));
     drop(daemon);
     assert!(std::path::Path::new(&host.seen(format!("/proc/{before}"))).exists(), "the node lives");
     assert_eq!(pid(&host, "a"), before);

@@ -217,7 +217,7 @@ impl Host {
         let Some(daemon) = self.daemon_process() else { return };
         daemon.signal(rustix::process::Signal::KILL);
         eventually("the killed daemon is gone", Duration::from_secs(30), || {
-            self.daemon_process().is_none_or(|p| p.pid != daemon.pid).then_some(())
+            daemon.is_gone().then_some(())
         });
     }
 

@@ -42,6 +42,14 @@ impl Process {
         self.signal(Signal::KILL);
     }
 
+    /// Whether nothing of the process is left, its open files included: the first of its threads is a zombie before the
+    /// last has closed them.
+    pub fn is_gone(&self) -> bool {
+        let tasks = std::fs::read_dir(self.proc("task")).into_iter().flatten().count();
+        let state = status_field(self.pid, "State").unwrap_or_default();
+        tasks == 0 || (tasks == 1 && (state.is_empty() || state.starts_with('Z')))
+    }
+
     /// A file of this process in `/proc`.
     pub fn proc(&self, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/{name}", self.pid))
