@@ -135,10 +135,10 @@ impl Default for DownloadOptions {
 pub struct Job {
     /// Its name in the folder: an identifier.
     pub name: String,
-    /// Where it is: the list's address, then mirrors.
+    /// Where it is, asked in this order.
     pub sources: Vec<String>,
-    /// For the sources on the host of the first one only.
-    pub credential: Option<Credential>,
+    /// An address, and user and password for the sources on its host; no other gets them.
+    pub credential: Option<(String, Credential)>,
     /// Bytes.
     pub size: u64,
     /// Hexadecimal, lower case.
@@ -265,6 +265,11 @@ impl Downloader {
             tokio::time::sleep(pause).await;
             pause = pause.saturating_mul(2).min(Duration::from_secs(60));
         }
+    }
+
+    /// Files fetched at a time.
+    pub fn at_once(&self) -> usize {
+        self.options.at_once.max(1)
     }
 
     /// Waits until `bytes` more may come.

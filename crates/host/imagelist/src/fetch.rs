@@ -153,6 +153,12 @@ pub(crate) fn address(uri: &str) -> Result<Url, FetchError> {
     Ok(url)
 }
 
+/// Whether two addresses are of one host, asked the same way.
+pub(crate) fn same_host(one: &str, other: &str) -> bool {
+    let (Ok(one), Ok(other)) = (address(one), address(other)) else { return false };
+    one.scheme() == other.scheme() && one.host_str() == other.host_str()
+}
+
 /// An address fit to be shown.
 pub(crate) fn without_password(uri: &str) -> String {
     match Url::parse(uri) {

@@ -12,12 +12,14 @@
 //! * [`ImageList`] is the list itself.
 //! * [`Lists`] follows lists: endorsers, subscriptions, refreshes, the images a site wants.
 //! * [`download`] fetches and verifies an image's file in one pass; [`disk`] refuses images that refer to other files.
+//! * [`cache`] keeps the wanted images in a folder, as vmcatcher did.
 //! * [`event`] tells handlers what happened, as vmcatcher did, and loses nothing when they fail.
 //!
 //! Signatures, certificates and CRLs are checked by the system's OpenSSL; nothing here is cryptography of ours.
 //! Everything read is bounded. What cannot be checked is refused.
 #![forbid(unsafe_code)]
 
+pub mod cache;
 mod cms;
 mod der;
 pub mod disk;

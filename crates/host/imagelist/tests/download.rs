@@ -436,7 +436,10 @@ async fn passwords_go_to_their_own_host_only() {
     fs::write(&secret, "me:hunter2\n").unwrap();
     let own = server.put("/own", &file, &[Trick::Status(404)]);
     let mirror = server.put("/mirror", &file, &[]).replace("127.0.0.1", "127.0.0.2");
-    let job = Job { credential: Some(Credential::File(secret)), ..job(&[&own, &mirror], &file) };
+    let job = Job {
+        credential: Some((own.clone(), Credential::File(secret))),
+        ..job(&[&own, &mirror], &file)
+    };
     // The mirror's address has no server; that it was asked without the password is seen by what came to the own one.
     let error = fetch(&job, folder.path()).await.unwrap_err();
     assert!(!error.to_string().contains("hunter2"));

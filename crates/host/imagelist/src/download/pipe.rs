@@ -32,9 +32,8 @@ impl Downloader {
         let here = part.here(job, &uri);
         let begun = here.as_ref().map_or(0, |(bytes, _)| *bytes);
         self.check_space(job, folder, begun)?;
-        let first = job.sources.first().and_then(|first| fetch::address(first).ok());
-        let own_host = first.is_some_and(|first| first.host_str() == url.host_str());
-        let credential = job.credential.as_ref().filter(|_| own_host);
+        let own = job.credential.as_ref().filter(|(address, _)| fetch::same_host(address, &uri));
+        let credential = own.map(|(_, credential)| credential);
         let result = if url.scheme() == "file" {
             self.copy(job, &part, &url, progress).await.map(|passed| (passed, 0))
         } else {

@@ -129,7 +129,7 @@ impl Sink {
 
 /// Unpacks into a file while bytes arrive.
 enum Unpacker {
-    Gzip(flate2::write::MultiGzDecoder<Bounded>),
+    Gzip(Box<flate2::write::MultiGzDecoder<Bounded>>),
     Zstd(Box<zstd::stream::write::Decoder<'static, Bounded>>),
 }
 
@@ -146,7 +146,7 @@ impl Unpacker {
         file.set_len(0).map_err(cannot)?;
         let out = Bounded { file, written: 0, limit: unpack.max_bytes, head: Vec::new() };
         Ok(Some(if format == Format::Gzip {
-            Self::Gzip(flate2::write::MultiGzDecoder::new(out))
+            Self::Gzip(Box::new(flate2::write::MultiGzDecoder::new(out)))
         } else {
             let mut decoder = zstd::stream::write::Decoder::new(out).map_err(cannot)?;
             // 128 MiB, as for layers: what `zstd --ultra` writes without `--long`.
@@ -165,8 +165,8 @@ impl Unpacker {
 
     fn finish(self) -> Result<(u64, Vec<u8>), DownloadError> {
         let out = match self {
-            Self::Gzip(decoder) => decoder.finish().map_err(unpacking)?,
-            Self::Zstd(decoder) => decoder.finish().map_err(unpacking)?,
+            Self::Gzip(decoder) => (*decoder).finish().map_err(unpacking)?,
+            Self::Zstd(decoder) => (*decoder).finish().map_err(unpacking)?,
         };
         out.file.sync_data().map_err(|source| DownloadError::Write { source })?;
         Ok((out.written, out.head))

@@ -88,7 +88,7 @@ impl Clock {
 }
 
 pub(crate) struct Site {
-    pub(crate) lists: Lists,
+    pub(crate) lists: Arc<Lists>,
     pub(crate) served: Arc<Served>,
     pub(crate) clock: Clock,
     pub(crate) store: Arc<dyn Store>,
@@ -112,6 +112,6 @@ pub(crate) fn site() -> Site {
         Arc::clone(&served) as Arc<dyn Fetch>,
     );
     let own = clock.clone();
-    let lists = lists.clock(Arc::new(move || own.now()));
+    let lists = Arc::new(lists.clock(Arc::new(move || own.now())));
     Site { lists, served, clock, store, trust }
 }

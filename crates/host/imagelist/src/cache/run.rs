@@ -1,0 +1,398 @@
+//! One run of the cache: expire, check, fetch; with the original's events in the original's order.
+
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
+use vnode_store::{Change, record};
+
+use super::{CACHED, Cache, CacheError, Cached, MAX_TRIES, TRIES, folder, index};
+use crate::{
+    download::{Job, Verified},
+    event::{Event, Handler, Kind, Session, enqueue},
+    lists::{CachedFile, Wanted},
+    record::SCHEMA,
+};
+
+/// What a run does.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// Read every cached file again and compare its hash (`-s`).
+    pub check: bool,
+    /// Fetch what is wanted (`-D`); withdrawing is always done.
+    pub download: bool,
+    pub session: Session,
+    /// Given each event at once, before the run goes on; without one events wait in the queue.
+    pub handler: Option<Handler>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self { check: false, download: true, session: Session::default(), handler: None }
+    }
+}
+
+/// What a run did. Identifiers of images, in the order of events.
+#[derive(Debug, Default)]
+pub struct RunReport {
+    pub expired: Vec<String>,
+    pub available: Vec<String>,
+    pub failed: Vec<Failure>,
+    /// Cached files that were missing or wrong.
+    pub lost: Vec<String>,
+    /// Files that belonged to no image and were moved aside.
+    pub strays: usize,
+}
+
+/// An image that is not in the cache.
+#[derive(Debug)]
+pub struct Failure {
+    pub list: String,
+    pub identifier: String,
+    pub error: CacheError,
+}
+
+/// How often an image was tried for one list message.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+struct Tries {
+    message_sha512: String,
+    count: u32,
+}
+
+impl Cache {
+    /// The images in the cache folder, by identifier.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn cached(&self) -> Result<BTreeMap<String, Cached>, CacheError> {
+        let entries = self.store.list(CACHED).await.map_err(read)?;
+        let each = entries.iter().map(|(_, entry)| {
+            let cached: Cached = record::decode(&entry.value, &[]).map_err(read)?;
+            Ok((cached.image.identifier.clone(), cached))
+        });
+        each.collect()
+    }
+
+    /// Withdraws what is no longer wanted, fetches what is. The old file of an image stays until the new one is
+    /// verified (W-13).
+    ///
+    /// # Errors
+    /// When the records or folders are of no use. What is wrong with one image is in the report.
+    pub async fn run(
+        &self,
+        options: &RunOptions,
+        cancellation: &CancellationToken,
+    ) -> Result<RunReport, CacheError> {
+        let _running = self.running.try_lock().map_err(|_| CacheError::Busy)?;
+        let mut report = RunReport::default();
+        self.tell(options, [Event::of_run(Kind::ProcessPrefix)], Vec::new(), cancellation).await?;
+        let mut cached = self.cached().await?;
+        let wanted = self.choose(&cached, &mut report).await?;
+        self.look_after(options, &mut cached, &wanted, &mut report).await?;
+        // What nobody wants any more, in order of identifiers.
+        let unwanted: Vec<Cached> = cached
+            .values()
+            .filter(|c| !wanted.contains_key(&c.image.identifier))
+            .cloned()
+            .collect();
+        for old in unwanted {
+            self.expire(options, &old, &mut report, cancellation).await?;
+            cached.remove(&old.image.identifier);
+        }
+        if options.download {
+            let missing: Vec<&Wanted> = wanted
+                .values()
+                .filter(|w| {
+                    let here = cached.get(&w.image.identifier);
+                    here.is_none_or(|c| {
+                        c.image.sha512 != w.image.sha512 || c.image.size != w.image.size
+                    })
+                })
+                .collect();
+            // Several arrive at a time, bounded by the downloader; each is put in its place in order of identifiers.
+            let mut arriving = stream::iter(missing)
+                .map(|wanted| async move { (wanted, self.download(wanted, cancellation).await) })
+                .buffered(self.downloader.at_once());
+            while let Some((wanted, result)) = arriving.next().await {
+                let identifier = wanted.image.identifier.clone();
+                let result = match result {
+                    Ok(verified) => {
+                        let old = cached.remove(&identifier);
+                        self.place(options, wanted, verified, old, &mut report, cancellation).await
+                    }
+                    Err(error) => Err(error),
+                };
+                match result {
+                    Ok(new) => {
+                        cached.insert(identifier, new);
+                    }
+                    Err(error) => {
+                        tracing::warn!(identifier, %error, "an image is not in the cache");
+                        report.failed.push(Failure {
+                            list: wanted.list.clone(),
+                            identifier,
+                            error,
+                        });
+                    }
+                }
+            }
+        }
+        let all = self.cached().await?;
+        let path = self.folders.cache.clone();
+        blocking(move || index::write(&path, all.values())).await?;
+        self.tell(options, [Event::of_run(Kind::ProcessPostfix)], Vec::new(), cancellation).await?;
+        Ok(report)
+    }
+
+    /// Takes over a file of an old cache folder, without an event: its image is told of already.
+    ///
+    /// # Errors
+    /// False when the file is not what a list in force wants; an error when it cannot be moved or recorded.
+    pub async fn adopt(&self, file: &CachedFile) -> Result<bool, CacheError> {
+        let _running = self.running.try_lock().map_err(|_| CacheError::Busy)?;
+        let fits = |w: &Wanted| {
+            w.image.identifier == file.identifier
+                && w.image.sha512 == file.sha512
+                && w.image.size == file.size
+                && file.list.as_ref().is_none_or(|list| *list == w.list)
+        };
+        let Some(wanted) = self.lists.wanted().await?.into_iter().find(fits) else {
+            return Ok(false);
+        };
+        let to = self.folders.cache.join(&wanted.image.identifier);
+        let (path, sha512) = (file.path.clone(), file.sha512.clone());
+        let taken = blocking(move || {
+            if !folder::has_hash(&path, &sha512) {
+                return Ok(false);
+            }
+            if path == to { Ok(true) } else { folder::rename(&path, &to) }
+        })
+        .await?;
+        if taken {
+            self.commit(vec![put(&record_of(&wanted, None))?]).await?;
+        }
+        Ok(taken)
+    }
+
+    /// What is wanted, by identifier; of two lists that want one identifier the one that is cached keeps it (W-25).
+    async fn choose(
+        &self,
+        cached: &BTreeMap<String, Cached>,
+        report: &mut RunReport,
+    ) -> Result<BTreeMap<String, Wanted>, CacheError> {
+        let mut chosen: BTreeMap<String, Wanted> = BTreeMap::new();
+        for wanted in self.lists.wanted().await? {
+            let identifier = wanted.image.identifier.clone();
+            let owns = cached.get(&identifier).is_some_and(|c| c.list == wanted.list);
+            let loser = match chosen.remove(&identifier) {
+                Some(first) if owns => {
+                    chosen.insert(identifier.clone(), wanted);
+                    Some(first)
+                }
+                Some(first) => {
+                    chosen.insert(identifier.clone(), first);
+                    Some(wanted)
+                }
+                None => {
+                    chosen.insert(identifier.clone(), wanted);
+                    None
+                }
+            };
+            if let (Some(loser), Some(winner)) = (loser, chosen.get(&identifier)) {
+                let error = CacheError::Clash { other: winner.list.clone() };
+                report.failed.push(Failure { list: loser.list, identifier, error });
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// Sees which cached files are gone or wrong, and moves strangers aside.
+    async fn look_after(
+        &self,
+        options: &RunOptions,
+        cached: &mut BTreeMap<String, Cached>,
+        wanted: &BTreeMap<String, Wanted>,
+        report: &mut RunReport,
+    ) -> Result<(), CacheError> {
+        let files: Vec<(String, u64, String)> = cached
+            .values()
+            .map(|c| (c.image.identifier.clone(), c.image.size, c.image.sha512.clone()))
+            .collect();
+        let (folders, check, now) = (self.folders.clone(), options.check, self.lists.now());
+        let (lost, strays) = blocking(move || {
+            let mut lost = Vec::new();
+            for (name, size, sha512) in &files {
+                let path = folders.cache.join(name);
+                let there = folder::is_there(&path, *size);
+                if !there || (check && !folder::has_hash(&path, sha512)) {
+                    folder::remove(&path)?;
+                    lost.push(name.clone());
+                }
+            }
+            let known =
+                |name: &str| name == "cache.index" || files.iter().any(|(file, ..)| file == name);
+            Ok((lost, folder::put_strays_aside(&folders, known, now)?))
+        })
+        .await?;
+        report.strays = strays.len();
+        for identifier in lost {
+            tracing::warn!(identifier, "a cached file is gone or wrong; it is fetched again");
+            // One that is to be replaced or withdrawn anyhow keeps its record, and its events (E-17).
+            let same = |c: &Cached| {
+                wanted.get(&identifier).is_some_and(|w| w.image.sha512 == c.image.sha512)
+            };
+            if cached.get(&identifier).is_some_and(same) {
+                cached.remove(&identifier);
+                self.commit(vec![Change::delete(format!("{CACHED}{identifier}"))]).await?;
+            }
+            report.lost.push(identifier);
+        }
+        Ok(())
+    }
+
+    async fn expire(
+        &self,
+        options: &RunOptions,
+        old: &Cached,
+        report: &mut RunReport,
+        cancellation: &CancellationToken,
+    ) -> Result<(), CacheError> {
+        let name = &old.image.identifier;
+        let event = |kind, file: &str| {
+            Event::of_image(kind, &old.image, &old.list, old.vo.as_deref(), file)
+        };
+        self.tell(options, [event(Kind::ExpirePrefix, name)], Vec::new(), cancellation).await?;
+        let new = folder::expired_name(name, self.lists.now());
+        let (from, to) = (self.folders.cache.join(name), self.folders.expired.join(&new));
+        if !blocking(move || folder::rename(&from, &to)).await? {
+            tracing::warn!(identifier = name, "the file of an image that ends was gone already");
+        }
+        let forget = vec![Change::delete(format!("{CACHED}{name}"))];
+        self.tell(options, [event(Kind::ExpirePostfix, &new)], forget, cancellation).await?;
+        report.expired.push(name.clone());
+        Ok(())
+    }
+
+    async fn download(
+        &self,
+        wanted: &Wanted,
+        cancellation: &CancellationToken,
+    ) -> Result<Verified, CacheError> {
+        let key = format!("{TRIES}{}/{}", wanted.list, wanted.image.identifier);
+        let entry = self.store.get(&key).await.map_err(read)?;
+        let mut tries = match entry {
+            Some(entry) => record::decode::<Tries>(&entry.value, &[]).map_err(read)?,
+            None => Tries::default(),
+        };
+        if tries.message_sha512 != wanted.message_sha512 {
+            tries = Tries { message_sha512: wanted.message_sha512.clone(), count: 0 };
+        }
+        if tries.count >= MAX_TRIES {
+            return Err(CacheError::GivenUp { tries: tries.count });
+        }
+        tries.count += 1;
+        self.commit(vec![Change::put(&key, record::encode(SCHEMA, &tries).map_err(write)?)])
+            .await?;
+        let subscription = self.lists.subscription(&wanted.list).await?;
+        let job = Job {
+            name: wanted.image.identifier.clone(),
+            sources: self.sources(&wanted.image.uri),
+            // The site's password for the list is for the host of the list only.
+            credential: subscription.settings.credential.map(|c| (subscription.uri, c)),
+            size: wanted.image.size,
+            sha512: wanted.image.sha512.clone(),
+            unpack: None,
+        };
+        let verified =
+            self.downloader.fetch(&job, &self.folders.partial, &(), cancellation).await?;
+        self.commit(vec![Change::delete(key)]).await?;
+        Ok(verified)
+    }
+
+    /// The mirrors of an address, then the address.
+    fn sources(&self, uri: &str) -> Vec<String> {
+        let mirrored = self.mirrors.iter().filter_map(|mirror| {
+            Some(format!("{}{}", mirror.to, uri.strip_prefix(mirror.from.as_str())?))
+        });
+        mirrored.chain([uri.to_owned()]).collect()
+    }
+
+    /// Puts a verified file in its place; the one it replaces is withdrawn first.
+    async fn place(
+        &self,
+        options: &RunOptions,
+        wanted: &Wanted,
+        verified: Verified,
+        old: Option<Cached>,
+        report: &mut RunReport,
+        cancellation: &CancellationToken,
+    ) -> Result<Cached, CacheError> {
+        if let Some(old) = old {
+            self.expire(options, &old, report, cancellation).await?;
+        }
+        let name = &wanted.image.identifier;
+        let event =
+            |kind| Event::of_image(kind, &wanted.image, &wanted.list, wanted.vo.as_deref(), name);
+        self.tell(options, [event(Kind::AvailablePrefix)], Vec::new(), cancellation).await?;
+        let to = self.folders.cache.join(name);
+        let from = verified.path;
+        if !blocking(move || folder::rename(&from, &to)).await? {
+            return Err(CacheError::Stopped);
+        }
+        let new = record_of(wanted, Some(verified.disk));
+        let remember = vec![put(&new)?];
+        self.tell(options, [event(Kind::AvailablePostfix)], remember, cancellation).await?;
+        report.available.push(name.clone());
+        Ok(new)
+    }
+
+    /// Stores events with the changes that go with them, and gives them to the handler, if there is one.
+    async fn tell(
+        &self,
+        options: &RunOptions,
+        events: impl IntoIterator<Item = Event>,
+        mut changes: Vec<Change>,
+        cancellation: &CancellationToken,
+    ) -> Result<(), CacheError> {
+        changes.extend(enqueue(&options.session, events, self.lists.now()).map_err(write)?);
+        self.commit(changes).await?;
+        if let Some(handler) = &options.handler {
+            let now = || self.lists.now();
+            self.queue.deliver(handler, now, cancellation).await.map_err(write)?;
+        }
+        Ok(())
+    }
+
+    async fn commit(&self, changes: Vec<Change>) -> Result<(), CacheError> {
+        self.store.commit(changes).await.map(|_| ()).map_err(write)
+    }
+}
+
+fn record_of(wanted: &Wanted, disk: Option<crate::disk::Disk>) -> Cached {
+    Cached {
+        list: wanted.list.clone(),
+        vo: wanted.vo.clone(),
+        image: wanted.image.clone(),
+        message_sha512: wanted.message_sha512.clone(),
+        disk,
+    }
+}
+
+fn put(cached: &Cached) -> Result<Change, CacheError> {
+    let value = record::encode(SCHEMA, cached).map_err(write)?;
+    Ok(Change::put(format!("{CACHED}{}", cached.image.identifier), value))
+}
+
+fn read(source: vnode_store::Error) -> CacheError {
+    CacheError::Store { doing: "read", source }
+}
+
+fn write(source: vnode_store::Error) -> CacheError {
+    CacheError::Store { doing: "written", source }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
+) -> Result<T, CacheError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| CacheError::Stopped)?
+}
