@@ -1,4 +1,5 @@
 //! What callers see on a real bus: sections 4.3 to 4.5 of the specification.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall say where")]
 #![allow(clippy::disallowed_methods, reason = "tests start real clients")]
 
 mod support;

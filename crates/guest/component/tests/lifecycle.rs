@@ -1,4 +1,5 @@
 //! Activation, reload, the end of the bus and of the daemon: section 4.6 of the specification.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall say where")]
 #![allow(clippy::disallowed_methods, reason = "tests start the programs they test")]
 
 mod support;

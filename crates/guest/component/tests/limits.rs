@@ -1,4 +1,5 @@
 //! Scripts that hang, flood, fork and come in crowds: section 4.7 of the specification.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall say where")]
 #![allow(clippy::disallowed_methods, reason = "tests start the programs they test")]
 
 mod support;

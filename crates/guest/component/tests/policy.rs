@@ -1,4 +1,5 @@
 //! The packaged bus configuration: cases B12 to B15 of the specification.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall say where")]
 #![allow(clippy::disallowed_methods, reason = "tests start real clients")]
 
 mod support;

@@ -1,4 +1,5 @@
 //! The example, from its own script on a bus that it starts: what its README says.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall say where")]
 #![allow(clippy::disallowed_methods, reason = "tests start the programs they test")]
 
 mod support;
