@@ -82,7 +82,8 @@ fn the_readme_names_no_command_that_is_not_there() {
             };
             // `ls\|pull\|import` and `down\|up\|reset LINK` are several.
             let kinds = words.get(1).copied().unwrap_or_default().replace("\\|", "|");
-            let group = ["link", "image", "op"].contains(verb);
+            let group =
+                !kinds.is_empty() && kinds.chars().all(|c| c.is_ascii_lowercase() || c == '|');
             if group {
                 for kind in kinds.split('|') {
                     host.vnode(&[verb, kind, "--help"]).ok();
