@@ -76,6 +76,9 @@ _vnode() {
             vnode,image)
                 cmd="vnode__subcmd__image"
                 ;;
+            vnode,import)
+                cmd="vnode__subcmd__import"
+                ;;
             vnode,inspect)
                 cmd="vnode__subcmd__inspect"
                 ;;
@@ -120,6 +123,9 @@ _vnode() {
                 ;;
             vnode,shell)
                 cmd="vnode__subcmd__shell"
+                ;;
+            vnode,snapshot)
+                cmd="vnode__subcmd__snapshot"
                 ;;
             vnode,start)
                 cmd="vnode__subcmd__boot"
@@ -193,6 +199,18 @@ _vnode() {
             vnode__subcmd__op,show)
                 cmd="vnode__subcmd__op__subcmd__show"
                 ;;
+            vnode__subcmd__snapshot,ls)
+                cmd="vnode__subcmd__snapshot__subcmd__ls"
+                ;;
+            vnode__subcmd__snapshot,restore)
+                cmd="vnode__subcmd__snapshot__subcmd__restore"
+                ;;
+            vnode__subcmd__snapshot,rm)
+                cmd="vnode__subcmd__snapshot__subcmd__rm"
+                ;;
+            vnode__subcmd__snapshot,take)
+                cmd="vnode__subcmd__snapshot__subcmd__take"
+                ;;
             vnode__subcmd__timeline,pause)
                 cmd="vnode__subcmd__timeline__subcmd__pause"
                 ;;
@@ -224,7 +242,7 @@ _vnode() {
 
     case "${cmd}" in
         vnode)
-            opts="-q -h -V --state-dir --json --quiet --host --token --ca --help --version up down apply check ps ls inspect exec shell sh console logs cp create boot start halt stop reboot restart pause resume destroy state mount unmount link timeline capture graph export events op operation image doctor clean daemon token completion man version __complete"
+            opts="-q -h -V --state-dir --json --quiet --host --token --ca --help --version up down apply check ps ls inspect exec shell sh console logs cp create boot start halt stop reboot restart pause resume destroy state mount unmount link snapshot timeline capture graph export import events op operation image doctor clean daemon token completion man version __complete"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1199,6 +1217,44 @@ _vnode() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vnode__subcmd__import)
+            opts="-n -q -h --name --state-dir --json --quiet --host --token --ca --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vnode__subcmd__inspect)
             opts="-q -h --state-dir --json --quiet --host --token --ca --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1800,6 +1856,156 @@ _vnode() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vnode__subcmd__snapshot)
+            opts="-q -h --state-dir --json --quiet --host --token --ca --help take ls restore rm"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vnode__subcmd__snapshot__subcmd__ls)
+            opts="-q -h --state-dir --json --quiet --host --token --ca --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vnode__subcmd__snapshot__subcmd__restore)
+            opts="-q -h --state-dir --json --quiet --host --token --ca --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vnode__subcmd__snapshot__subcmd__rm)
+            opts="-q -h --state-dir --json --quiet --host --token --ca --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vnode__subcmd__snapshot__subcmd__take)
+            opts="-q -h --state-dir --json --quiet --host --token --ca --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --state-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -59,10 +59,12 @@ complete -c vnode -n "__fish_vnode_needs_command" -f -a "state" -d 'Print a node
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "mount" -d 'Mount a stopped node\'s root on this host and print the folder'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "unmount" -d 'Unmount what `mount` mounted'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "link" -d 'Show links and change what they do to frames'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "snapshot" -d 'Keep copies of a stopped node\'s disk, and go back to them'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "timeline" -d 'Show, pause, resume or stop a lab\'s timeline'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "capture" -d 'Capture an interface\'s frames as pcap on standard output'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "graph" -d 'Draw a topology'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "export" -d 'Write a topology back, resolved, or as containerlab takes it'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "import" -d 'Make a topology file of an Emulab NS file and print it'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "events" -d 'Show what happened'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "op" -d 'Show and cancel operations'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "operation" -d 'Show and cancel operations'
@@ -335,6 +337,45 @@ complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcom
 complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from reset" -l json -d 'Print JSON: one document, or one line each for what streams'
 complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from reset" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand link; and __fish_seen_subcommand_from reset" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and not __fish_seen_subcommand_from take ls restore rm" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and not __fish_seen_subcommand_from take ls restore rm" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and not __fish_seen_subcommand_from take ls restore rm" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and not __fish_seen_subcommand_from take ls restore rm" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and not __fish_seen_subcommand_from take ls restore rm" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and not __fish_seen_subcommand_from take ls restore rm" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and not __fish_seen_subcommand_from take ls restore rm" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and not __fish_seen_subcommand_from take ls restore rm" -f -a "take" -d 'Keep a copy of a stopped node\'s disk under a name'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and not __fish_seen_subcommand_from take ls restore rm" -f -a "ls" -d 'List a node\'s snapshots, oldest first'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and not __fish_seen_subcommand_from take ls restore rm" -f -a "restore" -d 'Make a stopped node\'s disk what it was when the snapshot was taken'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and not __fish_seen_subcommand_from take ls restore rm" -f -a "rm" -d 'Remove a snapshot'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from take" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from take" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from take" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from take" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from take" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from take" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from take" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from ls" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from ls" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from ls" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from ls" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from ls" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from restore" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from restore" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from restore" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from restore" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from restore" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from restore" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from restore" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from rm" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from rm" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from rm" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from rm" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from rm" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand snapshot; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c vnode -n "__fish_vnode_using_subcommand timeline; and not __fish_seen_subcommand_from show pause resume stop start" -l state-dir -d 'Folder of all state' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand timeline; and not __fish_seen_subcommand_from show pause resume stop start" -l host -d 'Talk to the daemon of another host, over TLS' -r
 complete -c vnode -n "__fish_vnode_using_subcommand timeline; and not __fish_seen_subcommand_from show pause resume stop start" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
@@ -408,6 +449,14 @@ complete -c vnode -n "__fish_vnode_using_subcommand export" -l clab -d 'Only wha
 complete -c vnode -n "__fish_vnode_using_subcommand export" -l json -d 'Print JSON: one document, or one line each for what streams'
 complete -c vnode -n "__fish_vnode_using_subcommand export" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand export" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand import" -s n -l name -d 'The lab\'s name; the file\'s own without its ending when absent' -r
+complete -c vnode -n "__fish_vnode_using_subcommand import" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand import" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand import" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand import" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand import" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand import" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand import" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c vnode -n "__fish_vnode_using_subcommand events" -l after -d 'Only events with a number above this' -r
 complete -c vnode -n "__fish_vnode_using_subcommand events" -l lab -d 'Only those of this lab' -r
 complete -c vnode -n "__fish_vnode_using_subcommand events" -l kind -d 'Only those whose kind begins so, e.g. `node.`' -r
