@@ -1,26 +1,18 @@
 //! guest-exec and guest-exec-status: programs that run beside the agent, their output kept until it is fetched.
 //!
-//! A program is not the agent's to end: it lives on when the agent is restarted, as with QEMU's agent. So it is
-//! started apart ([`vnode_action::spawn_detached`]) with pipes made here.
+//! A program is not the agent's to end: it lives on when the agent is restarted, as with QEMU's agent, and so does what
+//! it leaves running. It stays in the agent's session, as there: a session of its own would be a scheduling group of
+//! its own, which on a busy machine waits its turn anew for each program.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    io::Write,
-    os::fd::{AsFd, OwnedFd},
-};
+use std::{collections::HashMap, fs::File, io::Write, mem::ManuallyDrop, os::fd::OwnedFd};
 
-use rustix::{
-    fs::MemfdFlags,
-    pipe::PipeFlags,
-    process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus},
-};
+use rustix::{fs::MemfdFlags, pipe::PipeFlags};
 use serde_json::{Map, Value, json};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Interest, unix::AsyncFd},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::unix::pipe,
 };
-use vnode_action::{Spec, Stdin, Stream};
+use vnode_action::{ExitStatus, Running, Session, Spec, Stdin, Stream};
 
 use super::{
     Args, CommandError, Guest, base64,
@@ -177,13 +169,16 @@ fn exec(context: &Context, mut args: Args) -> Result<Value, CommandError> {
         Some((fd, input)) => Some((pipe::Sender::from_owned_fd(fd).map_err(io)?, input)),
         None => None,
     };
-    let pid = vnode_action::spawn_detached(spec).map_err(|error| not_started(&path, &error))?;
+    let running = vnode_action::spawn(spec.session(Session::Inherit))
+        .map_err(|error| not_started(&path, &error))?;
+    let pid = running.pid();
+    let running = ManuallyDrop::new(running);
     guest.execs().records.insert(pid, None);
     tokio::spawn(async move {
         if let Some((pipe, input)) = feed {
             tokio::spawn(write_all(pipe, input));
         }
-        let (out, err, (code, signal)) = tokio::join!(drain(out), drain(err), ended(pid));
+        let (out, err, (code, signal)) = tokio::join!(drain(out), drain(err), ended(running));
         if let Some(record) = guest.execs().records.get_mut(&pid) {
             *record = Some(Ended { code, signal, out, err });
         }
@@ -233,34 +228,16 @@ async fn drain(pipe: Option<pipe::Receiver>) -> Option<Captured> {
     }
 }
 
-/// Waits for the program's end: its exit code or signal.
-async fn ended(pid: u32) -> (Option<i32>, Option<i32>) {
-    let watch = || -> std::io::Result<AsyncFd<OwnedFd>> {
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(rustix::io::Errno::SRCH)?;
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-        // SAFETY: an `OwnedFd` gives the same open descriptor as long as it lives, and `AsyncFd` owns it from here.
-        let watched = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
-        watched.map_err(|error| error.into_parts().1)
+/// Waits for the program's end: its exit code or signal. Dropped with the agent, it leaves the program alone.
+async fn ended(mut running: ManuallyDrop<Running>) -> (Option<i32>, Option<i32>) {
+    let how = match running.wait().await {
+        Ok(ExitStatus::Code(code)) => (Some(code), None),
+        Ok(ExitStatus::Signal(signal)) => (None, Some(signal)),
+        // Another has taken the status.
+        Err(_) => (Some(-1), None),
     };
-    // Without a pidfd (no descriptors left, or another has taken the status) it counts as ended.
-    let Ok(pidfd) = watch() else { return (Some(-1), None) };
-    loop {
-        let Ok(mut ready) = pidfd.readable().await else { return (Some(-1), None) };
-        let id = WaitId::PidFd(pidfd.get_ref().as_fd());
-        match rustix::process::waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
-            Ok(Some(status)) => return how(&status),
-            Ok(None) => ready.clear_ready(),
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => ready.clear_ready(),
-            Err(_) => return (Some(-1), None),
-        }
-    }
-}
-
-fn how(status: &WaitIdStatus) -> (Option<i32>, Option<i32>) {
-    match status.exit_status() {
-        Some(code) => (Some(code), None),
-        None => (None, status.terminating_signal()),
-    }
+    drop(ManuallyDrop::into_inner(running));
+    how
 }
 
 fn unknown() -> CommandError {
