@@ -131,7 +131,12 @@ fn idle(table: &mut Table, ours: &Agent, theirs: &Agent) {
         1.0,
         &beside(anonymous(theirs)),
     );
-    let before = (ours.switches(), theirs.switches());
+    // The connections that told of their start have to be seen as gone first.
+    let before = eventually("both are quiet", Duration::from_secs(30), || {
+        let once = (ours.switches(), theirs.switches());
+        std::thread::sleep(Duration::from_millis(500));
+        ((ours.switches(), theirs.switches()) == once).then_some(once)
+    });
     std::thread::sleep(IDLE);
     let woken = (ours.switches() - before.0, theirs.switches() - before.1);
     table.figure(
