@@ -4,10 +4,12 @@
 //! crash leaves the last good list in force. A refresh that fails leaves everything but [`Subscription::last`].
 
 mod apply;
+mod endorsers;
+mod images;
 mod import;
 mod refresh;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use thiserror::Error;
@@ -23,11 +25,11 @@ use crate::{
     event,
     fetch::{self, Fetch, FetchError, Fetched},
     judge::{Accepted, Expected, Stored, judge},
-    list::{Image, is_identifier},
-    name::{Principal, canonical},
+    list::Image,
+    name::Principal,
     record::{
-        Attempt, Current, ENDORSERS, EndorserRecord, IMAGES, ImageRecord, LATEST, Latest, SCHEMA,
-        SUBSCRIPTIONS, Settings, Subscription, Validators, image_key,
+        Attempt, Current, ImageRecord, LATEST, Latest, SCHEMA, SUBSCRIPTIONS, Settings,
+        Subscription, Validators, image_key,
     },
     trust::{TrustError, TrustFolder},
 };
@@ -138,80 +140,6 @@ impl Lists {
     pub fn now(&self) -> Timestamp {
         (self.clock)()
     }
-
-    // ---- endorsers
-
-    /// All endorsers, by id.
-    pub async fn endorsers(&self) -> Result<Vec<EndorserRecord>> {
-        self.all(ENDORSERS).await
-    }
-
-    /// Makes an endorser of certificates' subjects and issuers.
-    pub async fn create_endorser(&self, id: &str, principals: Vec<Principal>) -> Result<()> {
-        let _changing = self.changing.lock().await;
-        let change = self.endorser_change(id, principals).await?;
-        self.commit(vec![change]).await
-    }
-
-    async fn endorser_change(&self, id: &str, principals: Vec<Principal>) -> Result<Change> {
-        let printable = id.chars().all(|c| !c.is_control() && c != '/');
-        if id.is_empty() || id.len() > MAX_ENDORSER_ID || !printable {
-            let name = id.chars().take(40).flat_map(char::escape_default).collect();
-            return Err(Error::EndorserId { name });
-        }
-        for known in self.endorsers().await? {
-            if known.id == id {
-                return Err(Error::Exists { what: "endorser", name: id.to_owned() });
-            }
-            for taken in &known.principals {
-                let taken = canonical(&taken.subject);
-                if let Some(mine) = principals.iter().find(|p| canonical(&p.subject) == taken) {
-                    return Err(Error::SubjectTaken {
-                        subject: mine.subject.clone(),
-                        endorser: known.id,
-                    });
-                }
-            }
-        }
-        let record = EndorserRecord { id: id.to_owned(), principals };
-        Ok(Change::create(format!("{ENDORSERS}{id}"), encode(&record)?))
-    }
-
-    /// Removes an endorser and its links; false when there was none.
-    pub async fn delete_endorser(&self, id: &str) -> Result<bool> {
-        let _changing = self.changing.lock().await;
-        let key = format!("{ENDORSERS}{id}");
-        if self.store.get(&key).await.map_err(read)?.is_none() {
-            return Ok(false);
-        }
-        let mut changes = vec![Change::delete(key)];
-        for mut subscription in self.subscriptions().await? {
-            if let Some(at) = subscription.endorsers.iter().position(|e| e == id) {
-                subscription.endorsers.remove(at);
-                changes.push(put_subscription(&subscription)?);
-            }
-        }
-        self.commit(changes).await?;
-        Ok(true)
-    }
-
-    /// Lets an endorser sign a subscription's list, or no longer.
-    pub async fn link(&self, endorser: &str, list: &str, linked: bool) -> Result<()> {
-        let _changing = self.changing.lock().await;
-        let mut subscription = self.subscription(list).await?;
-        if linked
-            && self.store.get(&format!("{ENDORSERS}{endorser}")).await.map_err(read)?.is_none()
-        {
-            return Err(Error::Unknown { what: "endorser", name: endorser.to_owned() });
-        }
-        subscription.endorsers.retain(|e| e != endorser);
-        if linked {
-            subscription.endorsers.push(endorser.to_owned());
-        }
-        self.commit(vec![put_subscription(&subscription)?]).await
-    }
-
-    // ---- subscriptions
 
     /// All subscriptions, by the list's identifier.
     pub async fn subscriptions(&self) -> Result<Vec<Subscription>> {
@@ -338,85 +266,6 @@ impl Lists {
         self.commit(changes).await?;
         Ok(true)
     }
-
-    // ---- images
-
-    /// The images a site knows, of one list or of all, by list and identifier.
-    pub async fn images(&self, list: Option<&str>) -> Result<Vec<ImageRecord>> {
-        match list {
-            Some(list) => self.all(&format!("{IMAGES}{list}/")).await,
-            None => self.all(IMAGES).await,
-        }
-    }
-
-    async fn known_images(&self, list: &str) -> Result<BTreeMap<String, ImageRecord>> {
-        let images = self.images(Some(list)).await?;
-        Ok(images.into_iter().map(|image| (image.identifier.clone(), image)).collect())
-    }
-
-    /// Wants an image in the cache, or no longer; false when the list has no such image.
-    pub async fn select(&self, list: &str, image: &str, subscribed: bool) -> Result<bool> {
-        let _changing = self.changing.lock().await;
-        let key = image_key(list, image);
-        let Some(mut record) = self.one::<ImageRecord>(&key).await? else { return Ok(false) };
-        record.subscribed = subscribed;
-        self.commit(vec![Change::put(key, encode(&record)?)]).await?;
-        Ok(true)
-    }
-
-    /// Lists an image that a new-image policy refused, or forgets one that is listed; false when nothing changed.
-    pub async fn admit(&self, list: &str, image: &str, admitted: bool) -> Result<bool> {
-        if !is_identifier(image) {
-            return Err(Error::Unknown { what: "image", name: image.to_owned() });
-        }
-        let _changing = self.changing.lock().await;
-        self.subscription(list).await?;
-        let key = image_key(list, image);
-        let known = self.store.get(&key).await.map_err(read)?.is_some();
-        if known == admitted {
-            return Ok(false);
-        }
-        if !admitted {
-            self.commit(vec![Change::delete(key)]).await?;
-            return Ok(true);
-        }
-        let latest = self.latest(list).await?;
-        let found = latest.and_then(|l| l.list.images.into_iter().find(|i| i.identifier == image));
-        let record = ImageRecord {
-            list: list.to_owned(),
-            identifier: image.to_owned(),
-            subscribed: false,
-            in_list: found.is_some(),
-            latest: found,
-        };
-        self.commit(vec![create(&key, &record)?]).await?;
-        Ok(true)
-    }
-
-    /// Every image that shall be in the cache, by list and identifier (state 3).
-    pub async fn wanted(&self) -> Result<Vec<Wanted>> {
-        let now = self.now();
-        let subscriptions: BTreeMap<String, Subscription> =
-            self.subscriptions().await?.into_iter().map(|s| (s.identifier.clone(), s)).collect();
-        let mut wanted = Vec::new();
-        for record in self.images(None).await? {
-            let Some(subscription) = subscriptions.get(&record.list) else { continue };
-            if record.state(subscription, now) != 3 {
-                continue;
-            }
-            if let (Some(image), Some(stored)) = (record.latest, &subscription.stored) {
-                wanted.push(Wanted {
-                    list: record.list,
-                    vo: subscription.current.as_ref().and_then(|c| c.vo.clone()),
-                    image,
-                    message_sha512: stored.message_sha512.clone(),
-                });
-            }
-        }
-        Ok(wanted)
-    }
-
-    // ---- common
 
     fn current(&self, accepted: &Accepted) -> Current {
         Current {
