@@ -4,11 +4,12 @@ mod image;
 mod lab;
 mod link;
 mod node;
+mod snapshot;
 mod stage;
 
 pub(crate) use lab::write_names;
 pub(crate) use link::{addresses, namespace_of, set as set_link};
-pub(crate) use node::{folder, start};
+pub(crate) use node::{definition, folder, start};
 pub(crate) use stage::run_in_node;
 
 use std::sync::Arc;
@@ -68,6 +69,15 @@ impl Steps {
             Work::NodeExited { lab, node } => stage::exited(inner, context, &lab, &node).await,
             Work::NodeRenew { lab, node } => node::renew(inner, context, &lab, &node).await,
             Work::NodeLimits { lab, node } => node::limits(inner, &lab, &node).await,
+            Work::NodeSnapshot { lab, node, name } => {
+                snapshot::take(inner, context, &lab, &node, &name).await
+            }
+            Work::NodeRestore { lab, node, name } => {
+                snapshot::restore(inner, context, &lab, &node, &name).await
+            }
+            Work::SnapshotRemove { lab, node, name } => {
+                snapshot::remove(inner, &lab, &node, &name).await
+            }
             Work::LinkCreate { lab, link } => link::create(inner, &lab, &link, &operation).await,
             Work::LinkRemove { record } => link::remove(inner, *record).await,
             Work::LinkSet { lab, link } => link::set(inner, &lab, &link).await,
@@ -91,6 +101,9 @@ impl Steps {
             }
             Work::NodeControl { lab, node } => node::uncontrol(inner, &lab, &node).await,
             Work::NodeBoot { lab, node } => node::unboot(inner, &lab, &node).await,
+            Work::NodeSnapshot { lab, node, name } => {
+                snapshot::untake(inner, context, &lab, &node, &name).await
+            }
             Work::LinkCreate { lab, link } => link::undo(inner, &lab, &link).await,
             Work::LanEnsure { lab, lan } => link::undo_lan(inner, &lab, &lan).await,
             Work::LanJoin { lab, lan, end } => link::undo_join(inner, &lab, &lan, end).await,
@@ -106,6 +119,8 @@ impl Steps {
             | Work::NodeExited { .. }
             | Work::NodeRenew { .. }
             | Work::NodeLimits { .. }
+            | Work::NodeRestore { .. }
+            | Work::SnapshotRemove { .. }
             | Work::LinkRemove { .. }
             | Work::LinkSet { .. }
             | Work::LanLeave { .. }

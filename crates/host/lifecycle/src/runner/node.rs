@@ -136,8 +136,8 @@ async fn base(inner: &Inner, image: &str) -> Result<Found> {
     })
 }
 
-/// A definition that suffices to find and remove whatever a node left behind.
-fn skeleton(entry: &NodeEntry) -> NodeSpec {
+/// The definition a node was made with; of one that never was whole, what suffices to find and remove whatever it left.
+pub(crate) fn definition(entry: &NodeEntry) -> NodeSpec {
     let record = entry.record();
     record.spec.clone().unwrap_or_else(|| resolve::skeleton(&record))
 }
@@ -184,7 +184,7 @@ pub(super) async fn destroy(
         })
         .await?;
     }
-    let spec = skeleton(&entry);
+    let spec = definition(&entry);
     let dir = inner.node_dir(lab, name);
     inner.driver.destroy(&spec, &dir).await.map_err(driver_error)?;
     entry.set_instance(None);
