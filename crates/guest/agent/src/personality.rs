@@ -80,7 +80,8 @@ fn run_or_say(arguments: Vec<OsString>) -> Result<(), String> {
 
 /// Starts ourselves apart, and waits until that has begun to serve, or failed.
 fn daemonize(arguments: &[String]) -> Result<(), String> {
-    let program = std::env::current_exe().map_err(|e| format!("cannot find my own program: {e}"))?;
+    let program =
+        std::env::current_exe().map_err(|e| format!("cannot find my own program: {e}"))?;
     let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|error| format!("cannot make a pipe: {error}"))?;
     let spec = Spec::new([program.as_os_str()])
@@ -91,7 +92,8 @@ fn daemonize(arguments: &[String]) -> Result<(), String> {
         // What it says before its log is open is ours to show.
         .stderr(Stream::Inherit);
     let spec = arguments.iter().fold(spec, Spec::arg).arg("--started");
-    vnode_action::spawn_detached(spec).map_err(|error| format!("cannot become a daemon: {error}"))?;
+    vnode_action::spawn_detached(spec)
+        .map_err(|error| format!("cannot become a daemon: {error}"))?;
     let mut told = [0];
     match File::from(ours).read(&mut told) {
         Ok(1) => Ok(()),
@@ -121,8 +123,11 @@ fn serve(config: &Config, registry: &Registry, daemon: bool) -> Result<(), Strin
         limits: Limits::default(),
         budget: Budget::default(),
     };
-    let channel =
-        Channel { exchange: Exchange::Stream(exchange), parser: Parser::Stream(Arc::new(QgaParser)), session };
+    let channel = Channel {
+        exchange: Exchange::Stream(exchange),
+        parser: Parser::Stream(Arc::new(QgaParser)),
+        session,
+    };
     let pidfile = daemon.then(|| PidFile::write(&config.pidfile)).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
@@ -205,7 +210,9 @@ fn exchange(config: &Config) -> Result<Box<dyn StreamExchange>, String> {
         Method::IsaSerial => Box::new(Isa::new(path, None)),
         Method::UnixListen => {
             if std::os::unix::net::UnixStream::connect(path).is_ok() {
-                return Err(format!("error opening channel '{path}': another process listens there"));
+                return Err(format!(
+                    "error opening channel '{path}': another process listens there"
+                ));
             }
             Box::new(Unix::new(path, Vec::new()))
         }
@@ -225,15 +232,10 @@ struct PidFile {
 
 impl PidFile {
     fn write(path: &Path) -> Result<Self, String> {
-        let failed = |error: std::io::Error| {
-            format!("cannot create PID file {}: {error}", path.display())
-        };
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(failed)?;
+        let failed =
+            |error: std::io::Error| format!("cannot create PID file {}: {error}", path.display());
+        let mut file =
+            File::options().write(true).create(true).truncate(false).open(path).map_err(failed)?;
         rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .map_err(|error| failed(error.into()))?;
         file.set_len(0).map_err(failed)?;

@@ -48,7 +48,7 @@ enum Run {
     Later(for<'a> fn(&'a Context, Args) -> BoxFuture<'a, Result<Value, CommandError>>),
 }
 
-/// A guest command: a name, what C's registry wants to know of it, and a function.
+/// A guest command: a name, what the registry wants to know of it, and a function.
 struct Guest {
     name: &'static str,
     run: Run,
