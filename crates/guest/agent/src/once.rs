@@ -12,7 +12,9 @@ use vnode_netconf::Wanted;
 use crate::{
     command::{
         CommandError, Form, Policy, Registry,
-        openstack::resetnetwork::{self, apply, from_config_drive, from_nocloud, from_xenstore},
+        openstack::resetnetwork::{
+            self, apply_at_boot, from_config_drive, from_nocloud, from_xenstore,
+        },
     },
     config::Boot,
     context::Context,
@@ -88,7 +90,7 @@ pub async fn run(context: &Context, boot: &Boot, asked: Asked) -> Result<Outcome
     }
     let source = found.source;
     if found.wanted.hostname.is_some() || !found.wanted.descriptions.is_empty() {
-        let report = apply(context, found.wanted).await?;
+        let report = apply_at_boot(context, found.wanted).await?;
         for warning in report.warnings {
             tracing::warn!(source, warning, "applied all the same");
         }
