@@ -85,8 +85,10 @@ pub(crate) fn run(words: &[&str]) -> Result<(), String> {
     ))?;
     let package = out.join(format!("vnode-agent_{version}_{architecture}.deb"));
     control(&staged, version, architecture)?;
-    let mut deb =
-        command("dpkg-deb", &["--build", "--root-owner-group", text(&staged)?, text(&package)?]);
+    let mut deb = command(
+        "dpkg-deb",
+        &["-Zgzip", "--build", "--root-owner-group", text(&staged)?, text(&package)?],
+    );
     deb.env("SOURCE_DATE_EPOCH", MOMENT);
     shell::show(deb)?;
     println!("{}\n{}\n{}", out.join("vnode-agent").display(), archive.display(), package.display());
