@@ -127,6 +127,19 @@ async fn qg_30_a_request_too_long_is_refused_once_and_passed_over() {
 }
 
 #[tokio::test]
+async fn qg_30_an_answer_does_not_grow_beyond_its_request() {
+    let mut agent = Agent::new();
+    // Each of these is written as six characters.
+    let long = "\u{7f}".repeat(1_500_000);
+    let (_, text) =
+        error_of(&agent.ask(format!("{{'execute':'guest-ping','id':'{long}'}}").as_bytes()).await);
+    assert_eq!(text, "the id is too long to be given back");
+    let (class, text) = error_of(&agent.ask(format!("{{'execute':'{long}'}}").as_bytes()).await);
+    assert_eq!(class, "CommandNotFound");
+    assert!(text.len() <= 64 << 10, "{}", text.len());
+}
+
+#[tokio::test]
 async fn qg_30_deep_nesting() {
     let nested = |depth: usize| ["[".repeat(depth), "]".repeat(depth)].concat();
     let mut agent = Agent::new();

@@ -29,6 +29,8 @@ use frame::{Event, Framer};
 const MOST_DEPTH: usize = 1024;
 /// Twice the limit of requests, but no more than this: read, parsed and decoded it is in memory three times.
 const MOST_BYTES: usize = 4 << 20;
+/// Longest text of an error, bytes.
+const MOST_TEXT: usize = 64 << 10;
 /// Bytes read at a time.
 const READ: usize = 16 << 10;
 /// A partial request above this reserves memory of the budget all channels share.
@@ -147,6 +149,10 @@ impl Request {
             return Err(("QMP input must be a JSON object".to_owned(), None));
         };
         let id = members.remove("id");
+        // Written, it may be six times as long as it came.
+        if id.as_ref().is_some_and(|id| write::length(id) > MOST_BYTES) {
+            return Err(("the id is too long to be given back".to_owned(), None));
+        }
         match Self::checked(members) {
             Ok((name, arguments)) => Ok(Self { name, arguments, id }),
             Err(reason) => Err((reason, id)),
@@ -286,6 +292,7 @@ fn error(out: &mut Vec<u8>, class: &str, text: &str, id: Option<&Value>) {
     out.extend_from_slice(b"\"error\": {\"class\": ");
     write::string(out, class);
     out.extend_from_slice(b", \"desc\": ");
-    write::string(out, text);
+    // It may repeat what came: a name of a mebibyte is told by its beginning.
+    write::string(out, &text[..text.floor_char_boundary(MOST_TEXT)]);
     out.extend_from_slice(b"}}\n");
 }

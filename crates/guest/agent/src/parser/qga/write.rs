@@ -65,3 +65,22 @@ pub fn string(out: &mut Vec<u8>, text: &str) {
     }
     out.push(b'"');
 }
+
+/// Bytes that a value takes at most when it is written: a character needs up to six of its own each.
+pub fn length(value: &Value) -> usize {
+    let of_string = |text: &str| {
+        let plain = |b: &u8| (0x20..0x7F).contains(b);
+        let others = text.bytes().filter(|b| !plain(b)).count();
+        let escaped = text.bytes().filter(|b| matches!(b, b'"' | b'\\')).count();
+        2 + text.len() + 5 * others + escaped
+    };
+    match value {
+        Value::Null | Value::Bool(_) => 5,
+        Value::Number(_) => 32,
+        Value::String(text) => of_string(text),
+        Value::Array(items) => 2 + items.iter().map(|item| 2 + length(item)).sum::<usize>(),
+        Value::Object(members) => {
+            2 + members.iter().map(|(name, item)| 4 + of_string(name) + length(item)).sum::<usize>()
+        }
+    }
+}
