@@ -320,11 +320,11 @@ fn t76_values_survive_halt_reboot_and_a_new_daemon() {
     shaped("after halt and boot");
     host.vnode(&["reboot", "b"]).ok();
     shaped("after reboot");
-    let first = vnode_tests::pid(&host, "b");
-    host.run("kill", &["-9", &first]).ok();
+    let first = vnode_tests::node(&host, "b")["pid"].clone();
+    host.run("kill", &["-9", &first.to_string()]).ok();
     eventually("b runs again", SOON, || {
         let now = vnode_tests::node(&host, "b");
-        (now["state"] == "running" && now["pid"].to_string() != first).then_some(())
+        (now["state"] == "running" && now["pid"] != first).then_some(())
     });
     shaped("after b ended by itself");
     host.kill9_daemon();

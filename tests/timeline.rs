@@ -23,7 +23,7 @@ fn timeline(host: &Host, verb: &str, lab: &str) -> Value {
 
 fn rate(host: &Host) -> u64 {
     let links = host.vnode(&["link", "ls", "--json"]).ok().json();
-    links[0]["ends"][0]["current"]["rate_bps"].as_u64().unwrap()
+    links[0]["ends"][0]["current"]["rate_bps"].as_u64().expect("the link has a rate")
 }
 
 #[test]
