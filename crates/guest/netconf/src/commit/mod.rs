@@ -75,7 +75,7 @@ pub struct State<'a> {
     root: &'a Dir,
     folder: String,
     agent: String,
-    _lock: std::fs::File,
+    lock: std::fs::File,
 }
 
 /// A change whose way back is durable.
@@ -100,7 +100,7 @@ impl<'a> State<'a> {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(CommitError::Busy),
             Err(errno) => return Err(failed("lock", &path)(io::Error::from(errno))),
         }
-        Ok(Self { root, folder: folder.to_owned(), agent: agent.to_owned(), _lock: lock })
+        Ok(Self { root, folder: folder.to_owned(), agent: agent.to_owned(), lock })
     }
 
     fn transaction(&self) -> String {
@@ -405,6 +405,17 @@ impl<'a> State<'a> {
         file::remove(self.root, &path).map_err(failed("remove", &path))?;
         file::sync_parent(self.root, &path).map_err(failed("sync the folder of", &path))?;
         self.clean()
+    }
+}
+
+impl Drop for State<'_> {
+    /// Closing alone would not do: a program that another thread is just starting has a copy of the descriptor until it
+    /// runs, and the lock with it.
+    fn drop(&mut self) {
+        let unlocked = rustix::fs::flock(&self.lock, rustix::fs::FlockOperation::Unlock);
+        if let Err(error) = unlocked {
+            tracing::warn!(%error, "the lock of the network's state goes with its descriptor");
+        }
     }
 }
 
