@@ -169,8 +169,8 @@ fn settings(domains: &[String]) -> String {
     let mut text = String::from(
         "# Automatically generated Red Hat Update Agent config file, do not edit.\n# Format: 1.0\n",
     );
-    let entries = entries
-        .map(|(key, comment, value)| format!("{key}[comment]={comment}\n{key}={value}\n"));
+    let entries =
+        entries.map(|(key, comment, value)| format!("{key}[comment]={comment}\n{key}={value}\n"));
     text.push_str(&entries.join("\n"));
     text
 }
