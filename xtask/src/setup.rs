@@ -12,8 +12,7 @@ pub(crate) enum For {
 }
 
 /// The first lab: `ping` is the host's own, seen inside the nodes; libssl-dev and pkg-config are for signed image lists.
-const LAB: &[&str] =
-    &["gcc", "libc6-dev", "libssl-dev", "pkg-config", "iputils-ping", "iproute2"];
+const LAB: &[&str] = &["gcc", "libc6-dev", "libssl-dev", "pkg-config", "iputils-ping", "iproute2"];
 const TEST: &[&str] = &[
     "nftables",
     "busybox-static",
