@@ -9,6 +9,7 @@ mod expr;
 mod object;
 mod simulator;
 mod tcl;
+mod testbed;
 mod write;
 
 use crate::diagnostic::{Diagnostic, Rejected};
