@@ -225,8 +225,14 @@ fn keys(text: &str) -> Vec<String> {
     });
     below
         .filter_map(|(_, line)| {
-            let start =
-                ["ssh-", "ecdsa-", "sk-"].iter().filter_map(|kind| line.find(kind)).min()?;
+            // At the beginning of a word: `openssh-key` names a key and is none.
+            let begins =
+                |at: &usize| !line[..*at].ends_with(|before: char| before.is_alphanumeric());
+            let start = ["ssh-", "ecdsa-", "sk-"]
+                .iter()
+                .flat_map(|kind| line.match_indices(kind).map(|(at, _)| at))
+                .filter(begins)
+                .min()?;
             let key = line[start..].trim().trim_end_matches(['"', '\'', ']', ',']);
             key.contains(' ').then(|| key.to_owned())
         })
