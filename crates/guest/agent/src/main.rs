@@ -30,9 +30,6 @@ const NOTHING: u8 = 2;
 /// Ours.
 const INTERNAL: u8 = 3;
 
-/// After this the start is over, and its code is let go of.
-const SETTLE: std::time::Duration = std::time::Duration::from_secs(1);
-
 type Result<T = u8> = std::result::Result<T, Failure>;
 
 /// Why we end, and with which code.
@@ -242,17 +239,9 @@ async fn until_stopped(args: &Run, config: Config, file: Option<log::LogFile>) -
     if !args.quiet {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving");
     }
-    let settled = tokio::time::sleep(SETTLE);
-    let mut settled = std::pin::pin!(settled);
-    let mut let_go = false;
+    tokio::spawn(memory::settle());
     loop {
         tokio::select! {
-            () = &mut settled, if !let_go => {
-                let_go = true;
-                if let Err(error) = memory::let_go_of_start() {
-                    tracing::debug!(%error, "the start's code stays in memory");
-                }
-            }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = agent.all_ended() => break,

@@ -12,11 +12,22 @@ pub fn bound_allocator() {
     }
 }
 
+/// After this the start is over.
+const SETTLE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Waits until the start is over, and lets go of its code.
+pub async fn settle() {
+    tokio::time::sleep(SETTLE).await;
+    if let Err(error) = let_go_of_start() {
+        tracing::debug!(%error, "the start's code stays in memory");
+    }
+}
+
 /// Lets go of the code that only the start needed. What is used again comes back from the page cache as it is called.
 ///
 /// # Errors
 /// When the kernel does not tell where our code lies, or keeps it.
-pub fn let_go_of_start() -> std::io::Result<()> {
+fn let_go_of_start() -> std::io::Result<()> {
     let program = std::fs::read_link("/proc/self/exe")?;
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     for line in maps.lines() {

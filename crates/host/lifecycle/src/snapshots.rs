@@ -1,11 +1,12 @@
 //! Snapshots of nodes' disks.
 
 use jiff::Timestamp;
-use vnode_operation::OperationId;
+use vnode_operation::{OperationId, Plan, Recovery};
 
 use crate::error::Result;
 use crate::host::Host;
 use crate::inner::driver_error;
+use crate::plan;
 use crate::runner;
 use crate::view::SnapshotView;
 use crate::work::Work;
@@ -18,7 +19,7 @@ impl Host {
     pub async fn snapshot(&self, node: &str, name: &str) -> Result<OperationId> {
         let (lab, node, subject) = self.known(node)?;
         let work = Work::NodeSnapshot { lab, node, name: name.to_owned() };
-        self.submit_steps("node.snapshot", subject, &[work]).await
+        self.one_step("node.snapshot", subject, &work).await
     }
 
     /// Starts making a stopped node's disk what it was when the snapshot was taken.
@@ -28,7 +29,7 @@ impl Host {
     pub async fn restore_snapshot(&self, node: &str, name: &str) -> Result<OperationId> {
         let (lab, node, subject) = self.known(node)?;
         let work = Work::NodeRestore { lab, node, name: name.to_owned() };
-        self.submit_steps("node.restore", subject, &[work]).await
+        self.one_step("node.restore", subject, &work).await
     }
 
     /// Starts removing a snapshot; one that is not there is removed already.
@@ -38,7 +39,7 @@ impl Host {
     pub async fn remove_snapshot(&self, node: &str, name: &str) -> Result<OperationId> {
         let (lab, node, subject) = self.known(node)?;
         let work = Work::SnapshotRemove { lab, node, name: name.to_owned() };
-        self.submit_steps("node.snapshot.remove", subject, &[work]).await
+        self.one_step("node.snapshot.remove", subject, &work).await
     }
 
     /// A node's snapshots, oldest first.
@@ -60,6 +61,14 @@ impl Host {
             bytes: snapshot.bytes,
         };
         Ok(found.into_iter().map(view).collect())
+    }
+
+    /// All or nothing: what fails here is not a part of something that went well.
+    async fn one_step(&self, kind: &str, subject: String, work: &Work) -> Result<OperationId> {
+        let mut plan = Plan::new(kind, subject);
+        plan.recovery = Recovery::GoOn;
+        plan.push(plan::step(work));
+        self.submit(plan).await
     }
 
     fn known(&self, node: &str) -> Result<(String, String, String)> {
