@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use vnode_operation::{OperationId, Plan, Recovery};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::inner::driver_error;
 use crate::plan;
@@ -15,8 +15,12 @@ impl Host {
     /// Starts taking a snapshot of a stopped node's disk.
     ///
     /// # Errors
-    /// There is no such node.
+    /// There is no such node, or the name is taken.
     pub async fn snapshot(&self, node: &str, name: &str) -> Result<OperationId> {
+        if self.has_snapshot(node, name).await? {
+            return Err(Error::conflict(format!("node `{node}` has a snapshot `{name}`"))
+                .hint("take another name, or remove it with `vnode snapshot rm`"));
+        }
         let (lab, node, subject) = self.known(node)?;
         let work = Work::NodeSnapshot { lab, node, name: name.to_owned() };
         self.one_step("node.snapshot", subject, &work).await
@@ -25,8 +29,12 @@ impl Host {
     /// Starts making a stopped node's disk what it was when the snapshot was taken.
     ///
     /// # Errors
-    /// There is no such node.
+    /// There is no such node, or it has no such snapshot.
     pub async fn restore_snapshot(&self, node: &str, name: &str) -> Result<OperationId> {
+        if !self.has_snapshot(node, name).await? {
+            return Err(Error::not_found(format!("node `{node}` has no snapshot `{name}`"))
+                .hint("`vnode snapshot ls` lists those it has"));
+        }
         let (lab, node, subject) = self.known(node)?;
         let work = Work::NodeRestore { lab, node, name: name.to_owned() };
         self.one_step("node.restore", subject, &work).await
@@ -61,6 +69,10 @@ impl Host {
             bytes: snapshot.bytes,
         };
         Ok(found.into_iter().map(view).collect())
+    }
+
+    async fn has_snapshot(&self, node: &str, name: &str) -> Result<bool> {
+        Ok(self.snapshots(node).await?.iter().any(|snapshot| snapshot.name == name))
     }
 
     /// All or nothing: what fails here is not a part of something that went well.
