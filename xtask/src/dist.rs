@@ -96,7 +96,7 @@ pub(crate) fn run(words: &[&str]) -> Result<(), String> {
 }
 
 /// The static program: glibc is linked in, and what it would load at run time (name services) is not used.
-fn build() -> Result<PathBuf, String> {
+pub(crate) fn build() -> Result<PathBuf, String> {
     // With a target named, the flag is not for build scripts and macros, which are loaded into the compiler.
     let machine = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut cargo = command(

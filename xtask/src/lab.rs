@@ -1,5 +1,6 @@
 //! `cargo xtask lab`: the first lab, from nothing to working and back; and the benchmarks.
 
+use crate::dist;
 use crate::setup::{self, For};
 use crate::shell::{self, command, root_command};
 
@@ -58,11 +59,13 @@ pub(crate) fn bench() -> Result<(), String> {
         "-p",
         "vnode-monitor",
         "-p",
-        "vnode-agent",
-        "-p",
         "vnode-bench",
     ];
     shell::show(command("cargo", &packages))?;
+    // The agent as it is packaged: one static program.
+    let agent = dist::build()?;
+    let beside = shell::target().join("release/vnode-agent");
+    std::fs::copy(&agent, &beside).map_err(|e| format!("cannot copy {}: {e}", agent.display()))?;
     let one_node =
         ["build", "--release", "--locked", "-p", "vnode-driver", "--example", "one_node"];
     shell::show(command("cargo", &one_node))?;
