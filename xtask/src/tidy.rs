@@ -8,12 +8,12 @@ use crate::shell::{self, command};
 
 /// Which crate may depend on which, inside the workspace (ARCHITECTURE.md). `base` stands for all base crates.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("vnode-store", &[]),
     ("vnode-protocol", &[]),
+    ("vnode-store", &["vnode-protocol"]),
     ("vnode-beneath", &[]),
     ("vnode-action", &["vnode-protocol"]),
     ("vnode-event", &["vnode-store", "vnode-action"]),
-    ("vnode-operation", &["vnode-store", "vnode-event"]),
+    ("vnode-operation", &["vnode-store", "vnode-event", "vnode-protocol"]),
     ("vnode-topology", &["base"]),
     ("vnode-image", &["base"]),
     ("vnode-network", &["base"]),

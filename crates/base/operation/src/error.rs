@@ -79,17 +79,7 @@ impl StepError {
 
     /// An error with all its causes in the text.
     pub fn from_error(error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut text = error.to_string();
-        let mut next = error.source();
-        while let Some(cause) = next {
-            let cause_text = cause.to_string();
-            if !text.ends_with(&cause_text) {
-                text.push_str(": ");
-                text.push_str(&cause_text);
-            }
-            next = cause.source();
-        }
-        Self::new(text)
+        Self::new(vnode_protocol::chain(error))
     }
 
     /// For a runner that stops because its token says so.

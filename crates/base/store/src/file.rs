@@ -374,7 +374,7 @@ impl Writer {
                 }
             }
             Err(error) => {
-                let text = crate::error::chain(&error);
+                let text = vnode_protocol::chain(&error);
                 tracing::error!(error = %text, "cannot write the store");
                 for request in group {
                     let _ = request.reply.send(Err(Error::Write { reason: text.clone() }));

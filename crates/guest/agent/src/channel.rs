@@ -13,6 +13,7 @@ use std::{
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{sync::Notify, task::JoinSet, time::sleep};
 use vnode_action::CancellationToken;
+use vnode_protocol::chain;
 
 use crate::{
     exchange::{Connection, Exchange, ExchangeError, Message, MessageExchange, StreamExchange},
@@ -97,23 +98,11 @@ impl Channel {
         tokio::select! {
             error = serving => match error {
                 ExchangeError::Ended { .. } => tracing::info!(channel = name, "ended"),
-                error => tracing::error!(channel = name, error = said(&error), "given up"),
+                error => tracing::error!(channel = name, error = chain(&error), "given up"),
             },
             () = stop.cancelled() => {}
         }
     }
-}
-
-/// An error with its causes, on one line.
-pub(crate) fn said(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// When to try again, and what was said about it.
@@ -131,10 +120,10 @@ impl BackOff {
     /// Loss is told once.
     async fn failed(&mut self, channel: &str, error: &ExchangeError) {
         if self.told {
-            tracing::debug!(channel, error = said(error), "not open yet");
+            tracing::debug!(channel, error = chain(error), "not open yet");
         } else {
             self.told = true;
-            tracing::warn!(channel, error = said(error), "lost; it is opened again");
+            tracing::warn!(channel, error = chain(error), "lost; it is opened again");
         }
         sleep(self.wait).await;
         self.wait = (self.wait * 2).min(BACK_OFF.1);
@@ -194,7 +183,7 @@ async fn serve_stream(
         }
         if exchange.one_at_a_time() {
             // A line that has ended is opened again at once when it had worked.
-            tracing::debug!(channel, error = said(&error), "the connection is over");
+            tracing::debug!(channel, error = chain(&error), "the connection is over");
         }
         back_off.failed(channel, &error).await;
     }
@@ -206,7 +195,7 @@ async fn serve_one(connection: Connection, parser: Arc<dyn StreamParser>, sessio
     let context = session.context.clone();
     match parser.serve(connection, session).await {
         Ok(()) => tracing::debug!(channel, "the peer has gone"),
-        Err(error) => tracing::info!(channel, error = said(&error), "connection given up"),
+        Err(error) => tracing::info!(channel, error = chain(&error), "connection given up"),
     }
     // Whatever the connection left running has nobody to answer.
     context.cancel().cancel();
@@ -239,7 +228,7 @@ async fn serve_messages(
         if let Some((id, answer, guard)) = kept.take() {
             match exchange.answer(&id, &answer.body).await {
                 Ok(()) => {}
-                Err(error) => tracing::error!(channel, error = said(&error), "an answer is lost"),
+                Err(error) => tracing::error!(channel, error = chain(&error), "an answer is lost"),
             }
             finish(answer, guard).await;
         }

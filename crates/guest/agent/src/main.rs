@@ -40,13 +40,7 @@ struct Failure {
 
 impl Failure {
     fn new(code: u8, error: &dyn std::error::Error) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        Self { code, text }
+        Self { code, text: vnode_protocol::chain(error) }
     }
 
     fn of(code: u8, text: impl Into<String>) -> Self {

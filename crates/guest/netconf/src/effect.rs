@@ -126,7 +126,7 @@ pub(crate) async fn apply_again<S: System>(system: &S, note: &Note) -> String {
     // Whatever the services made of it: the addresses and routes of before, so that the guest can be entered.
     for interface in &note.before {
         if let Err(error) = put_back(system, interface) {
-            trouble.get_or_insert(full(&error));
+            trouble.get_or_insert(vnode_protocol::chain(&error));
         }
     }
     match trouble {
@@ -187,7 +187,7 @@ pub(crate) async fn run_all<S: System>(
             }
             Step::Direct(interfaces) => {
                 for interface in interfaces {
-                    system.apply(interface).map_err(|error| full(&error))?;
+                    system.apply(interface).map_err(|error| vnode_protocol::chain(&error))?;
                 }
             }
         }
@@ -206,11 +206,4 @@ async fn run_one<S: System>(
     let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
     let program = Program { limit: program.limit.min(left), ..program.clone() };
     system.run(&program).await
-}
-
-fn full(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

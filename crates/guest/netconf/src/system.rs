@@ -109,14 +109,6 @@ pub fn program_status(result: vnode_action::Result<vnode_action::Output>) -> Res
                 ExitStatus::Signal(signal) => 128 + signal,
             })
         }
-        Err(error) => {
-            let mut text = error.to_string();
-            let mut cause = std::error::Error::source(&error);
-            while let Some(inner) = cause {
-                text = format!("{text}: {inner}");
-                cause = inner.source();
-            }
-            Err(text)
-        }
+        Err(error) => Err(vnode_protocol::chain(&error)),
     }
 }

@@ -52,7 +52,9 @@ impl Host {
             let dir = self.inner.node_dir(&lab, &node);
             match self.inner.driver.destroy(&spec, &dir).await {
                 Ok(()) => cleaned.removed.push(text),
-                Err(error) => cleaned.left.push(format!("{text}: {}", crate::error::chain(&error))),
+                Err(error) => {
+                    cleaned.left.push(format!("{text}: {}", vnode_protocol::chain(&error)))
+                }
             }
         }
         Ok(cleaned)

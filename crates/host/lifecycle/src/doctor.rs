@@ -1,9 +1,8 @@
 //! What this machine can do, what not, and how to mend it.
 
 use vnode_network::control::forward_policy_conflict;
-use vnode_protocol::impairment::Aqm;
+use vnode_protocol::{chain, impairment::Aqm};
 
-use crate::error::chain;
 use crate::host::Host;
 use crate::inner::blocking;
 use crate::view::{Check, Counts};

@@ -76,21 +76,6 @@ impl Error {
 
     /// The text with every cause after it, on one line.
     pub fn chain(&self) -> String {
-        chain(self)
+        vnode_protocol::chain(self)
     }
-}
-
-/// `outer: cause: deeper cause`, each once.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }

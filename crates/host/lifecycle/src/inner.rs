@@ -14,7 +14,7 @@ use vnode_network::Owner;
 use vnode_operation::StepError;
 use vnode_store::{Change, Store};
 
-use crate::error::{self, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::host::Options;
 use crate::record::{self, HostRecord, LabRecord, LinkRecord, NodeRecord};
 use crate::registry::{Registry, lock};
@@ -212,7 +212,7 @@ pub(crate) fn network_error(source: vnode_network::Error) -> Error {
         E::Deadline { .. } => Kind::Deadline,
         _ => Kind::Failed,
     };
-    Error::new(kind, error::chain(&source))
+    Error::new(kind, vnode_protocol::chain(&source))
 }
 
 /// A driver error with its kind.
@@ -226,7 +226,7 @@ pub(crate) fn driver_error(source: vnode_driver::Error) -> Error {
         E::Path { .. } => Kind::NotFound,
         _ => Kind::Failed,
     };
-    Error::new(kind, error::chain(&source))
+    Error::new(kind, vnode_protocol::chain(&source))
 }
 
 /// An error as the end of a step.

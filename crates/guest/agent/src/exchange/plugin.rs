@@ -95,7 +95,7 @@ impl ExchangePlugin {
             .stderr(Stream::Inherit);
         let spec = self.config.arguments.iter().fold(spec, vnode_action::Spec::arg);
         let mut running = vnode_action::spawn(spec.arg("exchange"))
-            .map_err(|error| self.broken(crate::channel::said(&error)))?;
+            .map_err(|error| self.broken(vnode_protocol::chain(&error)))?;
         let (Some(to), Some(from)) = (running.take_stdin(), running.take_stdout()) else {
             return Err(self.broken("its program has no streams"));
         };

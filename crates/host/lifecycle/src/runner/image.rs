@@ -75,7 +75,7 @@ pub(super) async fn import(
 
 fn parse(text: &str) -> Result<Reference> {
     Reference::parse(text).map_err(|source| {
-        Error::usage(crate::error::chain(&source)).hint(
+        Error::usage(vnode_protocol::chain(&source)).hint(
             "an image is `host`, `tar:/PATH`, `oci:/PATH`, `docker-archive:/PATH` or a registry reference",
         )
     })

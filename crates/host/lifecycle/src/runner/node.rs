@@ -117,7 +117,7 @@ async fn base(inner: &Inner, image: &str) -> Result<Found> {
         Some(made) => made,
         None => {
             let reference = vnode_image::Reference::parse(image)
-                .map_err(|source| Error::usage(crate::error::chain(&source)))?;
+                .map_err(|source| Error::usage(vnode_protocol::chain(&source)))?;
             inner
                 .catalogue
                 .ensure(
