@@ -122,5 +122,6 @@ fn node(
         stop_signal: 15,
         stop_grace_ms: 1000,
         log_limit_bytes: 1 << 20,
+        machine: None,
     }
 }

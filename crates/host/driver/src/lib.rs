@@ -20,6 +20,7 @@ pub mod container;
 mod error;
 mod exec;
 mod instance;
+mod machine;
 pub mod spec;
 
 pub use error::{Error, Result};
@@ -27,5 +28,8 @@ pub use exec::{Console, Exec, ExecControl, ExecExit, ExecSpec, Reader, WindowSiz
 pub use instance::{
     BoxFuture, Capabilities, Driver, Ended, Exit, Instance, LogPaths, Phase, Recovered, Snapshot,
     Stats, Status,
+};
+pub use machine::{
+    Accelerator, BaseDisk, DiskFormat, Machine, MachineModel, NicModel, Ready, Seed, Start,
 };
 pub use spec::*;

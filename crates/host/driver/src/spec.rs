@@ -37,6 +37,9 @@ pub struct NodeSpec {
     pub stop_grace_ms: u64,
     /// Size at which the console log is rotated once, bytes.
     pub log_limit_bytes: u64,
+    /// Set for a node that is a virtual machine.
+    #[serde(default)]
+    pub machine: Option<crate::Machine>,
 }
 
 /// The node's first process.

@@ -180,6 +180,7 @@ impl Bed {
             stop_signal: 15,
             stop_grace_ms: 1000,
             log_limit_bytes: 1 << 20,
+            machine: None,
         };
         self.nodes.lock().unwrap().push((spec.clone(), self.path(node)));
         spec
