@@ -105,7 +105,7 @@ impl Host {
     async fn is_wired(&self, entry: &NodeEntry, lab: &str, node: &str) -> Result<bool> {
         let Some(instance) = entry.instance() else { return Ok(false) };
         let has_network = entry.with(|record| {
-            record.spec.as_ref().is_none_or(|spec| spec.network == vnode_driver::NetworkMode::Own)
+            record.spec.as_ref().is_none_or(|spec| spec.network != vnode_driver::NetworkMode::Host)
         });
         if !has_network || matches!(instance.status().phase, Phase::Running | Phase::Paused) {
             return Ok(true);

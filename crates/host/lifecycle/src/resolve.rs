@@ -50,6 +50,8 @@ pub struct Files<'a> {
     pub hosts: &'a Path,
     pub resolver: &'a Path,
     pub hostname: &'a Path,
+    /// Folder of the node's named volumes.
+    pub volumes: &'a Path,
 }
 
 /// Makes the definition; every default is filled in here and nowhere else.
@@ -78,7 +80,7 @@ pub fn spec(
         }
     }
     for bind in &node.binds {
-        mounts.push(self::bind(node, bind)?);
+        mounts.push(self::bind(node, bind, files.volumes)?);
     }
     for tmpfs in &node.tmpfs {
         let (target, options) = tmpfs.split_once(':').unwrap_or((tmpfs, ""));
@@ -124,6 +126,7 @@ pub fn spec(
         stop_signal: stop_signal(base.config.stop_signal.as_deref())?,
         stop_grace_ms: 10_000,
         log_limit_bytes: 10 << 20,
+        machine: None,
     })
 }
 
@@ -165,6 +168,7 @@ pub(crate) fn named(lab: &str, node: &str, vmid: u32, uuid: &str) -> NodeSpec {
         stop_signal: 15,
         stop_grace_ms: 0,
         log_limit_bytes: 0,
+        machine: None,
     }
 }
 
@@ -240,25 +244,24 @@ fn process(node: &Node, image: &ImageConfig) -> Result<Process> {
     })
 }
 
-fn bind(node: &Node, bind: &vnode_topology::Bind) -> Result<Mount> {
+fn bind(node: &Node, bind: &vnode_topology::Bind, volumes: &Path) -> Result<Mount> {
     let target = bind.destination.to_string_lossy().into_owned();
-    let Some(source) = &bind.source else {
-        if bind.volume.is_some() {
+    let source = match (&bind.source, &bind.volume) {
+        // Made with the node, below; the parser has seen to it that the name is one plain word.
+        (_, Some(volume)) => volumes.join(volume),
+        (Some(source), None) if source.exists() => source.clone(),
+        (Some(source), None) => {
             return Err(Error::usage(format!(
-                "node `{}`: named volume for `{target}` is not supported",
-                node.name
-            ))
-            .hint("bind a folder of the host instead"));
+                "node `{}`: bind source `{}` does not exist",
+                node.name,
+                source.display()
+            )));
         }
-        return Ok(Mount { target, kind: MountKind::Tmpfs, read_only: false, options: Vec::new() });
+        (None, None) => {
+            let kind = MountKind::Tmpfs;
+            return Ok(Mount { target, kind, read_only: false, options: Vec::new() });
+        }
     };
-    if !source.exists() {
-        return Err(Error::usage(format!(
-            "node `{}`: bind source `{}` does not exist",
-            node.name,
-            source.display()
-        )));
-    }
     let mut recursive = true;
     let mut options = Vec::new();
     for option in &bind.options {
@@ -278,7 +281,7 @@ fn bind(node: &Node, bind: &vnode_topology::Bind) -> Result<Mount> {
     }
     Ok(Mount {
         target,
-        kind: MountKind::Bind { source: source.clone(), recursive },
+        kind: MountKind::Bind { source, recursive },
         read_only: bind.read_only,
         options,
     })

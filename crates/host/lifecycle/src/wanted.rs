@@ -488,6 +488,21 @@ fn network_record(
     })
 }
 
+/// The node whose network namespace `node` lives in: itself, or through `network-mode: container:` another.
+/// `None` when it is the host's.
+fn holder<'a>(lab: &'a Lab, node: &'a str) -> Option<&'a str> {
+    let mut name = node;
+    // The parser refuses circles; a record of another version might hold one all the same.
+    for _ in 0..=lab.nodes.len() {
+        match lab.node(name).map(|node| &node.network_mode) {
+            Some(NetworkMode::Node(other)) => name = other,
+            Some(NetworkMode::Host | NetworkMode::Container(_)) => return None,
+            Some(_) | None => return Some(name),
+        }
+    }
+    None
+}
+
 fn check_interfaces(
     lab: &Lab,
     nodes: &BTreeMap<String, NodeRecord>,
@@ -496,26 +511,28 @@ fn check_interfaces(
     let mut seen: HashMap<(&str, &str), &str> = HashMap::new();
     for link in links.values() {
         for end in &link.ends {
-            let node = nodes.get(&end.node).ok_or_else(|| {
-                Error::usage(format!("link `{}` names no container node `{}`", link.link, end.node))
+            if !nodes.contains_key(&end.node) {
+                return Err(Error::usage(format!(
+                    "link `{}` names no container node `{}`",
+                    link.link, end.node
+                )));
+            }
+            let holder = holder(lab, &end.node).ok_or_else(|| {
+                Error::usage(format!(
+                    "link `{}`: node `{}` has no network of its own (`network-mode`)",
+                    link.link, end.node
+                ))
+                .hint(format!("`host:{}` makes a link's end on the host", end.interface))
             })?;
-            if node.control.is_some() && end.device == CONTROL_INTERFACE {
+            let control = nodes.get(holder).is_some_and(|node| node.control.is_some());
+            if control && end.device == CONTROL_INTERFACE {
                 return Err(Error::usage(format!(
                     "link `{}`: interface `{CONTROL_INTERFACE}` of node `{}` is its control interface",
                     link.link, end.node
                 ))
                 .hint("use another interface name, or `network-mode: none` for the node"));
             }
-            let shares = lab.node(&end.node).is_some_and(|node| {
-                !matches!(node.network_mode, NetworkMode::Management | NetworkMode::None)
-            });
-            if shares {
-                return Err(Error::usage(format!(
-                    "link `{}`: node `{}` has no network of its own (`network-mode`)",
-                    link.link, end.node
-                )));
-            }
-            if let Some(other) = seen.insert((&end.node, &end.device), &link.link) {
+            if let Some(other) = seen.insert((holder, &end.device), &link.link) {
                 return Err(Error::usage(format!(
                     "interface `{}:{}` stands in `{other}` and in `{}`",
                     end.node, end.interface, link.link

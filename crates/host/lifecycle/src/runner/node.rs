@@ -1,6 +1,6 @@
 //! Steps about one node.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,15 +94,42 @@ async fn define(inner: &Arc<Inner>, lab: &str, entry: &NodeEntry) -> Result<Node
     if !hosts.exists() {
         super::lab::write_names(inner, lab)?;
     }
-    let files = Files { hosts: &hosts, resolver: &resolver, hostname: &hostname };
+    let volumes = volumes(inner, lab, &record.node);
+    let files =
+        Files { hosts: &hosts, resolver: &resolver, hostname: &hostname, volumes: &volumes };
     let id = base.id;
     let user_namespaces = inner.options.user_namespaces && inner.capabilities.user_namespaces;
     let mut spec = inner.registry.lab(lab, |lab| {
         resolve::spec(&lab.record.lab, &node, &record, &base.base, &files, user_namespaces)
     })??;
     spec.uuid = record.uuid.clone();
+    for name in node.binds.iter().filter_map(|bind| bind.volume.as_ref()) {
+        make_volume(&volumes, name, spec.security.user_namespace)?;
+    }
     entry.update(|record| record.image_id = Some(id));
     Ok(spec)
+}
+
+/// Folder of a node's named volumes. They outlive the node's disk, and go when the node leaves its lab.
+fn volumes(inner: &Inner, lab: &str, node: &str) -> PathBuf {
+    inner.lab_dir(lab).join("volumes").join(node)
+}
+
+/// An empty folder that belongs to the node's root; one that is there stays as it is.
+fn make_volume(folders: &Path, name: &str, ids: Option<vnode_driver::IdMap>) -> Result<()> {
+    let folder = folders.join(name);
+    if folder.is_dir() {
+        return Ok(());
+    }
+    // Under another name until it is whole, one that no volume can have: a crash leaves none with a wrong owner.
+    let begun = folders.join(format!(".{name}"));
+    let root = ids.map_or(0, |ids| ids.first);
+    std::fs::create_dir_all(&begun)
+        .and_then(|()| std::os::unix::fs::chown(&begun, Some(root), Some(root)))
+        .and_then(|()| std::fs::rename(&begun, &folder))
+        .map_err(|source| {
+            Error::failed(format!("cannot make the volume `{}`", folder.display())).because(source)
+        })
 }
 
 struct Found {
@@ -193,13 +220,9 @@ pub(super) async fn destroy(
         record.spec = None;
         record.image_id = None;
     });
-    let own = inner.lab_dir(lab).join("etc").join(name);
-    match std::fs::remove_dir_all(&own) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(source) => {
-            return Err(Error::failed(format!("cannot remove `{}`", own.display())).because(source));
-        }
+    super::remove_folder(&inner.lab_dir(lab).join("etc").join(name))?;
+    if after == After::Forget {
+        super::remove_folder(&volumes(inner, lab, name))?;
     }
     match after {
         After::Keep => return Ok(()),

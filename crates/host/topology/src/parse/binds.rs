@@ -58,14 +58,25 @@ pub(crate) fn volume(
     let mut bind = bind(given, at, folder, home, report)?;
     let path_like = first.starts_with(['/', '.', '~']);
     if bind.source.is_some() && !path_like {
+        if !is_volume_name(first) {
+            report.error_with(
+                at,
+                format!("`{}` is no name of a volume", short(first)),
+                "begin with a letter or digit, then also `.`, `-`, `_`; at most 64 characters",
+            );
+            return None;
+        }
         bind.source = None;
         bind.volume = Some(first.to_owned());
-        report.warn(
-            at,
-            format!("the volume `{}` is a folder of the node's own and goes with it", short(first)),
-        );
     }
     Some(bind)
+}
+
+/// Docker's rule for names of volumes, and short enough for a file name.
+fn is_volume_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
 }
 
 fn destination_path(
