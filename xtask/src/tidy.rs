@@ -11,6 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vnode-protocol", &[]),
     ("vnode-store", &["vnode-protocol"]),
     ("vnode-beneath", &[]),
+    ("vnode-vnfpkg", &["vnode-beneath"]),
     ("vnode-action", &["vnode-protocol"]),
     ("vnode-event", &["vnode-store", "vnode-action"]),
     ("vnode-operation", &["vnode-store", "vnode-event", "vnode-protocol"]),
@@ -20,9 +21,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vnode-monitor", &["base"]),
     ("vnode-driver", &["base", "vnode-image", "vnode-network", "vnode-monitor"]),
     (
+        "vnode-qemu",
+        &["base", "vnode-driver", "vnode-image", "vnode-network", "vnode-guest", "vnode-monitor"],
+    ),
+    (
         "vnode-lifecycle",
         &[
             "base",
+            "vnode-qemu",
             "vnode-driver",
             "vnode-image",
             "vnode-network",
@@ -46,8 +52,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vnode-xenstore", &["base"]),
     ("vnode-netconf", &["base"]),
     ("vnode-component", &["base"]),
-    ("vnode-agent", &["base", "vnode-xenstore", "vnode-netconf", "vnode-component"]),
-    ("vnode-imagelist", &["base"]),
+    ("vnode-vnf", &["base"]),
+    (
+        "vnode-agent",
+        &["base", "vnode-xenstore", "vnode-netconf", "vnode-component", "vnode-vnf"],
+    ),
+    ("vnode-imagelist", &["base", "vnode-image"]),
     ("vnode-testkit", &["base"]),
     ("vnode-tests", &["base", "vnode-testkit", "vnode-topology"]),
     ("vnode-bench", &["base", "vnode-testkit"]),
@@ -60,6 +70,7 @@ const BASE: &[&str] = &[
     "vnode-action",
     "vnode-event",
     "vnode-operation",
+    "vnode-vnfpkg",
 ];
 /// Folders whose code may start programs: the crate made for it, and what is no part of the product.
 const STARTERS: &[&str] = &["crates/base/action/", "crates/testkit/", "tests/", "bench/", "xtask/"];

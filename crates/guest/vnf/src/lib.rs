@@ -1,0 +1,2 @@
+//! VNF lifecycle management inside a guest.
+#![deny(unsafe_code)]
