@@ -84,7 +84,7 @@ fn one_interface_cannot_stand_twice_in_a_network_that_two_nodes_share() {
         "- endpoints: ['guest:net0', 'peer:eth1']\n- endpoints: ['owner:net0', 'peer:eth2']";
     for (links, wanted) in [
         (links, "is used twice"),
-        ("- endpoints: ['guest:eth0', 'peer:eth1']", "is its control interface"),
+        ("- endpoints: ['guest:eth0', 'peer:eth1']", "is its management interface"),
     ] {
         let file = host.write("twice.clab.yml", &lab("twice", nodes, links)).display().to_string();
         let out = host.vnode(&["up", &file]);
