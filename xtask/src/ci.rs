@@ -105,6 +105,14 @@ fn fuzz(total: &mut Counts) {
     let Some(program) = tool("cargo-fuzz", FUZZ) else {
         return skip(total, "fuzzing", "cargo-fuzz cannot be installed");
     };
+    // All at once: one after the other they would be linked on one processor.
+    let mut build = command(&program, &["build", "--sanitizer", "none"]);
+    build.env("RUSTC_BOOTSTRAP", "1");
+    if let Err(error) = shell::log(build, "fuzz-build") {
+        println!("FAILED fuzz targets do not build: {error}");
+        total.failed += 1;
+        return;
+    }
     for target in targets {
         let seconds = format!("-max_total_time={FUZZ_SECONDS}");
         let args = ["run", "--sanitizer", "none", &target, "--", &seconds, "-rss_limit_mb=2048"];

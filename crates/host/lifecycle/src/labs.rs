@@ -115,7 +115,7 @@ impl Host {
                     Kind::Unsupported,
                     format!("node `{}`: a stage runs a command on the host", node.name),
                 )
-                .hint("start the daemon with `--allow-host-commands` if you trust your topology files"));
+                .hint("start the daemon with `--host-commands` if you trust your topology files"));
             }
             if node.pid_mode.is_some() {
                 return Err(Error::new(
