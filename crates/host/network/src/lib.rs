@@ -5,6 +5,7 @@
 //! * [`Host`] is the namespace the daemon lives in; it makes bridges ([`BridgeSpec`], [`LanSpec`]), pairs ([`PairSpec`]),
 //!   VXLAN ([`VxlanSpec`]) and MACVLAN ([`MacvlanSpec`]) links, and lends its own interfaces to nodes.
 //! * [`impair`] shapes what one end sends; [`block`] takes an end down and up without touching its configuration.
+//! * [`TapSpec`] is a virtual machine's end of an interface.
 //! * [`control`] is a lab's management network: addresses, NAT, port forwards, protection against spoofing.
 //! * [`ownership`] marks every object made in the host's namespace and finds them again; nothing unmarked is ever removed.
 //! * [`capture`] reads frames as a pcap file, [`state`] lists what a namespace holds.
@@ -31,6 +32,7 @@ mod ns;
 pub mod ownership;
 mod pair;
 pub mod state;
+mod tap;
 pub mod vxlan;
 
 pub use error::{Error, Result};
@@ -43,4 +45,5 @@ pub use name::{InterfaceName, host_name, interface_name};
 pub use ns::Ns;
 pub use ownership::Owner;
 pub use pair::{End, PairSpec, Place, Route};
+pub use tap::TapSpec;
 pub use vxlan::{OVERHEAD_V4, OVERHEAD_V6, VxlanSpec, VxlanTarget};

@@ -169,6 +169,10 @@ enum Expression {
     Translate { family: u8 },
     Masquerade,
     Counter,
+    /// Out of the interface with this index.
+    Forward(u32),
+    /// A number into the first register.
+    Number(u32),
 }
 
 /// The packet is for an address of this host.
@@ -269,6 +273,13 @@ impl Rule {
         self
     }
 
+    /// Sends the frame out of another interface, by its index; for the `netdev` family.
+    pub(crate) fn forward(mut self, index: u32) -> Rule {
+        self.expressions.push(Expression::Number(index));
+        self.expressions.push(Expression::Forward(REGISTER));
+        self
+    }
+
     pub(crate) fn then(mut self, verdict: Verdict) -> Rule {
         self.expressions.push(Expression::Verdict(verdict));
         self
@@ -303,6 +314,8 @@ impl Expression {
             Expression::Translate { .. } => "nat",
             Expression::Masquerade => "masq",
             Expression::Counter => "counter",
+            Expression::Number(_) => "immediate",
+            Expression::Forward(_) => "fwd",
         }
     }
 
@@ -360,6 +373,15 @@ impl Expression {
                     .be32(3, REGISTER)
                     .be32(5, port)
                     .be32(7, PORT_GIVEN | ADDRESS_GIVEN);
+            }
+            Expression::Number(number) => {
+                data.be32(1, REGISTER).nest(2, |inner| {
+                    inner.bytes(1, &number.to_ne_bytes());
+                });
+            }
+            // NFTA_FWD_SREG_DEV
+            Expression::Forward(register) => {
+                data.be32(1, *register);
             }
             Expression::Masquerade | Expression::Counter => {}
         }
