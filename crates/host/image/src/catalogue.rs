@@ -4,7 +4,8 @@
 //! ROOT/lock                          held while the catalogue is open
 //! ROOT/layers/<diff id>/root/        one layer, unpacked, whiteouts in overlayfs' form
 //! ROOT/layers/<diff id>/layer.json   what is known of it
-//! ROOT/images/<image id>.json        one image: names, layers, configuration
+//! ROOT/disks/<sha512>                one disk of virtual machines, as it came; never written
+//! ROOT/images/<image id>.json        one image: names, layers or disk, configuration
 //! ROOT/tmp/                          what is being made or removed; swept at open
 //! ROOT/mask/<digest>/root/           masks of the image `host` (a small file system in memory, see `host`)
 //! ```
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Error, ExtraOverlay, ImageConfig, Options, Progress, PullPolicy, Reference};
 
+mod disk;
 mod flight;
 mod gc;
 mod implied;
@@ -30,6 +32,7 @@ mod inner;
 mod layer;
 mod record;
 
+pub(crate) use disk::{Staged, from_file as disk_from_file};
 pub(crate) use inner::{Inner, Pins, Pulled};
 pub(crate) use layer::Expected;
 pub(crate) use record::Stamp;
@@ -49,12 +52,34 @@ pub struct Image {
     pub layers: Vec<PathBuf>,
     /// Further overlays to mount over the root, in order; empty but for `host` on machines with more than one file system.
     pub extra_overlays: Vec<ExtraOverlay>,
+    /// The disk of a virtual machine; then there are no layers, and a container cannot be made from it.
+    pub disk: Option<DiskFile>,
     pub config: ImageConfig,
     /// What a user should know: things left out or not understood.
     pub warnings: Vec<String>,
     #[serde(skip)]
     #[allow(dead_code, reason = "held for its count of owners only")]
     pub(crate) lease: Arc<()>,
+}
+
+/// A verified disk image of the catalogue.
+///
+/// The file is the catalogue's and is never written: make a disk of a node's own over it, as an overlay whose backing
+/// file is [`path`](Self::path) and whose backing format is [`format`](Self::format), given by name. Its header was
+/// read by [`disk::probe`](crate::disk::probe): it refers to no other file. It stays while the [`Image`] it came with
+/// lives, or its id is among those in use that `remove` and `gc` are given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskFile {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Raw, qcow2, VMDK or VDI: to be named to every program that opens the file; it must never guess.
+    pub format: crate::disk::Format,
+    /// Bytes of the disk a machine sees.
+    pub virtual_size: u64,
+    /// Bytes of the file.
+    pub size_bytes: u64,
+    /// SHA-512 of the file, hexadecimal.
+    pub sha512: String,
 }
 
 /// What the catalogue knows of an image.
@@ -69,6 +94,9 @@ pub struct ImageInfo {
     pub size_bytes: u64,
     /// Uppermost first.
     pub layers: Vec<PathBuf>,
+    /// The disk, when it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskFile>,
     pub config: ImageConfig,
     /// When it came into the catalogue.
     pub created: jiff::Timestamp,
@@ -124,6 +152,13 @@ impl Catalogue {
                 return Err(Error::Unknown { name });
             }
         }
+        if let Reference::List(identifier) = &reference {
+            // What it is, its list says; the catalogue has the last one that was verified.
+            return self
+                .0
+                .find(&reference, &name, PullPolicy::Never)
+                .ok_or_else(|| Error::NotOfAList { identifier: identifier.clone() });
+        }
         flight::join(&self.0, reference, name, progress, cancel).await
     }
 
@@ -160,6 +195,65 @@ impl Catalogue {
         let default = &self.0.options.default_registry;
         let name = parsed.normalised(default).to_string();
         flight::join(&self.0, source.normalised(default), name, progress, cancel).await
+    }
+
+    /// Brings in what a followed list offers, verified by the caller, as `list:IDENTIFIER`; the image that had the
+    /// name before loses it in the same step, and stays as long as nodes are made from it.
+    ///
+    /// # Errors
+    /// When `source` is no file or archive of this machine, or cannot be read as an image.
+    pub async fn take_in(
+        &self,
+        source: &Reference,
+        identifier: &str,
+        progress: &dyn Progress,
+        cancel: CancellationToken,
+    ) -> Result<Image, Error> {
+        let name = Reference::parse(&format!("list:{identifier}"))?.to_string();
+        if source.path().is_none() {
+            let text = source.to_string();
+            return Err(Error::Reference { text, why: "a list's image is a file".into() });
+        }
+        flight::join(&self.0, source.clone(), name, progress, cancel).await
+    }
+
+    /// As [`take_in`](Self::take_in), for a disk whose SHA-512 (hexadecimal) the caller has just computed while it wrote
+    /// the file: it is not read again, but linked, or copied where a link cannot be.
+    ///
+    /// # Errors
+    /// When the file is no disk, refers to other files, or cannot be linked or copied.
+    pub async fn take_in_disk(
+        &self,
+        file: &Path,
+        sha512: &str,
+        identifier: &str,
+    ) -> Result<Image, Error> {
+        let name = Reference::parse(&format!("list:{identifier}"))?.to_string();
+        let (inner, file, sha512) = (Arc::clone(&self.0), file.to_owned(), sha512.to_owned());
+        let from = file.display().to_string();
+        let failed = {
+            let reference = name.clone();
+            move |source| Error::Pull { reference, from, source: Arc::new(source) }
+        };
+        tokio::task::spawn_blocking(move || {
+            let pulled = disk::linked(&inner, &file, &sha512).map_err(failed)?;
+            inner.commit(pulled, &name)
+        })
+        .await
+        .unwrap_or_else(|_| {
+            let reference = format!("list:{identifier}");
+            let from = String::new();
+            Err(Error::Pull { reference, from, source: Arc::new(crate::PullError::Panicked) })
+        })
+    }
+
+    /// Takes the name `list:IDENTIFIER` away: the list no longer offers the image. False when it was not there. The
+    /// image goes with it, unless a node is made from it or it has other names. Blocks.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be written.
+    pub fn withdraw(&self, identifier: &str, in_use: &HashSet<String>) -> Result<bool, Error> {
+        gc::withdraw(&self.0, &format!("list:{identifier}"), in_use)
     }
 
     /// All images, by their first reference.

@@ -19,6 +19,10 @@ pub enum Error {
     Reference { text: String, why: String },
     #[error("no image `{name}` in the catalogue; bring it in with `vnode image pull {name}`")]
     Unknown { name: String },
+    #[error(
+        "no image `{identifier}` of a signed list is here; `vnode image lists` shows what is followed, `vnode image want {identifier}` brings one in"
+    )]
+    NotOfAList { identifier: String },
     #[error("`{name}` is the beginning of more than one image id; give more of it")]
     Ambiguous { name: String },
     #[error("image `{name}` is in use; destroy its nodes first")]
@@ -87,6 +91,10 @@ pub enum PullError {
     Choose { count: usize, names: String },
     #[error("the archive holds no image `{name}`; it holds: {names}")]
     NotInArchive { name: String, names: String },
+    #[error("`{path}` is no disk a machine can be started from: {why}")]
+    NotADisk { path: PathBuf, why: String },
+    #[error(transparent)]
+    DiskHeader(#[from] crate::disk::DiskError),
     #[error("`{path}` must be an absolute path")]
     Relative { path: PathBuf },
     #[error("cannot read the archive")]

@@ -126,6 +126,7 @@ fn make(inner: &Inner) -> Result<Image, Error> {
     let image = Image {
         id,
         reference: "host".into(),
+        disk: None,
         extra_overlays,
         layers: vec![mask, options.root.clone()],
         config: ImageConfig {

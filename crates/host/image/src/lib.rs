@@ -3,7 +3,9 @@
 //! * [`Reference`] is the name of an image as a user writes it; parsing it touches nothing.
 //! * [`Catalogue`] holds images unpacked, content-addressed and shared: one folder per layer, one record per image.
 //!   [`Catalogue::ensure`] brings an image in (from the host itself, a tarball, an OCI layout, a `docker save`
-//!   archive or a registry) and answers with an [`Image`]: overlay layers and the image's own settings.
+//!   archive or a registry) and answers with an [`Image`]: overlay layers and the image's own settings, or, for a
+//!   virtual machine, a [`DiskFile`]: the path of a verified disk and its format.
+//! * [`disk`] tells what a disk image is by its header, and refuses those that refer to other files.
 //! * [`host`] makes nodes from the machine's own root with the machine's secrets masked.
 //!
 //! Everything that comes from outside (manifests, archives, servers) is bounded in size and time and verified by
@@ -12,8 +14,10 @@
 mod catalogue;
 pub mod config;
 mod digest;
+pub mod disk;
 mod error;
 pub mod host;
+pub mod http;
 pub mod manifest;
 mod options;
 mod progress;
@@ -21,7 +25,7 @@ mod reference;
 pub mod registry;
 mod source;
 
-pub use catalogue::{Catalogue, GcPolicy, GcReport, Image, ImageInfo};
+pub use catalogue::{Catalogue, DiskFile, GcPolicy, GcReport, Image, ImageInfo};
 pub use config::{Healthcheck, ImageConfig};
 pub use digest::Digest;
 pub use error::{Error, PullError};

@@ -26,6 +26,11 @@ pub enum Reference {
     Layout { path: PathBuf, tag: Option<String> },
     /// `docker-archive:/path.tar[:repo:tag]`: what `docker save` writes.
     DockerArchive { path: PathBuf, name: Option<String> },
+    /// `disk:/path`, or a path that ends in `.qcow2`, `.raw`, `.img`, `.vmdk`, `.vdi`: the disk of a virtual machine.
+    Disk(PathBuf),
+    /// `list:IDENTIFIER`: an image of a signed list that this site follows. Only the followed lists bring it in
+    /// ([`Catalogue::take_in`](crate::Catalogue::take_in)); it is never looked for anywhere.
+    List(String),
     /// Anything else: a repository of a registry.
     Registry(RegistryReference),
 }
@@ -65,6 +70,7 @@ impl Reference {
     pub fn resolve_paths(self, base: &Path) -> Self {
         match self {
             Reference::Tarball(path) => Reference::Tarball(base.join(path)),
+            Reference::Disk(path) => Reference::Disk(base.join(path)),
             Reference::Layout { path, tag } => Reference::Layout { path: base.join(path), tag },
             Reference::DockerArchive { path, name } => {
                 Reference::DockerArchive { path: base.join(path), name }
@@ -77,9 +83,10 @@ impl Reference {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Reference::Tarball(path)
+            | Reference::Disk(path)
             | Reference::Layout { path, .. }
             | Reference::DockerArchive { path, .. } => Some(path),
-            Reference::Host | Reference::Registry(_) => None,
+            Reference::Host | Reference::List(_) | Reference::Registry(_) => None,
         }
     }
 
@@ -149,8 +156,22 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
         }
         return Ok(Reference::DockerArchive { path: path.into(), name: name.map(Into::into) });
     }
+    if let Some(rest) = text.strip_prefix("disk:").filter(|r| r.contains('/') || is_disk_name(r)) {
+        return Ok(Reference::Disk(rest.into()));
+    }
+    if let Some(identifier) = text.strip_prefix("list:") {
+        if !is_list_identifier(identifier) {
+            return Err(
+                "after `list:` comes an image's identifier: 1 to 128 of letters, digits, `.`, `_`, `-`",
+            );
+        }
+        return Ok(Reference::List(identifier.to_owned()));
+    }
     if is_archive_name(text) {
         return Ok(Reference::Tarball(text.into()));
+    }
+    if text.contains('/') && is_disk_name(text) && !is_registry_path(text) {
+        return Ok(Reference::Disk(text.into()));
     }
     RegistryReference::parse(text).map(Reference::Registry)
 }
@@ -161,6 +182,21 @@ fn is_path(text: &str) -> bool {
 
 fn is_archive_name(text: &str) -> bool {
     [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd", ".tzst"].iter().any(|e| text.ends_with(e))
+}
+
+/// Whether a text is a path for sure: no name in a registry begins so.
+fn is_registry_path(text: &str) -> bool {
+    !text.starts_with(['/', '.', '~'])
+}
+
+fn is_disk_name(text: &str) -> bool {
+    [".qcow2", ".raw", ".img", ".vmdk", ".vdi"].iter().any(|e| text.ends_with(e))
+}
+
+fn is_list_identifier(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && !text.starts_with('.')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 impl RegistryReference {
@@ -309,6 +345,8 @@ impl fmt::Display for Reference {
                 write!(f, "docker-archive:{}", path.display())?;
                 name.as_ref().map_or(Ok(()), |name| write!(f, ":{name}"))
             }
+            Reference::Disk(path) => write!(f, "disk:{}", path.display()),
+            Reference::List(identifier) => write!(f, "list:{identifier}"),
             Reference::Registry(reference) => reference.fmt(f),
         }
     }

@@ -7,8 +7,7 @@
 //! (connection, stall, 429, 5xx) are tried again with growing pauses.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -17,6 +16,7 @@ use reqwest::{Response, StatusCode, Url};
 use tokio_util::sync::CancellationToken;
 
 use crate::digest::Digest;
+use crate::http::{self, is_loopback};
 use crate::reference::{DOCKER, RegistryReference};
 use crate::{Options, manifest};
 
@@ -29,10 +29,8 @@ use auth::Authorisation;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    #[error(
-        "cannot make a client for registries; are the machine's certificates (package ca-certificates) installed?"
-    )]
-    Client(#[source] reqwest::Error),
+    #[error("cannot make a client for registries")]
+    Client(#[source] http::Error),
     #[error("`{registry}` is not a registry's address: {why}")]
     Address { registry: String, why: String },
     #[error("{registry} cannot be reached{hint}")]
@@ -124,43 +122,25 @@ pub(crate) struct Request<'a> {
 
 impl Client {
     pub(crate) fn new(options: Arc<Options>) -> Result<Self, Error> {
-        static PROVIDER: OnceLock<()> = OnceLock::new();
-        PROVIDER.get_or_init(|| {
-            // An error says that the program has installed one already, which is as good.
-            drop(rustls::crypto::ring::default_provider().install_default());
-        });
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("vnode/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(options.stall_time.min(Duration::from_secs(30)))
-            .redirect(reqwest::redirect::Policy::custom(|attempt| {
-                let secure = attempt.previous().iter().any(|url| url.scheme() == "https");
-                if secure && attempt.url().scheme() != "https" {
-                    attempt.error("redirected from https to plain http")
-                } else if attempt.previous().len() > 10 {
-                    attempt.error("more than ten redirects")
-                } else {
-                    attempt.follow()
-                }
-            }))
-            .no_proxy();
-        if let Some(proxy) = options.proxy.clone() {
-            let proxy = Url::parse(&proxy)
-                .map_err(|e| Error::Address { registry: proxy.clone(), why: e.to_string() })?;
-            builder = builder.proxy(reqwest::Proxy::custom(move |url| {
-                (!url.host_str().is_some_and(is_loopback)).then(|| proxy.clone())
-            }));
-        }
-        if let Some(path) = &options.extra_certificates {
-            let unusable = |why: String| Error::Certificates { path: path.clone(), why };
-            let pem = auth::read_small(path).map_err(|e| unusable(e.to_string()))?;
-            let certificates =
-                reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| unusable(e.to_string()))?;
-            if certificates.is_empty() {
-                return Err(unusable("it holds no PEM certificate".into()));
+        let extra_certificates = match &options.extra_certificates {
+            Some(path) => Some(
+                auth::read_small(path)
+                    .map_err(|e| Error::Certificates { path: path.clone(), why: e.to_string() })?,
+            ),
+            None => None,
+        };
+        let http = http::client(&http::Options {
+            connect_limit: options.stall_time.min(Duration::from_secs(30)),
+            proxy: options.proxy.clone(),
+            extra_certificates,
+        })
+        .map_err(|error| match error {
+            http::Error::Certificates { why } => {
+                let path = options.extra_certificates.clone().unwrap_or_default();
+                Error::Certificates { path, why }
             }
-            builder = builder.tls_certs_merge(certificates);
-        }
-        let http = builder.build().map_err(Error::Client)?;
+            error => Error::Client(error),
+        })?;
         Ok(Self(Arc::new(Inner { http, options, authorisations: Mutex::default() })))
     }
 
@@ -448,12 +428,4 @@ impl Client {
             () = cancel.cancelled() => Err(Error::Cancelled),
         }
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .trim_matches(['[', ']'])
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }

@@ -14,6 +14,7 @@ use crate::manifest;
 use crate::progress::Meter;
 
 mod archive;
+mod disk;
 mod docker;
 mod layout;
 mod registry;
@@ -38,8 +39,11 @@ pub(crate) async fn pull(
         Reference::DockerArchive { path, name } => {
             docker::pull(inner, path, name.as_deref(), meter, cancel).await
         }
-        // Not copied, so never pulled.
-        Reference::Host => Err(PullError::Missing { what: "a source to copy from".into() }),
+        Reference::Disk(path) => disk::pull(inner, path, meter, cancel).await,
+        // Not copied, or brought in by its list: never pulled.
+        Reference::Host | Reference::List(_) => {
+            Err(PullError::Missing { what: "a source to copy from".into() })
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Server certificates are verified always; passwords go only where they were given for, never along a redirect to
 //! another host (reqwest strips them).
 
-use std::{io::Read as _, path::PathBuf, sync::Once, time::Duration};
+use std::{io::Read as _, path::PathBuf, time::Duration};
 
 use futures_util::{StreamExt as _, future::BoxFuture};
 use reqwest::{StatusCode, Url, header};
@@ -20,8 +20,8 @@ use crate::{
 pub enum FetchError {
     #[error("`{uri}` is no address of a list: {reason}; give an http, https or file address")]
     Address { uri: String, reason: String },
-    #[error("no client for http can be made; is the package ca-certificates installed?")]
-    Client(#[source] reqwest::Error),
+    #[error("no client for http can be made")]
+    Client(#[source] vnode_image::http::Error),
     #[error("{uri} cannot be fetched")]
     Transport {
         uri: String,
@@ -96,42 +96,14 @@ impl Default for ClientOptions {
 /// A client with bounds: ten redirects, none from https to http.
 ///
 /// # Errors
-/// [`FetchError::Client`], [`FetchError::Address`] for a proxy that is none.
+/// [`FetchError::Client`].
 pub fn client(options: &ClientOptions) -> Result<reqwest::Client, FetchError> {
-    static PROVIDER: Once = Once::new();
-    // An error says that the program has chosen its provider already, which is as good.
-    PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("vnode/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(options.connect_limit)
-        .redirect(reqwest::redirect::Policy::custom(|attempt| {
-            let secure = attempt.previous().iter().any(|url| url.scheme() == "https");
-            if secure && attempt.url().scheme() != "https" {
-                attempt.error("redirected from https to plain http")
-            } else if attempt.previous().len() > 10 {
-                attempt.error("more than ten redirects")
-            } else {
-                attempt.follow()
-            }
-        }))
-        .no_proxy();
-    if let Some(proxy) = &options.proxy {
-        let proxy = Url::parse(proxy)
-            .map_err(|e| FetchError::Address { uri: proxy.clone(), reason: e.to_string() })?;
-        builder = builder
-            .proxy(reqwest::Proxy::custom(move |url| (!is_loopback(url)).then(|| proxy.clone())));
-    }
-    if let Some(pem) = &options.extra_authorities {
-        let more = reqwest::Certificate::from_pem_bundle(pem).map_err(FetchError::Client)?;
-        builder = builder.tls_certs_merge(more);
-    }
-    builder.build().map_err(FetchError::Client)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|a| a.is_loopback())
+    vnode_image::http::client(&vnode_image::http::Options {
+        connect_limit: options.connect_limit,
+        proxy: options.proxy.clone(),
+        extra_certificates: options.extra_authorities.clone(),
+    })
+    .map_err(FetchError::Client)
 }
 
 /// Parses an address; user and password in it are refused, for they would be shown and stored.

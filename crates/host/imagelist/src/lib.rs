@@ -22,7 +22,6 @@
 pub mod cache;
 mod cms;
 mod der;
-pub mod disk;
 pub mod download;
 pub mod envelope;
 mod error;
@@ -43,6 +42,7 @@ pub use list::{Dropped, Endorser, Image, ImageList};
 pub use lists::Lists;
 pub use name::Principal;
 pub use trust::{Anchors, Problem, TrustError, TrustFolder, policy};
+pub use vnode_image::disk;
 
 /// Longest signed message, bytes: a list of 16 MiB and its signature.
 pub const MAX_MESSAGE_BYTES: usize = (16 << 20) + (1 << 20);

@@ -32,6 +32,23 @@ pub(super) fn remove(
     sweep_layers(inner, state, report)
 }
 
+pub(super) fn withdraw(inner: &Inner, name: &str, in_use: &HashSet<String>) -> Result<bool, Error> {
+    let mut state = inner.state();
+    let Some(record) = state.records.values_mut().find(|r| r.references.contains_key(name)) else {
+        return Ok(false);
+    };
+    let id = record.id;
+    record.references.remove(name);
+    inner.write_record(record)?;
+    let others = !record.references.is_empty();
+    if others || in_use.contains(&id.to_string()) || state.leased().contains(&id.to_string()) {
+        return Ok(true);
+    }
+    drop_record(inner, &mut state, id, &mut GcReport::default())?;
+    sweep_layers(inner, state, GcReport::default())?;
+    Ok(true)
+}
+
 pub(super) fn collect(
     inner: &Inner,
     in_use: &HashSet<String>,
@@ -76,7 +93,12 @@ fn drop_record(
     report: &mut GcReport,
 ) -> Result<(), Error> {
     inner.dir.remove_file(format!("images/{}.json", id.hex())).map_err(Error::dir(&inner.root))?;
-    state.records.remove(&id);
+    if let Some(disk) = state.records.remove(&id).and_then(|record| record.disk)
+        && !state.records.values().any(|r| r.disk.as_ref().is_some_and(|d| d.path() == disk.path()))
+    {
+        inner.dir.remove_file(disk.path()).map_err(Error::dir(&inner.root))?;
+        report.freed_bytes += disk.size_bytes;
+    }
     report.images.push(id.to_string());
     Ok(())
 }
@@ -118,6 +140,9 @@ impl State {
     /// Bytes of the layers that images have; shared ones count once.
     fn held_bytes(&self) -> u64 {
         let used = self.used_layers();
-        self.layers.iter().filter(|(l, _)| used.contains(l)).map(|(_, r)| r.size_bytes).sum()
+        let layers =
+            self.layers.iter().filter(|(l, _)| used.contains(l)).map(|(_, r)| r.size_bytes);
+        let disks = self.records.values().filter_map(|r| r.disk.as_ref()).map(|d| d.size_bytes);
+        layers.chain(disks).sum()
     }
 }

@@ -13,7 +13,7 @@ use vnode_beneath::{Dir, Scope};
 
 use super::flight::Flight;
 use super::record::{LayerRecord, Name, Record, Stamp, VERSION};
-use super::{Image, ImageInfo};
+use super::{DiskFile, Image, ImageInfo, Staged};
 use crate::digest::Digest;
 use crate::registry::{self, Client};
 use crate::{Error, ImageConfig, Options, PullPolicy, Reference};
@@ -57,6 +57,7 @@ pub(crate) struct Pulled {
     pub(crate) manifest_digest: Option<Digest>,
     /// Lowest first.
     pub(crate) layers: Vec<Digest>,
+    pub(crate) disk: Option<Staged>,
     pub(crate) config: ImageConfig,
     pub(crate) stamp: Option<Stamp>,
     pub(crate) pins: Pins,
@@ -96,8 +97,18 @@ pub(crate) struct Temporary<'a> {
     pub(crate) path: PathBuf,
 }
 
+impl Temporary<'_> {
+    /// Leaves the folder to the caller, who removes it.
+    pub(crate) fn keep(mut self) -> PathBuf {
+        std::mem::take(&mut self.path)
+    }
+}
+
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
+        if self.path.as_os_str().is_empty() {
+            return;
+        }
         if let Err(error) = self.inner.dir.remove_tree(&self.path) {
             // Swept at the next start.
             tracing::warn!(path = %self.path.display(), %error, "temporary folder left behind");
@@ -127,7 +138,7 @@ impl Inner {
             Err(e) => return Err(Error::disk("lock", &root)(e.into())),
         }
         dir.remove_tree("tmp").map_err(Error::dir(&root))?;
-        for folder in ["layers", "images", "tmp", "mask"] {
+        for folder in ["layers", "disks", "images", "tmp", "mask"] {
             dir.mkdir_all(folder, 0o700).map_err(Error::dir(&root))?;
         }
         let permits = Semaphore::new(options.parallel_layers.max(1));
@@ -173,7 +184,8 @@ impl Inner {
                 .ok()
                 .and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok())
                 .filter(|r| r.version == VERSION && Some(r.id) == id)
-                .filter(|r| r.layers.iter().all(|layer| found.contains_key(layer)));
+                .filter(|r| r.layers.iter().all(|layer| found.contains_key(layer)))
+                .filter(|r| r.disk.as_ref().is_none_or(|disk| self.has_disk(disk)));
             match record {
                 Some(record) => drop(records.insert(record.id, record)),
                 None => {
@@ -191,6 +203,13 @@ impl Inner {
             }
         }
         found.retain(|digest, _| used.contains(digest));
+        let disks = self.dir.open_dir("disks")?;
+        for name in disks.list(MANY)? {
+            let named = |r: &Record| r.disk.as_ref().is_some_and(|d| *name == *d.sha512);
+            if !records.values().any(named) {
+                disks.remove_file(&name)?;
+            }
+        }
         let mut state = self.state();
         state.records = records;
         state.layers = found;
@@ -260,6 +279,7 @@ impl Inner {
                 manifest_digest: None,
                 layers: pulled.layers.clone(),
                 size_bytes: 0,
+                disk: pulled.disk.as_ref().map(|staged| staged.disk.clone()),
                 config: pulled.config,
                 warnings: Vec::new(),
                 created: now,
@@ -272,6 +292,11 @@ impl Inner {
         let layers: Vec<_> =
             record.layers.iter().filter_map(|layer| state.layers.get(layer)).collect();
         record.size_bytes = layers.iter().map(|l| l.size_bytes).sum();
+        if let Some(staged) = &pulled.disk {
+            // Under the lock: collection cannot see the file before the record names it.
+            staged.place().map_err(Error::dir(&self.root))?;
+            record.size_bytes = staged.disk.size_bytes;
+        }
         record.warnings = warnings(&layers);
         self.write_record(&record)?;
         // Then the image that had the name before loses it. A crash between the two is mended at open.
@@ -347,6 +372,7 @@ impl Inner {
             id: id.to_string(),
             reference: name.to_owned(),
             layers: self.layer_paths(record),
+            disk: self.disk_file(record),
             extra_overlays: Vec::new(),
             config: record.config.clone(),
             warnings: record.warnings.clone(),
@@ -366,6 +392,17 @@ impl Inner {
         record.layers.iter().rev().map(|layer| self.layer_root(layer)).collect()
     }
 
+    fn disk_file(&self, record: &Record) -> Option<DiskFile> {
+        let disk = record.disk.as_ref()?;
+        Some(DiskFile {
+            path: self.root.join(disk.path()),
+            format: disk.format,
+            virtual_size: disk.virtual_size,
+            size_bytes: disk.size_bytes,
+            sha512: disk.sha512.clone(),
+        })
+    }
+
     fn info_of(&self, record: &Record) -> ImageInfo {
         ImageInfo {
             id: record.id.to_string(),
@@ -373,6 +410,7 @@ impl Inner {
             manifest_digest: record.manifest_digest.map(String::from),
             size_bytes: record.size_bytes,
             layers: self.layer_paths(record),
+            disk: self.disk_file(record),
             config: record.config.clone(),
             created: record.created,
             last_used: record.last_used,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ImageConfig;
 use crate::digest::Digest;
+use crate::disk::Format;
 
 /// Version of both forms; a record of another version is not read.
 pub(super) const VERSION: u32 = 1;
@@ -23,10 +24,29 @@ pub(crate) struct Record {
     /// Lowest first.
     pub(super) layers: Vec<Digest>,
     pub(super) size_bytes: u64,
+    /// The disk of a virtual machine; such an image has no layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) disk: Option<DiskRecord>,
     pub(super) config: ImageConfig,
     pub(super) warnings: Vec<String>,
     pub(super) created: Timestamp,
     pub(super) last_used: Timestamp,
+}
+
+/// A disk of the catalogue: `disks/<sha512>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DiskRecord {
+    /// Of the file, hexadecimal.
+    pub(crate) sha512: String,
+    pub(crate) format: Format,
+    pub(crate) virtual_size: u64,
+    pub(crate) size_bytes: u64,
+}
+
+impl DiskRecord {
+    pub(crate) fn path(&self) -> PathBuf {
+        Path::new("disks").join(&self.sha512)
+    }
 }
 
 /// A name that leads to an image.

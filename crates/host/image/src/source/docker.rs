@@ -68,6 +68,7 @@ pub(super) async fn pull(
         id: found.id,
         manifest_digest: None,
         layers,
+        disk: None,
         config: found.config.config,
         stamp: found.stamp,
         pins,

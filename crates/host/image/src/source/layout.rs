@@ -59,6 +59,7 @@ pub(super) async fn pull(
         id: found.manifest.config.digest,
         manifest_digest: Some(found.manifest_digest),
         layers,
+        disk: None,
         config: found.config.config,
         stamp: found.stamp,
         pins,

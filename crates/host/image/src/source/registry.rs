@@ -72,6 +72,7 @@ pub(super) async fn pull(
         id: manifest.config.digest,
         manifest_digest: Some(manifest_digest),
         layers,
+        disk: None,
         config: file.config,
         stamp: None,
         pins,

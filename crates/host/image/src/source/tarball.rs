@@ -42,6 +42,7 @@ pub(super) async fn pull(
         id: Digest::of(config.as_bytes()),
         manifest_digest: None,
         layers: vec![layer],
+        disk: None,
         config: ImageConfig::default(),
         stamp,
         pins,

@@ -1,6 +1,7 @@
 //! Asking whether lists changed. One bad list never stops the others.
 
 use futures_util::{StreamExt as _, stream};
+use vnode_protocol::chain;
 use vnode_store::Change;
 
 use super::{Error, Lists, Result, apply, encode, put_subscription, stored};
@@ -69,7 +70,11 @@ impl Lists {
             let list = subscription.identifier.clone();
             let result = self.refresh_one(subscription).await;
             if let Err(error) = &result {
-                tracing::warn!(list, %error, cause = cause(error), "a list is not refreshed; the last good one stays in force");
+                tracing::warn!(
+                    list,
+                    error = chain(error),
+                    "a list is not refreshed; the last good one stays in force"
+                );
             }
             Refreshed { list, result }
         });
@@ -102,7 +107,7 @@ impl Lists {
                 Ok((report, _)) => report.exit_code(),
                 Err(error) => error.exit_code(),
             },
-            error: result.as_ref().err().map(|error| format!("{error}: {}", cause(error))),
+            error: result.as_ref().err().map(|error| chain(error)),
         });
         if subscription.ends_soon(self.now()) {
             let expires = subscription.current.as_ref().map(|c| c.expires.to_string());
@@ -221,15 +226,4 @@ fn source(subscription: &Subscription) -> String {
         return subscription.list_uri.clone();
     }
     subscription.uri.clone()
-}
-
-/// The causes of an error on one line.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut texts = Vec::new();
-    let mut next = error.source();
-    while let Some(error) = next {
-        texts.push(error.to_string());
-        next = error.source();
-    }
-    texts.join(": ")
 }
