@@ -1,5 +1,6 @@
 //! Carries out the steps of plans.
 
+mod control;
 mod image;
 mod lab;
 mod link;
@@ -57,7 +58,9 @@ impl Steps {
                 let after = if again { node::After::Again } else { node::After::Forget };
                 node::destroy(inner, &lab, &node, &operation, after).await
             }
-            Work::NodeControl { lab, node } => node::control(inner, &lab, &node, &operation).await,
+            Work::NodeControl { lab, node } => {
+                control::connect(inner, &lab, &node, &operation).await
+            }
             Work::NodeBoot { lab, node } => node::boot(inner, context, &lab, &node).await,
             Work::NodeHalt { lab, node, grace_ms } => {
                 node::halt(inner, context, &lab, &node, grace_ms).await
@@ -99,7 +102,7 @@ impl Steps {
             Work::NodeCreate { lab, node, keep: false } => {
                 node::destroy(inner, &lab, &node, &operation, node::After::Keep).await
             }
-            Work::NodeControl { lab, node } => node::uncontrol(inner, &lab, &node).await,
+            Work::NodeControl { lab, node } => control::disconnect(inner, &lab, &node).await,
             Work::NodeBoot { lab, node } => node::unboot(inner, &lab, &node).await,
             Work::NodeSnapshot { lab, node, name } => {
                 snapshot::untake(inner, context, &lab, &node, &name).await

@@ -1,5 +1,8 @@
 //! One node, from its layers.
 
+mod env;
+mod limits;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::Path;
@@ -8,19 +11,16 @@ use std::str::FromStr;
 use crate::keys;
 use crate::kinds;
 use crate::model::{
-    Bind, Dns, HOST_IMAGE, Health, HealthTest, ImagePullPolicy, NetworkMode, Node, NodeKind,
-    Resources, RestartPolicy,
+    Bind, Dns, HOST_IMAGE, ImagePullPolicy, NetworkMode, Node, NodeKind, RestartPolicy,
 };
 use crate::parse::binds;
-use crate::parse::fields::{Fields, boolean, bytes, count, short, text, texts};
+use crate::parse::fields::{Fields, boolean, count, short, text, texts};
 use crate::parse::layers::{Layers, Shared};
 use crate::parse::stage::{self, Waits};
 use crate::report::{At, Report};
 use crate::world::World;
 use crate::yaml::Entry;
-
-/// Largest env-file that is taken.
-const MOST_ENV_FILE: usize = 1 << 20;
+use limits::{health, limits, rights};
 
 /// What all nodes of the lab are read with.
 pub(crate) struct Reader<'a> {
@@ -237,62 +237,6 @@ impl Reader<'_> {
             node.tmpfs.push(given.to_owned());
         }
     }
-
-    /// `env` over `env-files` over the caller's environment.
-    fn env(&mut self, node: &mut Node, layers: &Layers<'_, '_>, report: &mut Report<'_>) {
-        let mut env = BTreeMap::new();
-        let merged = layers.merged("env", report);
-        if let Some((import, at)) = merged.get("__IMPORT_ENVS") {
-            match *import {
-                "true" => env.extend(self.world.all_env()),
-                "false" | "" => {}
-                _ => report.error(at, "`__IMPORT_ENVS` is true or false"),
-            }
-        }
-        for (given, at) in layers.joined("env-files", report) {
-            let given = self.magic(given, &node.name);
-            if let Some(pairs) = self.env_file(&given, &at, report) {
-                env.extend(pairs.iter().cloned());
-            }
-        }
-        for (key, (value, at)) in merged {
-            if key == "__IMPORT_ENVS" {
-                continue;
-            }
-            if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
-                report.error(&at, format!("`{}` cannot be an environment variable", short(key)));
-                continue;
-            }
-            env.insert(key.to_owned(), self.magic(value, &node.name));
-        }
-        node.env = env;
-    }
-
-    fn env_file(
-        &mut self,
-        given: &str,
-        at: &At,
-        report: &mut Report<'_>,
-    ) -> Option<&Vec<(String, String)>> {
-        if !self.env_files.contains_key(given) {
-            let path = binds::host_path(given, self.folder, self.home.as_deref());
-            let pairs = match self.world.read(&path) {
-                Ok(text) if text.len() <= MOST_ENV_FILE => {
-                    Some(env_pairs(&text, given, at, report))
-                }
-                Ok(_) => {
-                    report.error(at, format!("env-file `{}` is longer than 1 MiB", short(given)));
-                    None
-                }
-                Err(error) => {
-                    report.error(at, format!("cannot read env-file `{}`: {error}", short(given)));
-                    None
-                }
-            };
-            self.env_files.insert(given.to_owned(), pairs);
-        }
-        self.env_files.get(given)?.as_ref()
-    }
 }
 
 /// Adds a bind in the place of an earlier one with the same destination, else at the end.
@@ -302,36 +246,6 @@ fn put(all: &mut Vec<Bind>, bind: Option<Bind>) {
         Some(other) => *other = bind,
         None => all.push(bind),
     }
-}
-
-/// Lines `NAME=value`, with comments, blank lines, `export` and quotes around the value.
-fn env_pairs(text: &str, file: &str, at: &At, report: &mut Report<'_>) -> Vec<(String, String)> {
-    let mut pairs = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        match line.split_once('=') {
-            Some((name, value)) if !name.trim().is_empty() => {
-                let value = value.trim();
-                let quoted = ['"', '\''].into_iter().find_map(|quote| {
-                    value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote))
-                });
-                pairs.push((name.trim().to_owned(), quoted.unwrap_or(value).to_owned()));
-            }
-            _ => report.warn(
-                at,
-                format!(
-                    "line {} of env-file `{}` is not of the form NAME=value and is left out",
-                    number + 1,
-                    short(file)
-                ),
-            ),
-        }
-    }
-    pairs
 }
 
 fn kind(layers: &Layers<'_, '_>, report: &mut Report<'_>) -> NodeKind {
@@ -437,145 +351,6 @@ fn network(node: &mut Node, layers: &Layers<'_, '_>, places: &mut Places, report
             report.error(&at, format!("the alias `{}` is no host name", short(alias)));
         }
     }
-}
-
-fn limits(node: &mut Node, layers: &Layers<'_, '_>, report: &mut Report<'_>) {
-    let mut limits = Resources::default();
-    // Of `resources`, each key is taken from the most specific layer that has it.
-    let mut ours: HashMap<&'static str, &Entry> = HashMap::new();
-    for layer in layers.every("resources") {
-        let fields = Fields::read(&layer.value, "`resources`", keys::RESOURCES, report);
-        for (name, entry) in fields.names() {
-            if !entry.value.is_null() {
-                ours.entry(name).or_insert(entry);
-            }
-        }
-    }
-    let both =
-        |name: &'static str, report: &mut Report<'_>| match (layers.one(name), ours.get(name)) {
-            (Some(plain), Some(ours)) if !plain.value.same(&ours.value) => {
-                report.error_twice(
-                    &ours.key_at,
-                    format!("`{name}` and `resources.{name}` differ"),
-                    format!("`{name}` given here"),
-                    &plain.key_at,
-                );
-                None
-            }
-            (Some(entry), _) => Some(entry),
-            (None, ours) => ours.copied(),
-        };
-    let memory = both("memory", report);
-    let cpu = both("cpu", report);
-    let cpu_set = both("cpu-set", report);
-    limits.memory_bytes = memory.and_then(|entry| bytes(&entry.value, "memory", report));
-    limits.cpu = cpu.and_then(|entry| {
-        let given = text(&entry.value, "cpu", report)?;
-        match given.parse::<f64>() {
-            Ok(cpu) if cpu > 0.0 && cpu <= 8192.0 => Some(cpu),
-            // Containerlab takes zero for no limit.
-            Ok(0.0) => None,
-            _ => {
-                report.error(
-                    &entry.value.at,
-                    format!("`cpu` is a number of processors, not `{}`", short(given)),
-                );
-                None
-            }
-        }
-    });
-    limits.cpu_set = cpu_set.and_then(|entry| {
-        let given = text(&entry.value, "cpu-set", report)?;
-        if binds::is_cpu_set(given) {
-            return Some(given.to_owned());
-        }
-        report.error(
-            &entry.value.at,
-            format!("`cpu-set` is a list such as `0-2,4`, not `{}`", short(given)),
-        );
-        None
-    });
-    let mut size = |name: &str| ours.get(name).and_then(|entry| bytes(&entry.value, name, report));
-    limits.memory_high_bytes = size("memory-high");
-    limits.swap_bytes = size("swap");
-    limits.cpu_weight = ours
-        .get("cpu-weight")
-        .and_then(|entry| count(&entry.value, "cpu-weight", 1..=10_000, report))
-        .and_then(|weight| u32::try_from(weight).ok());
-    limits.pids =
-        ours.get("pids").and_then(|entry| count(&entry.value, "pids", 1..=4_194_304, report));
-    node.resources = limits;
-    node.shm_size_bytes =
-        layers.one("shm-size").and_then(|entry| bytes(&entry.value, "shm-size", report));
-}
-
-fn rights(node: &mut Node, layers: &Layers<'_, '_>, report: &mut Report<'_>) {
-    for (given, at) in layers.joined("cap-add", report) {
-        let upper = given.to_ascii_uppercase();
-        let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') {
-            report.error(&at, format!("`{}` is no capability", short(given)));
-        } else if !node.cap_add.iter().any(|have| have == name) {
-            node.cap_add.push(name.to_owned());
-        }
-    }
-    if let Some(entry) = layers.one("privileged") {
-        node.privileged = boolean(&entry.value, "privileged", report).unwrap_or(false);
-    }
-    if let Some((mode, at)) = layers.text("cgroupns-mode", report) {
-        if matches!(mode, "host" | "private") {
-            node.cgroupns_mode = Some(mode.to_owned());
-        } else {
-            report.error(&at, format!("`cgroupns-mode` is host or private, not `{}`", short(mode)));
-        }
-    }
-    if let Some((mode, at)) = layers.text("pid-mode", report) {
-        if mode == "host" || mode.strip_prefix("container:").is_some_and(|name| !name.is_empty()) {
-            node.pid_mode = Some(mode.to_owned());
-        } else {
-            report.error(
-                &at,
-                format!("`pid-mode` is host or container:<node>, not `{}`", short(mode)),
-            );
-        }
-    }
-    let options = layers.list("security-opts", report);
-    node.security_opts = options.into_iter().map(|(option, _)| option.to_owned()).collect();
-}
-
-fn health(entry: &Entry, report: &mut Report<'_>) -> Option<Health> {
-    let fields = Fields::read(&entry.value, "`healthcheck`", keys::HEALTH, report);
-    let mut seconds = |name: &str, default: u32, least: u64| {
-        fields
-            .get(name)
-            .and_then(|entry| count(&entry.value, name, least..=86_400, report))
-            .and_then(|number| u32::try_from(number).ok())
-            .unwrap_or(default)
-    };
-    let (start_period_s, interval_s) = (seconds("start-period", 0, 0), seconds("interval", 30, 1));
-    let (timeout_s, retries) = (seconds("timeout", 30, 1), seconds("retries", 3, 1));
-    let Some(list) = fields.get("test") else {
-        report.error(&entry.value.at, "`healthcheck` has no `test`");
-        return None;
-    };
-    let words = texts(&list.value, "test", report);
-    let rest = |words: &[(&str, At)]| -> Vec<String> {
-        words.iter().skip(1).map(|(word, _)| (*word).to_owned()).collect()
-    };
-    let test = match words.first() {
-        Some(("NONE", _)) => HealthTest::None,
-        Some(("CMD", _)) if words.len() > 1 => HealthTest::Command(rest(&words)),
-        Some(("CMD-SHELL", _)) if words.len() > 1 => HealthTest::Shell(rest(&words).join(" ")),
-        _ => {
-            report.error_with(
-                &list.value.at,
-                "`test` begins with CMD or CMD-SHELL, then has the command",
-                "write `test: [CMD-SHELL, \"cat /etc/os-release\"]`",
-            );
-            return None;
-        }
-    };
-    Some(Health { test, start_period_s, interval_s, timeout_s, retries })
 }
 
 /// A name that may stand in /etc/hosts.
