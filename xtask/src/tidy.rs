@@ -19,7 +19,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vnode-image", &["base"]),
     ("vnode-network", &["base"]),
     ("vnode-monitor", &["base"]),
-    ("vnode-driver", &["base", "vnode-image", "vnode-network", "vnode-monitor"]),
+    ("vnode-guest", &["base"]),
+    (
+        "vnode-driver",
+        &["base", "vnode-image", "vnode-network", "vnode-monitor", "vnode-guest"],
+    ),
     (
         "vnode-qemu",
         &["base", "vnode-driver", "vnode-image", "vnode-network", "vnode-guest", "vnode-monitor"],
@@ -30,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "base",
             "vnode-qemu",
             "vnode-driver",
+            "vnode-guest",
             "vnode-image",
             "vnode-network",
             "vnode-topology",
