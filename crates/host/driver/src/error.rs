@@ -45,6 +45,13 @@ pub enum Error {
     /// The path given to a copy does not exist in the node or is not what is needed.
     #[error("node `{node}`: `{path}`: {what}")]
     Path { node: String, path: String, what: String },
+    /// The agent in the node could not do it.
+    #[error("agent of node `{node}`")]
+    Guest {
+        node: String,
+        #[source]
+        source: Box<vnode_guest::Error>,
+    },
     /// The kernel refused.
     #[error("cannot {doing}")]
     Io {

@@ -274,4 +274,13 @@ pub trait Instance: Send + Sync + fmt::Debug {
 
     /// Unpacks a tar stream in folder `path` of the node; ends when all is written.
     fn archive_in<'a>(&'a self, path: &'a str, tar: Reader) -> BoxFuture<'a, Result<()>>;
+
+    /// The agent in the running node, over a channel of the driver's own. `None`: the driver has no such channel, and
+    /// reaches into the node from outside.
+    ///
+    /// # Errors
+    /// [`Error::Guest`](crate::Error::Guest) when nothing answers.
+    fn guest(&self) -> BoxFuture<'_, Result<Option<vnode_guest::Guest>>> {
+        Box::pin(async { Ok(None) })
+    }
 }

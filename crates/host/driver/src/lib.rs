@@ -19,6 +19,7 @@
 pub mod container;
 mod error;
 mod exec;
+pub mod guest;
 mod instance;
 mod machine;
 pub mod spec;

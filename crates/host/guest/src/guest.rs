@@ -7,7 +7,7 @@ use tokio::io::AsyncRead;
 
 use crate::{
     error::Result,
-    exec::{Exec, ExecSpec},
+    exec::{Exec, ExecSpec, Reader},
     file::{FileReader, FileSpec},
     native, qga,
 };
@@ -171,5 +171,22 @@ impl Guest {
         from: impl AsyncRead + Send + Unpin,
     ) -> Result<u64> {
         each!(self, client => client.write_file(file, from).await)
+    }
+
+    /// A file or folder as a tar stream, under its own name. A folder needs the guest's `tar`; so does a file in QEMU's
+    /// form. An archive that breaks off ends with an error.
+    ///
+    /// # Errors
+    /// It is not there; the guest has no `tar`; as [`Guest::call`].
+    pub async fn archive_out(&self, path: &str) -> Result<Reader> {
+        crate::archive::out(self, path).await
+    }
+
+    /// Unpacks a tar stream in a folder of the guest, with the guest's `tar`.
+    ///
+    /// # Errors
+    /// The folder is not there; the guest has no `tar`; as [`Guest::call`].
+    pub async fn archive_in(&self, path: &str, tar: impl AsyncRead + Send + Unpin) -> Result<()> {
+        crate::archive::into(self, path, tar).await
     }
 }

@@ -17,12 +17,14 @@
 //! # }
 //! ```
 
+mod archive;
 mod error;
 mod exec;
 mod file;
 mod guest;
 pub mod native;
 mod options;
+mod pieces;
 mod probe;
 pub mod qga;
 mod text;

@@ -13,10 +13,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use vnode_protocol::frame::Exit;
 
-use super::{Client, LARGE, PRINTED, decoded, late::Pieces};
+use super::{Client, LARGE, PRINTED, decoded};
 use crate::{
     error::{Error, Result},
     exec::{Control, Controls, Exec, ExecSpec, Pending, Reader, Size},
+    pieces::Pieces,
 };
 
 /// First pause between two looks; it doubles up to [`SLOWEST`].

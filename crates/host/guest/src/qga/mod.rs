@@ -18,13 +18,12 @@ use crate::{
     file::{FileHead, FileReader, FileSpec},
     guest::Shutdown,
     options::Options,
+    pieces::Pieces,
 };
 
 mod exec;
-mod late;
 mod link;
 
-use late::Pieces;
 pub use link::fuzz;
 use link::{LARGE, Link, SMALL};
 

@@ -1,4 +1,4 @@
-//! Bytes that come in pieces, or all at once and late.
+//! Bytes that come in pieces.
 
 use std::{
     io,
@@ -13,14 +13,14 @@ use tokio::{
 
 /// Reads pieces as they come; the end of the channel is the end of the file.
 #[derive(Debug)]
-pub(super) struct Pieces {
+pub(crate) struct Pieces {
     from: mpsc::Receiver<io::Result<Vec<u8>>>,
     piece: Vec<u8>,
     used: usize,
 }
 
 impl Pieces {
-    pub(super) fn new(from: mpsc::Receiver<io::Result<Vec<u8>>>) -> Self {
+    pub(crate) fn new(from: mpsc::Receiver<io::Result<Vec<u8>>>) -> Self {
         Self { from, piece: Vec::new(), used: 0 }
     }
 }
