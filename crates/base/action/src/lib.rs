@@ -3,6 +3,7 @@
 //! * [`Spec`]: what to run, as a builder: argv, environment, streams, limits.
 //! * [`run`]: run it, feed it, collect what it prints, end it when its time is over.
 //! * [`spawn`]: start it and hold it by pidfd. [`spawn_detached`]: start what outlives us.
+//! * [`account`]: whom to run it as, from the text of `passwd` and `group`.
 //! * [`Cgroup`]: a folder in which a tree of processes can be killed whole.
 //!
 //! Invariants: the caller's memory is never copied (`clone` with `CLONE_VM | CLONE_VFORK`, in `clone.rs`, the
@@ -10,6 +11,7 @@
 //! SIGCHLD handler; what a program prints beyond its cap is read and thrown away.
 #![deny(unsafe_code)]
 
+pub mod account;
 mod clone;
 mod error;
 mod group;

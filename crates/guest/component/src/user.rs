@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use thiserror::Error;
-use vnode_action::User;
+use vnode_action::{User, account};
 
 /// Why a user cannot be run as.
 #[derive(Debug, Error)]
@@ -30,57 +30,40 @@ pub fn look_up(etc: &Path, user: Option<&str>, group: Option<&str>) -> Result<Op
     if user.is_none() && group.is_none() {
         return Ok(None);
     }
-    let account = match user {
-        // Only the group is changed: the user stays ours.
-        None => (rustix::process::geteuid().as_raw(), 0, None),
-        Some(name) => account(etc, name)?,
-    };
-    let (uid, own_group, login) = account;
     let groups_file = etc.join("group");
+    let user = match user {
+        // Only the group is changed: the user stays ours.
+        None => User { uid: rustix::process::geteuid().as_raw(), gid: 0, groups: vec![0] },
+        // The one group that is named takes the place of all others.
+        Some(name) => user_of(etc, name, || match group {
+            Some(_) => Ok(String::new()),
+            None => lines(&groups_file),
+        })?,
+    };
     if let Some(name) = group {
         let gid = match name.parse() {
             Ok(gid) => gid,
-            Err(_) => lines(&groups_file)?
-                .lines()
-                .find_map(|line| {
-                    let mut fields = line.split(':');
-                    (fields.next()? == name).then(|| fields.nth(1)?.parse().ok()).flatten()
-                })
+            Err(_) => account::group_id(&lines(&groups_file)?, name)
                 .ok_or_else(|| unknown("group", name, &groups_file))?,
         };
-        return Ok(Some(User { uid, gid, groups: vec![gid] }));
+        return Ok(Some(User { uid: user.uid, gid, groups: vec![gid] }));
     }
-    let mut groups = vec![own_group];
-    if let Some(login) = login {
-        for line in lines(&groups_file)?.lines() {
-            let fields: Vec<&str> = line.split(':').collect();
-            if let [_, _, gid, members] = fields[..]
-                && members.split(',').any(|member| member == login)
-                && let Ok(gid) = gid.parse()
-                && gid != own_group
-            {
-                groups.push(gid);
-            }
-        }
-    }
-    Ok(Some(User { uid, gid: own_group, groups }))
+    Ok(Some(user))
 }
 
-/// User id, group id, login name.
-fn account(etc: &Path, name: &str) -> Result<(u32, u32, Option<String>), Error> {
+/// The user, with those groups of the text that the user is a member of.
+fn user_of(
+    etc: &Path,
+    name: &str,
+    groups: impl FnOnce() -> Result<String, Error>,
+) -> Result<User, Error> {
     let file = etc.join("passwd");
-    let number: Option<u32> = name.parse().ok();
-    for line in lines(&file)?.lines() {
-        let fields: Vec<&str> = line.split(':').collect();
-        if let [login, _, uid, gid, ..] = fields[..]
-            && let (Ok(uid), Ok(gid)) = (uid.parse(), gid.parse())
-            && (login == name || number == Some(uid))
-        {
-            return Ok((uid, gid, Some(login.to_owned())));
-        }
+    match (account::account(&lines(&file)?, name), name.parse()) {
+        (Some(account), _) => Ok(account.user(&groups()?)),
+        // A number needs no account; its group is then the same number.
+        (None, Ok(uid)) => Ok(User { uid, gid: uid, groups: vec![uid] }),
+        (None, Err(_)) => Err(unknown("user", name, &file)),
     }
-    // A number needs no account; its group is then the same number.
-    number.map(|uid| (uid, uid, None)).ok_or_else(|| unknown("user", name, &file))
 }
 
 fn unknown(what: &'static str, name: &str, file: &Path) -> Error {

@@ -2,6 +2,7 @@
 
 use rustix::fs::{Gid, OFlags, Uid};
 use serde_json::{Value, json};
+use vnode_action::account;
 use vnode_beneath::Dir;
 
 use super::{Args, CommandError, Guest, dir_reason};
@@ -29,15 +30,10 @@ fn user(context: &Context, name: &str) -> Result<User, CommandError> {
     let unknown =
         || CommandError::not_found(format!("failed to lookup user '{name}': no such user"));
     let table = super::read_text(context, "etc/passwd").ok_or_else(unknown)?;
-    let find = |line: &str| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let &[user, _, uid, gid, _, home, ..] = &*fields else { return None };
-        if user != name || home.is_empty() {
-            return None;
-        }
-        Some(User { uid: uid.parse().ok()?, gid: gid.parse().ok()?, home: home.to_owned() })
-    };
-    table.lines().find_map(find).ok_or_else(unknown)
+    account::accounts(&table)
+        .find(|account| account.name == name && !account.home.is_empty())
+        .map(|found| User { uid: found.uid, gid: found.gid, home: found.home.to_owned() })
+        .ok_or_else(unknown)
 }
 
 impl User {

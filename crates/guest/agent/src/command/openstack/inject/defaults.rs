@@ -2,6 +2,7 @@
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
+use vnode_action::account;
 use vnode_beneath::{Dir, DirError};
 
 use super::super::replace::Attributes;
@@ -38,10 +39,9 @@ fn is_secret(path: &Path) -> bool {
 fn home_owner(root: &Dir, path: &Path) -> Option<(u32, u32)> {
     // Without the file there are no homes; root owns what is new then.
     let passwd = root.read_to_limit("etc/passwd", PASSWD_MAX).ok()?;
-    let homes = passwd.split(|byte| *byte == b'\n').filter_map(|line| {
-        line.split(|byte| *byte == b':').nth(5).map(OsStr::from_bytes).map(Path::new)
-    });
-    let home = homes
+    let passwd = String::from_utf8_lossy(&passwd);
+    let home = account::accounts(&passwd)
+        .map(|account| Path::new(account.home))
         .filter(|home| home.is_absolute() && home.parent().is_some())
         .filter(|home| path.starts_with(home) && path != *home)
         .max_by_key(|home| home.components().count())?;
