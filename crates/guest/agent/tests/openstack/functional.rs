@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use aes::cipher::{BlockModeEncrypt as _, KeyIvInit as _};
+use base64::Engine as _;
 use md5::Digest as _;
 use serde_json::{Value, json};
 use vnode_agent::{
@@ -39,21 +40,7 @@ pub(crate) fn encrypt(shared: u128, password: &str) -> String {
         let block: &mut [u8; 16] = block.try_into().unwrap();
         cipher.encrypt_block(block.into());
     }
-    base64(&text)
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte))
-            << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let value = (bits >> (18 - 6 * place)) & 63;
-            text.push(if place > chunk.len() { '=' } else { ALPHABET[value as usize].into() });
-        }
-    }
-    text
+    base64::engine::general_purpose::STANDARD.encode(&text)
 }
 
 /// Sets the password of the system below `root`, by an agent of this process.

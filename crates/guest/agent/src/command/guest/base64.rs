@@ -1,5 +1,7 @@
 //! Base64 as QEMU's agent takes it: line breaks allowed, padding may be missing.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
 use super::CommandError;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -43,34 +45,12 @@ pub(crate) fn decode(text: &str) -> Result<Vec<u8>, CommandError> {
 
 /// Appends bytes as base64. All but the last piece of a stream must have a multiple of three bytes.
 pub(crate) fn encode_into(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.reserve(bytes.len().div_ceil(3) * 4);
-    let mut groups = bytes.chunks_exact(3);
-    let digit = |bits: u32| ALPHABET[(bits & 63) as usize];
-    for group in &mut groups {
-        let bits = u32::from(group[0]) << 16 | u32::from(group[1]) << 8 | u32::from(group[2]);
-        out.extend_from_slice(&[
-            digit(bits >> 18),
-            digit(bits >> 12),
-            digit(bits >> 6),
-            digit(bits),
-        ]);
-    }
-    match *groups.remainder() {
-        [a] => {
-            let bits = u32::from(a) << 16;
-            out.extend_from_slice(&[digit(bits >> 18), digit(bits >> 12), b'=', b'=']);
-        }
-        [a, b] => {
-            let bits = u32::from(a) << 16 | u32::from(b) << 8;
-            out.extend_from_slice(&[digit(bits >> 18), digit(bits >> 12), digit(bits >> 6), b'=']);
-        }
-        _ => {}
-    }
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    STANDARD.encode_slice(bytes, &mut out[start..]).expect("the space for it was made just now");
 }
 
 /// Bytes as base64.
 pub(crate) fn encode(bytes: &[u8]) -> String {
-    let mut out = Vec::new();
-    encode_into(&mut out, bytes);
-    String::from_utf8(out).expect("base64 is ASCII")
+    STANDARD.encode(bytes)
 }
