@@ -2,13 +2,15 @@
 //!
 //! A reader of our own: the host's side has a larger one, which a guest does not carry around.
 
+mod changes;
 mod message;
 mod set;
 mod socket;
 mod state;
 
+pub use changes::{changes, take_changes};
 pub use set::{apply, flush};
-pub use state::{Address, RouteEntry, State, differences, nics, read};
+pub use state::{Address, Link, RouteEntry, State, all_links, differences, nics, read};
 
 /// The kernel could not be asked, or refused.
 #[derive(Debug, thiserror::Error)]

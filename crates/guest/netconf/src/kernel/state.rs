@@ -55,6 +55,55 @@ pub struct State {
     pub routes: Vec<RouteEntry>,
 }
 
+/// One interface of any kind, with all its addresses: as it is told, not as it is configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    pub name: String,
+    /// Of Ethernet's length; a tunnel may have none, or its peer's IP address instead.
+    pub hardware: Option<Mac>,
+    /// IPv4 before IPv6.
+    pub addresses: Vec<IpNet>,
+}
+
+/// All interfaces of this namespace in the kernel's order, the loopback too.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn all_links() -> Result<Vec<Link>, KernelError> {
+    let mut socket = Socket::open().map_err(KernelError::io("open a netlink socket"))?;
+    let mut found: Vec<(u32, Link)> = Vec::new();
+    socket
+        .dump(libc::RTM_GETLINK, &[0; LINK], |message| {
+            if message.kind == libc::RTM_NEWLINK {
+                found.extend(any_link(message.body));
+            }
+        })
+        .map_err(KernelError::io("list the network interfaces"))?;
+    socket
+        .dump(libc::RTM_GETADDR, &[0; ADDRESS], |message| {
+            if message.kind == libc::RTM_NEWADDR
+                && let Some(address) = one_address(message.body)
+                && let Some((_, link)) = found.iter_mut().find(|(index, _)| *index == address.index)
+            {
+                link.addresses.push(address.net);
+            }
+        })
+        .map_err(KernelError::io("list addresses"))?;
+    Ok(found.into_iter().map(|(_, link)| link).collect())
+}
+
+fn any_link(body: &[u8]) -> Option<(u32, Link)> {
+    let (mut name, mut hardware) = (None, None);
+    for (attribute, data) in attributes(body, LINK) {
+        match attribute {
+            libc::IFLA_IFNAME => name = text(data),
+            libc::IFLA_ADDRESS => hardware = <[u8; 6]>::try_from(data).ok().map(Mac),
+            _ => {}
+        }
+    }
+    Some((number32(body, 4)?, Link { name: name?, hardware, addresses: Vec::new() }))
+}
+
 /// The Ethernet interfaces of this namespace, without the loopback.
 ///
 /// # Errors

@@ -2,14 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::CStr,
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    ptr,
+    net::{Ipv4Addr, Ipv6Addr},
 };
 
 use futures_util::future::BoxFuture;
+use ipnet::IpNet;
 use serde_json::{Map, Value, json};
+use vnode_netconf::kernel::{self, KernelError};
 
 use super::failed;
 use crate::{
@@ -89,56 +88,11 @@ fn interface(context: &Context, name: &str, addresses: Option<&Vec<Value>>) -> V
 }
 
 /// Addresses with their prefix, by interface.
-fn addresses() -> io::Result<BTreeMap<String, Vec<Value>>> {
-    let mut list: *mut libc::ifaddrs = ptr::null_mut();
-    // SAFETY: the call writes the list's head, which is freed below.
-    if unsafe { libc::getifaddrs(&raw mut list) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let mut found: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    let mut next = list;
-    // SAFETY: entries of the list are valid until it is freed, and their names end with a zero.
-    while let Some(entry) = unsafe { next.as_ref() } {
-        next = entry.ifa_next;
-        // SAFETY: as above.
-        let name = unsafe { CStr::from_ptr(entry.ifa_name) }.to_string_lossy();
-        // SAFETY: an address is null or a `sockaddr` of its family, valid as the entry is.
-        let address = unsafe { ip(entry.ifa_addr) };
-        // SAFETY: as above.
-        let mask = unsafe { ip(entry.ifa_netmask) };
-        let (Some(address), Some(mask)) = (address, mask) else { continue };
-        let prefix = match mask {
-            IpAddr::V4(mask) => u32::from(mask).leading_ones(),
-            IpAddr::V6(mask) => u128::from(mask).leading_ones(),
-        };
-        found
-            .entry(name.into_owned())
-            .or_default()
-            .push(json!({"address": address.to_string(), "prefix": prefix}));
-    }
-    // SAFETY: the list came from `getifaddrs` and nothing of it is used from here on.
-    unsafe { libc::freeifaddrs(list) };
-    Ok(found)
-}
-
-/// # Safety
-/// `address` is null, or points to a `sockaddr` as long as its family says.
-unsafe fn ip(address: *const libc::sockaddr) -> Option<IpAddr> {
-    // SAFETY: the caller's word.
-    let family = unsafe { address.as_ref() }?.sa_family;
-    match libc::c_int::from(family) {
-        libc::AF_INET => {
-            // SAFETY: an address of this family is a `sockaddr_in`.
-            let address = unsafe { ptr::read_unaligned(address.cast::<libc::sockaddr_in>()) };
-            Some(Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr)).into())
-        }
-        libc::AF_INET6 => {
-            // SAFETY: an address of this family is a `sockaddr_in6`.
-            let address = unsafe { ptr::read_unaligned(address.cast::<libc::sockaddr_in6>()) };
-            Some(Ipv6Addr::from(address.sin6_addr.s6_addr).into())
-        }
-        _ => None,
-    }
+fn addresses() -> Result<BTreeMap<String, Vec<Value>>, KernelError> {
+    let described =
+        |net: &IpNet| json!({"address": net.addr().to_string(), "prefix": net.prefix_len()});
+    let links = kernel::all_links()?.into_iter().filter(|link| !link.addresses.is_empty());
+    Ok(links.map(|link| (link.name, link.addresses.iter().map(described).collect())).collect())
 }
 
 fn routes(context: &Context) -> Value {

@@ -3,9 +3,11 @@
 //! A connection of its own: the facts are nobody's answer, and whatever the daemon refuses of them is no fault
 //! (libxl makes `control` read-only). Only what changed is written again.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, os::fd::OwnedFd, path::Path, time::Duration};
 
+use tokio::io::{Interest, unix::AsyncFd};
 use vnode_beneath::{Dir, Scope};
+use vnode_netconf::kernel;
 use vnode_xenstore::{Backoff, Client, Error, Transaction};
 
 use super::Settings;
@@ -13,6 +15,8 @@ use crate::command::openstack::VERSION;
 
 /// How often the facts are looked at again: as often as others refresh the free memory.
 const REFRESH: Duration = Duration::from_secs(60);
+/// How long changes of addresses may go on before they are published.
+const SETTLE: Duration = Duration::from_millis(100);
 /// Addresses of one interface and family.
 const ADDRESSES_MAX: usize = 10;
 /// Largest file that is read.
@@ -50,10 +54,43 @@ async fn serve(
     let stale = settings.node("attr/vif");
     tolerate(client.rm(Transaction::NONE, &stale).await, refused)?;
     let mut published = Facts::new();
+    let mut watch = watch();
     loop {
         let facts = facts(settings.root.as_deref().unwrap_or(Path::new("/")));
         publish(&mut client, settings, &mut published, facts, refused).await?;
-        tokio::time::sleep(REFRESH).await;
+        next_look(&mut watch).await;
+    }
+}
+
+/// A socket that tells of changes to links and addresses; without one they are seen at the next look.
+fn watch() -> Option<AsyncFd<OwnedFd>> {
+    let opened = kernel::changes().map_err(std::io::Error::other);
+    match opened.and_then(|socket| crate::exchange::fd::watch(socket, Interest::READABLE)) {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            tracing::info!(%error, "new addresses are published a minute late");
+            None
+        }
+    }
+}
+
+/// Waits until the facts have to be looked at again: some time has passed, or an address has changed.
+async fn next_look(watch: &mut Option<AsyncFd<OwnedFd>>) {
+    let changed = async {
+        let Some(socket) = &*watch else { return std::future::pending().await };
+        let mut ready = socket.readable().await.map_err(std::io::Error::other)?;
+        // Changes come in bursts; one look is enough for all of them.
+        tokio::time::sleep(SETTLE).await;
+        kernel::take_changes(socket.get_ref()).map_err(std::io::Error::other)?;
+        ready.clear_ready();
+        Ok::<(), std::io::Error>(())
+    };
+    tokio::select! {
+        changed = changed => if let Err(error) = changed {
+            tracing::info!(%error, "new addresses are published a minute late");
+            *watch = None;
+        },
+        () = tokio::time::sleep(REFRESH) => {}
     }
 }
 
@@ -175,7 +212,7 @@ fn addresses(dir: &Dir) -> Vec<(String, String)> {
         let node = dir.read_to_limit(format!("sys/class/net/{name}/device/nodename"), 256).ok()?;
         std::str::from_utf8(&node).ok()?.trim().strip_prefix("device/vif/")?.parse().ok()
     };
-    let Ok(state) = vnode_netconf::kernel::read(|name| number_of(name).is_some()) else {
+    let Ok(state) = kernel::read(|name| number_of(name).is_some()) else {
         return Vec::new();
     };
     let mut nodes = Vec::new();
