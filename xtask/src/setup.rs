@@ -32,8 +32,19 @@ const TEST: &[&str] = &[
     "xenstore-utils",
     "dbus",
     "libglib2.0-bin",
+    "cmake",
+    "libpcre2-dev",
 ];
-const BENCH: &[&str] = &["crun", "busybox-static", "mininet", "bridge-utils", "python3"];
+const BENCH: &[&str] = &[
+    "crun",
+    "busybox-static",
+    "mininet",
+    "bridge-utils",
+    "python3",
+    "dbus",
+    "cmake",
+    "libpcre2-dev",
+];
 
 pub(crate) fn run(what: For) -> Result<(), String> {
     let mut wanted = LAB.to_vec();

@@ -6,8 +6,8 @@ use thiserror::Error;
 use zbus::{Connection, Message, MessageStream, message::Type};
 
 use crate::{
-    bus::{READ, RUNNING, STATE, WRITE, refusal::Refusal},
-    daemon::{OWN_MODEL, OWN_MODULE},
+    bus::{READ, RUNNING, STATE, WRITE, names as bus_names, refusal::Refusal},
+    daemon::{OWN_MODEL, OWN_MODULE, schema},
     json::{self, NotJson},
     names,
     rpc_error::RpcError,
@@ -164,6 +164,30 @@ impl Client {
             }
         }
         Err(Error::NoModel(wanted))
+    }
+
+    /// Has the schema service check a notification, when it is on the bus.
+    ///
+    /// # Errors
+    /// As it answers.
+    pub async fn validate(
+        &self,
+        module: &str,
+        notification: &str,
+        data: &str,
+    ) -> Result<(), Error> {
+        if !bus_names::is_served(&self.bus, schema::NAME).await.map_err(Error::Answer)? {
+            return Ok(());
+        }
+        let question = json!({
+            "yangd-v1:module-name": module,
+            "yangd-v1:name": notification,
+            "yangd-v1:input": json::exact(data)?,
+        });
+        let body = ("{}", question.to_string());
+        let answer =
+            self.call(schema::NAME, schema::PATH, schema::INTERFACE, "ValidateNotification", &body);
+        answer.await.map(drop)
     }
 
     /// Tells everybody who listens.

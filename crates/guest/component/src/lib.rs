@@ -5,7 +5,7 @@
 //! * [`script`]: one script, run for one request. [`stderr`], [`rpc_error`]: what a failed one has to say.
 //! * [`client`]: asks components. [`install`]: units, activation and policy files. [`skeleton`]: a new component.
 //! * [`cli`]: the verbs of `vnode-agent component`.
-//! * [`daemon`]: serves all components on one connection. [`validate`]: checks data against YANG.
+//! * [`daemon`]: serves all components on one connection. [`yang`]: checks data against YANG.
 #![deny(unsafe_code)]
 
 pub mod bus;
@@ -23,4 +23,4 @@ pub mod script;
 pub mod skeleton;
 pub mod stderr;
 pub mod user;
-pub mod validate;
+pub mod yang;

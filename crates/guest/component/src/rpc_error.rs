@@ -3,7 +3,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 use zbus::wire::Type;
+
+use crate::stderr;
 
 /// Every name of an error that carries the record begins so; the error's type follows.
 pub const PREFIX: &str = "com.vyatta.rpcerror.";
@@ -57,6 +60,33 @@ impl RpcError {
     pub fn at(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
+    }
+
+    /// As a JSON object with the members of RFC 8040 section 7.1, those that are empty left out: what a script prints
+    /// to fail so.
+    pub fn to_json(&self) -> Value {
+        let mut object = Map::new();
+        for (name, value) in [
+            ("error-type", &self.error_type),
+            ("error-tag", &self.tag),
+            ("error-severity", &self.severity),
+            ("error-app-tag", &self.app_tag),
+            ("error-path", &self.path),
+            ("error-message", &self.message),
+        ] {
+            if !value.is_empty() {
+                object.insert(name.to_owned(), json!(value));
+            }
+        }
+        if !self.info.is_empty() {
+            let entry =
+                |((namespace, name), value): &(QName, String)| match stderr::module(namespace) {
+                    "" => json!({ name: value }),
+                    module => json!({ format!("{module}:{name}"): value }),
+                };
+            object.insert("error-info".to_owned(), self.info.iter().map(entry).collect());
+        }
+        Value::Object(object)
     }
 
     /// The error's name on the bus; the type must be one the bus allows, see [`RpcError::is_type`].

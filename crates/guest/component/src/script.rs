@@ -3,6 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use vnode_action::{CancellationToken, ExitStatus, Resource, Spec, Stdin, Stream};
+use vnode_protocol::chain;
 
 use crate::{
     definition::{Command, EnvironmentKind, Operation, Settings},
@@ -170,17 +171,6 @@ fn spec(request: &Request<'_>, limit: Duration, wanted: usize) -> Result<Spec, B
         spec = spec.limit(Resource::Nproc, settings.max_processes());
     }
     Ok(spec)
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -113,13 +113,20 @@ fn info(value: &Value) -> Option<Vec<((String, String), String)>> {
         .collect()
 }
 
+/// Modules that stand for namespaces in `error-info`.
+const NAMESPACES: [(&str, &str); 3] = [
+    ("ietf-netconf", "urn:ietf:params:xml:ns:netconf:base:1.0"),
+    ("ietf-yang", "urn:ietf:params:xml:ns:yang:1"),
+    ("vyatta-yang", "urn:vyatta.com:mgmt:error:1"),
+];
+
 fn namespace(module: &str) -> &str {
-    match module {
-        "ietf-netconf" => "urn:ietf:params:xml:ns:netconf:base:1.0",
-        "ietf-yang" => "urn:ietf:params:xml:ns:yang:1",
-        "vyatta-yang" => "urn:vyatta.com:mgmt:error:1",
-        other => other,
-    }
+    NAMESPACES.iter().find(|(name, _)| *name == module).map_or(module, |(_, namespace)| namespace)
+}
+
+/// The module that stands for a namespace.
+pub(crate) fn module(namespace: &str) -> &str {
+    NAMESPACES.iter().find(|(_, name)| *name == namespace).map_or(namespace, |(module, _)| module)
 }
 
 #[cfg(test)]

@@ -19,6 +19,22 @@ pub struct BusArgs {
     /// Address of the bus
     #[arg(long = "bus", value_name = "ADDRESS", default_value = bus::DEFAULT_ADDRESS, env = "VNODE_COMPONENT_BUS")]
     pub address: String,
+    /// Print results and errors as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where YANG modules are.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct YangArgs {
+    /// Folder of YANG modules; may be given more than once
+    #[arg(
+        long = "yang-dir",
+        value_name = "DIR",
+        env = "VNODE_COMPONENT_YANG",
+        value_delimiter = ':'
+    )]
+    pub folders: Vec<PathBuf>,
 }
 
 /// Options of the daemon.
@@ -27,13 +43,18 @@ pub struct Serve {
     /// Folder of the instance files
     #[arg(long, value_name = "DIR", default_value = daemon::DEFAULT_FOLDER)]
     pub instance_dir: PathBuf,
+    /// Folder of the component files, which say what YANG modules a model has
+    #[arg(long, value_name = "DIR", default_value = daemon::DEFAULT_COMPONENTS)]
+    pub component_dir: PathBuf,
+    #[command(flatten)]
+    pub yang: YangArgs,
     /// Come back when the bus does, instead of ending
     #[arg(long)]
     pub reconnect: bool,
     /// Succeed and fail exactly as upstream: empty output fails, a failing Start does not, changed components stop
     #[arg(long)]
     pub strict_compat: bool,
-    /// Have the schema service check the input of RPCs
+    /// Have the schema service check the input of RPCs; `auto` does where no module is known here
     #[arg(long, value_enum, default_value = "auto")]
     pub schema_service: Schema,
     /// Scripts at one time, of all components [default: 4 for each processor, at least 16]
@@ -82,6 +103,8 @@ pub enum Verb {
         #[arg(long, value_name = "JSON")]
         data: Option<String>,
         #[command(flatten)]
+        yang: YangArgs,
+        #[command(flatten)]
         bus: BusArgs,
     },
     /// Write a component's unit, bus activation and bus policy files
@@ -120,9 +143,6 @@ pub enum Verb {
     Deactivate(Target),
     /// List the components the daemon knows
     Ls {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
         #[command(flatten)]
         bus: BusArgs,
     },
@@ -173,6 +193,11 @@ pub enum Verb {
         notification: String,
         /// JSON; standard input when missing or `-`
         data: Option<String>,
+        /// Send it without asking the schema service or the modules of `--yang-dir`
+        #[arg(long)]
+        unchecked: bool,
+        #[command(flatten)]
+        yang: YangArgs,
         #[command(flatten)]
         bus: BusArgs,
     },

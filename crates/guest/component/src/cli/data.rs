@@ -1,9 +1,15 @@
 //! The verbs that ask the bus.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use super::{BusArgs, Error, Target, input, print};
-use crate::client::{self, Client};
+use crate::{
+    client::{self, Client},
+    json,
+    yang::{Kind, Name, Schemas, Subject},
+};
 
 async fn connect(bus: &BusArgs) -> Result<Client, Error> {
     Ok(Client::connect(&bus.address).await?)
@@ -22,9 +28,9 @@ pub(super) async fn activate(target: &Target, on: bool) -> Result<(), Error> {
         .map_err(Error::io("tell the service manager that the component is active"))
 }
 
-pub(super) async fn list(bus: &BusArgs, json: bool) -> Result<(), Error> {
+pub(super) async fn list(bus: &BusArgs) -> Result<(), Error> {
     let components = connect(bus).await?.list().await?;
-    if json {
+    if bus.json {
         return print(&Value::Array(components).to_string());
     }
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -54,7 +60,7 @@ pub(super) async fn show(bus: &BusArgs, name: &str) -> Result<(), Error> {
     let components = connect(bus).await?.list().await?;
     let found = components.iter().find(|component| component["name"] == *name);
     let found = found.ok_or_else(|| client::Error::NoModel(name.to_owned()))?;
-    print(&format!("{found:#}"))
+    if bus.json { print(&found.to_string()) } else { print(&format!("{found:#}")) }
 }
 
 pub(super) async fn get(bus: &BusArgs, model: &str) -> Result<(), Error> {
@@ -96,10 +102,22 @@ pub(super) async fn emit(
     bus: &BusArgs,
     notification: &str,
     data: Option<&str>,
+    folders: Option<&[PathBuf]>,
 ) -> Result<(), Error> {
     let (module, name) = split(notification)?;
     let data = input(data)?;
-    Ok(connect(bus).await?.emit(module, name, &data).await?)
+    let client = connect(bus).await?;
+    if let Some(folders) = folders {
+        match Subject::module(module, folders) {
+            Some(subject) => {
+                let text = json::exact(&data).map_err(client::Error::Json)?;
+                let kind = Kind::Notification(Name { module, name });
+                Schemas::default().check(&subject, kind, text).map_err(client::Error::Failed)?;
+            }
+            None => client.validate(module, name, &data).await?,
+        }
+    }
+    Ok(client.emit(module, name, &data).await?)
 }
 
 pub(super) async fn watch(

@@ -15,11 +15,14 @@ use std::{
 };
 
 use clap::Parser;
+use serde_json::{Value, json};
 use thiserror::Error;
 
-pub use args::{Args, BusArgs, Serve, Target, Verb};
+pub use args::{Args, BusArgs, Serve, Target, Verb, YangArgs};
 
-use crate::{client, daemon, definition, install, script::chain, skeleton};
+use vnode_protocol::chain;
+
+use crate::{client, daemon, definition, install, skeleton};
 
 /// Most bytes of data read from standard input.
 const MAX_INPUT: u64 = 64 << 20;
@@ -65,16 +68,17 @@ impl Error {
 /// standard error. Exit codes: 0 done, 1 failed, 2 usage.
 pub fn run(args: Args) -> u8 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let json = args.verb.json();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => return report(&Error::io("start")(error)),
+        Err(error) => return report(&Error::io("start")(error), json),
     };
     let result = runtime.block_on(perform(args.verb));
     // Nothing that is left may hold us up: what must be finished was waited for.
     runtime.shutdown_background();
     match result {
         Ok(()) => 0,
-        Err(error) => report(&error),
+        Err(error) => report(&error, json),
     }
 }
 
@@ -120,9 +124,9 @@ struct Alone {
 async fn perform(verb: Verb) -> Result<(), Error> {
     match verb {
         Verb::Serve(serve) => serve::run(serve).await,
-        Verb::Check { target, data, bus } => {
+        Verb::Check { target, data, yang, bus } => {
             if definitions::is_file(&target[0]) {
-                return definitions::check(&target, data.as_deref());
+                return definitions::check(&target, data.as_deref(), &yang.folders, bus.json);
             }
             let [model] = &target[..] else {
                 return Err(Error::Usage("data are checked by one model, named first".to_owned()));
@@ -134,7 +138,7 @@ async fn perform(verb: Verb) -> Result<(), Error> {
         Verb::New { name, folder } => definitions::new(&folder, &name),
         Verb::Activate(target) => data::activate(&target, true).await,
         Verb::Deactivate(target) => data::activate(&target, false).await,
-        Verb::Ls { json, bus } => data::list(&bus, json).await,
+        Verb::Ls { bus } => data::list(&bus).await,
         Verb::Show { component, bus } => data::show(&bus, &component).await,
         Verb::Get { model, bus } => data::get(&bus, &model).await,
         Verb::State { model, bus } => data::state(&bus, &model).await,
@@ -142,15 +146,50 @@ async fn perform(verb: Verb) -> Result<(), Error> {
         Verb::Rpc { rpc, data, model, metadata, bus } => {
             data::rpc(&bus, &rpc, data.as_deref(), model.as_deref(), &metadata).await
         }
-        Verb::Emit { notification, data, bus } => {
-            data::emit(&bus, &notification, data.as_deref()).await
+        Verb::Emit { notification, data, unchecked, yang, bus } => {
+            let folders = (!unchecked).then_some(&yang.folders[..]);
+            data::emit(&bus, &notification, data.as_deref(), folders).await
         }
         Verb::Watch { module, count, bus } => data::watch(&bus, module.as_deref(), count).await,
     }
 }
 
-fn report(error: &Error) -> u8 {
-    let text = format!("component: {}", chain(error));
+impl Verb {
+    /// Whether results and errors are wanted as JSON.
+    fn json(&self) -> bool {
+        match self {
+            Self::Activate(target) | Self::Deactivate(target) => target.bus.json,
+            Self::Check { bus, .. }
+            | Self::Ls { bus }
+            | Self::Show { bus, .. }
+            | Self::Get { bus, .. }
+            | Self::Set { bus, .. }
+            | Self::State { bus, .. }
+            | Self::Rpc { bus, .. }
+            | Self::Emit { bus, .. }
+            | Self::Watch { bus, .. } => bus.json,
+            Self::Serve(_) | Self::Install { .. } | Self::Remove { .. } | Self::New { .. } => false,
+        }
+    }
+}
+
+/// An error as JSON: the record as RFC 8040 section 7.1 has it, or the bus's name and text.
+fn error_as_json(error: &Error) -> Value {
+    match error {
+        Error::Client(client::Error::Failed(record)) => record.to_json(),
+        Error::Client(client::Error::Refused { name, text }) => {
+            json!({ "error-name": name, "error-message": text })
+        }
+        other => json!({ "error-message": chain(other) }),
+    }
+}
+
+fn report(error: &Error, json: bool) -> u8 {
+    let text = if json {
+        error_as_json(error).to_string()
+    } else {
+        format!("component: {}", chain(error))
+    };
     // A closed error output leaves nobody to tell.
     let _ = writeln!(io::stderr(), "{text}");
     if matches!(error, Error::Usage(_)) { 2 } else { 1 }

@@ -14,6 +14,8 @@ pub(super) async fn run(serve: Serve) -> Result<(), Error> {
     // The program may have a log of its own already, and then that is the one.
     let _ = log.with_ansi(io::stderr().is_terminal()).try_init();
     let mut options = Options::new(serve.bus.address, serve.instance_dir);
+    options.yang = serve.yang.folders;
+    options.components = serve.component_dir;
     options.reconnect = serve.reconnect;
     options.strict_compat = serve.strict_compat;
     options.schema = match serve.schema_service {

@@ -15,7 +15,8 @@ use tracing::{debug, warn};
 use zbus::{Message, message::Flags, message::Type};
 
 use super::{
-    Shared,
+    SchemaUse, Shared,
+    data::{self, Datum},
     entry::{Entry, Loaded, Phase, Place},
     known::Route,
     own,
@@ -26,6 +27,7 @@ use crate::{
     json,
     rpc_error::RpcError,
     script::{self, Caller, Request},
+    yang::Direction,
 };
 
 /// Most calls that wait or run at one time, and bytes of their messages.
@@ -240,7 +242,7 @@ async fn script(
     let strict = shared.options.strict_compat;
     let body = message.body();
     let bad = |error: json::NotJson| Refusal::failed(error.to_string());
-    let (mut metadata, mut input) = (None, None);
+    let (mut metadata, mut input, mut called) = (None, None, None);
     let (operation, command, key) = match target {
         Target::Get => (Operation::Get, model.get.as_ref(), Operation::Get.word().to_owned()),
         Target::State => {
@@ -254,19 +256,22 @@ async fn script(
             (operation, command.as_ref(), operation.word().to_owned())
         }
         Target::Rpc(rpc) => {
+            called = Some(rpc);
             let rpc = &model.rpcs[rpc];
             let (meta, text) = body.deserialize::<(&str, &str)>().map_err(|e| unreadable(&e))?;
             let wanted = shared.options.schema;
-            shared.schema.check(&shared.bus(), wanted, &rpc.module, &rpc.name, text).await?;
+            if wanted == SchemaUse::Always || !data::knows(&loaded, number, &rpc.module) {
+                shared.schema.check(&shared.bus(), wanted, &rpc.module, &rpc.name, text).await?;
+            }
             metadata = Some(json::exact(meta).map_err(bad)?.to_owned());
             input = Some(json::exact(text).map_err(bad)?.to_owned());
             (Operation::Rpc, Some(&rpc.command), rpc.key())
         }
         Target::Own(_) => return Err(Refusal::unknown_method("no model has this operation")),
     };
-    let validator = &shared.options.validator;
+    let datum = |direction| Datum { model: number, operation, rpc: called, direction };
     if let Some(input) = &input {
-        validator.input(model, operation, &key, input)?;
+        data::check(shared, &loaded, datum(Direction::Input), input).await?;
     }
     let Some(command) = command else { return absent(operation, strict, &key) };
     let age = model.settings.state_cache.filter(|_| operation == Operation::State);
@@ -286,7 +291,7 @@ async fn script(
         model: &model.name,
         command,
         settings: &model.settings,
-        input: input.clone(),
+        input,
         metadata: metadata.as_deref(),
         caller: caller(shared, message, model).await,
         strict,
@@ -300,7 +305,7 @@ async fn script(
     if matches!(operation, Operation::Set | Operation::Check) {
         return Ok(None);
     }
-    validator.output(model, operation, &key, input.as_deref(), &output)?;
+    data::check(shared, &loaded, datum(Direction::Output), &output).await?;
     if age.is_some() {
         entry.keep(&model.name, &output);
     }

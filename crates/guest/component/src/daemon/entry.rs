@@ -16,6 +16,7 @@ use vnode_action::CancellationToken;
 use crate::{
     bus::object::{self, Object},
     definition::Instance,
+    yang::Subject,
 };
 
 /// A definition made ready to serve.
@@ -26,13 +27,15 @@ pub(super) struct Loaded {
     pub(super) objects: Vec<Vec<Object>>,
     /// Scripts of this component at one time.
     pub(super) slots: Arc<Semaphore>,
+    /// Of each model, what is known of its YANG modules.
+    pub(super) subjects: Mutex<Vec<Option<Arc<Subject>>>>,
 }
 
 impl Loaded {
     pub(super) fn new(instance: Instance, strict: bool) -> Self {
         let objects = instance.models.iter().map(|model| object::of_model(model, strict)).collect();
         let slots = Arc::new(Semaphore::new(instance.settings.concurrency()));
-        Self { instance, objects, slots }
+        Self { instance, objects, slots, subjects: Mutex::default() }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tracing::{info, warn};
 use vnode_action::CancellationToken;
+use vnode_protocol::chain;
 
 use super::{
     DRAIN, Shared,
@@ -14,7 +15,7 @@ use crate::{
     bus::{names, refusal::Refusal},
     definition::{Command, Operation},
     rpc_error::RpcError,
-    script::{self, Caller, Request, chain},
+    script::{self, Caller, Request},
 };
 
 /// Runs Start, then serves and claims the names. Active already is success.

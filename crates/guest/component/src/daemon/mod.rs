@@ -3,14 +3,16 @@
 //! * `known`: what is defined, what is active, who owns which name. `entry`: one component.
 //! * `call`: from a message to its one answer. `lifecycle`: activate and deactivate.
 //! * `reload`, `watch`: the folder of instance files. `own`: the daemon's own model. `schema`: the schema service.
+//! * `data`: what goes in and out, checked against YANG.
 
 mod call;
+mod data;
 mod entry;
 mod known;
 mod lifecycle;
 mod own;
 mod reload;
-mod schema;
+pub(crate) mod schema;
 mod watch;
 
 use std::{
@@ -29,7 +31,9 @@ use tokio::{
 use tracing::{error, info, warn};
 use zbus::{Connection, MessageStream};
 
-use crate::{bus, script::chain, validate::Validator};
+use vnode_protocol::chain;
+
+use crate::{bus, yang::Schemas};
 use known::Known;
 use schema::Schema;
 
@@ -38,6 +42,8 @@ pub use schema::Use as SchemaUse;
 
 /// Folder of the instance files.
 pub const DEFAULT_FOLDER: &str = "/lib/vci/ephemera/instances";
+/// Folder of the component files.
+pub const DEFAULT_COMPONENTS: &str = "/lib/vci/components";
 /// How long a stopping daemon or component waits for the calls that are running.
 const DRAIN: Duration = Duration::from_secs(10);
 /// Waiting between two tries to reach the bus again: first, and most.
@@ -54,7 +60,10 @@ pub struct Options {
     /// Come back when the bus does, instead of ending.
     pub reconnect: bool,
     pub schema: SchemaUse,
-    pub validator: Arc<dyn Validator>,
+    /// Folders of YANG modules, for models that name none; none: JSON is all that is asked of their data.
+    pub yang: Vec<PathBuf>,
+    /// Folder of the component files, which say what modules a model has; read only where `yang` or a model names folders.
+    pub components: PathBuf,
     /// Scripts at one time, of all components.
     pub scripts: usize,
 }
@@ -69,7 +78,8 @@ impl Options {
             strict_compat: false,
             reconnect: false,
             schema: SchemaUse::Auto,
-            validator: Arc::new(crate::validate::Syntax),
+            yang: Vec::new(),
+            components: DEFAULT_COMPONENTS.into(),
             scripts: (4 * processors).max(16),
         }
     }
@@ -106,6 +116,7 @@ pub(crate) struct Shared {
     known: Mutex<Known>,
     scripts: Arc<Semaphore>,
     schema: Schema,
+    yang: Schemas,
     /// A reload was asked for.
     reload: Notify,
     load: call::Load,
@@ -141,6 +152,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         known: Mutex::new(Known::default()),
         scripts: Arc::new(Semaphore::new(options.scripts)),
         schema: Schema::default(),
+        yang: Schemas::default(),
         reload: Notify::new(),
         load: call::Load::default(),
         options,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Shared, lifecycle, reload};
+use super::{Shared, entry::Loaded, lifecycle, reload};
 use crate::{
     bus::{
         object::{self, Method, Object, Own, Target},
@@ -80,6 +80,26 @@ fn component(input: &str) -> Result<String, Refusal> {
     }
 }
 
+fn model(shared: &Shared, loaded: &Loaded, number: usize) -> Value {
+    let model = &loaded.instance.models[number];
+    let rpcs = model.rpcs.iter().map(|rpc| format!("{}:{}", rpc.module, rpc.name));
+    let mut value = json!({
+        "name": model.name,
+        "check": model.check.is_some(),
+        "set": model.set.is_some(),
+        "get": model.get.is_some(),
+        "state": model.state.is_some(),
+        "rpc": rpcs.collect::<Vec<_>>(),
+    });
+    if let Some(subject) = loaded.subject(number) {
+        value["module"] = json!(subject.modules());
+        if let Some(problem) = shared.yang.known_problem(&subject) {
+            value["unchecked"] = json!(problem);
+        }
+    }
+    value
+}
+
 /// What is loaded, active, broken. 64-bit numbers are strings, RFC 7951 section 6.1.
 fn state(shared: &Arc<Shared>) -> Value {
     let known = shared.known();
@@ -94,14 +114,9 @@ fn state(shared: &Arc<Shared>) -> Value {
                 "name": entry.name,
                 "phase": state.phase.word(),
                 "file": state.file.display().to_string(),
-                "model": instance.models.iter().map(|model| json!({
-                    "name": model.name,
-                    "check": model.check.is_some(),
-                    "set": model.set.is_some(),
-                    "get": model.get.is_some(),
-                    "state": model.state.is_some(),
-                    "rpc": model.rpcs.iter().map(|rpc| format!("{}:{}", rpc.module, rpc.name)).collect::<Vec<_>>(),
-                })).collect::<Vec<_>>(),
+                "model": (0..instance.models.len())
+                    .map(|number| model(shared, &state.loaded, number))
+                    .collect::<Vec<_>>(),
                 "calls": counters.calls.to_string(),
                 "failures": counters.failures.to_string(),
                 "busy-microseconds": counters.busy.as_micros().to_string(),

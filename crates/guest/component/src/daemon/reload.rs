@@ -9,17 +9,15 @@ use std::{
 };
 
 use tracing::{debug, error, info, warn};
+use vnode_protocol::chain;
 
 use super::{
-    Shared,
+    Shared, data,
     entry::{Entry, Loaded, Phase},
     lifecycle, own,
     watch::Watcher,
 };
-use crate::{
-    definition::{Instance, Severity},
-    script::chain,
-};
+use crate::definition::{Instance, Severity};
 
 /// Nothing may change in the folder for so long before it is read: who writes in place, empties first.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -71,6 +69,11 @@ pub(super) async fn load(shared: &Arc<Shared>) {
     for entry in shared.known().components.values() {
         files_known.insert(entry.state().file.clone(), Arc::clone(entry));
     }
+    // Their files may be others too.
+    shared.yang.forget();
+    let instances = || found.good.values().map(|(_, instance)| instance);
+    let declared = data::declared(&shared.options, instances());
+    let subjects = |instance: &Instance| data::subjects(&shared.options, instance, &declared);
     let mut bad = found.bad;
     let mut changed = Vec::new();
     let mut removed = Vec::new();
@@ -94,12 +97,15 @@ pub(super) async fn load(shared: &Arc<Shared>) {
             match known.components.get(&name) {
                 None => {
                     let loaded = Arc::new(Loaded::new(instance, shared.options.strict_compat));
+                    loaded.learn(subjects(&loaded.instance));
                     known.components.insert(name, Arc::new(Entry::new(loaded, file)));
                 }
                 Some(entry) => {
                     let same = entry.loaded().instance == instance;
                     entry.state().file = file;
-                    if !same {
+                    if same {
+                        entry.loaded().learn(subjects(&instance));
+                    } else {
                         changed.push((Arc::clone(entry), instance));
                     }
                 }
@@ -112,16 +118,18 @@ pub(super) async fn load(shared: &Arc<Shared>) {
         lifecycle::stop(shared, &entry).await;
     }
     for (entry, instance) in changed {
-        change(shared, &entry, instance).await;
+        let subjects = subjects(&instance);
+        let loaded = Loaded::new(instance, shared.options.strict_compat);
+        loaded.learn(subjects);
+        change(shared, &entry, Arc::new(loaded)).await;
     }
 }
 
-async fn change(shared: &Arc<Shared>, entry: &Arc<Entry>, instance: Instance) {
-    let strict = shared.options.strict_compat;
-    if strict && entry.state().phase == Phase::Active {
+async fn change(shared: &Arc<Shared>, entry: &Arc<Entry>, loaded: Arc<Loaded>) {
+    if shared.options.strict_compat && entry.state().phase == Phase::Active {
         lifecycle::stop(shared, entry).await;
     }
-    match lifecycle::swap(shared, entry, Arc::new(Loaded::new(instance, strict))).await {
+    match lifecycle::swap(shared, entry, loaded).await {
         Ok(()) => info!(component = entry.name, "its definition is changed"),
         Err(refusal) => {
             let reason = refusal.text();

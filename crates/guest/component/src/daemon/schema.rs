@@ -7,9 +7,9 @@ use zbus::Connection;
 
 use crate::bus::{names, refusal::Refusal};
 
-const NAME: &str = "net.vyatta.vci.config.yangd.v1";
-const PATH: &str = "/yangd_v1/rpc";
-const INTERFACE: &str = "yang.module.YangdV1.RPC";
+pub(crate) const NAME: &str = "net.vyatta.vci.config.yangd.v1";
+pub(crate) const PATH: &str = "/yangd_v1/rpc";
+pub(crate) const INTERFACE: &str = "yang.module.YangdV1.RPC";
 
 /// Whether it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,7 +24,7 @@ pub enum Use {
 
 /// What is known of it.
 #[derive(Debug, Default)]
-pub(super) struct Schema {
+pub(crate) struct Schema {
     served: AtomicBool,
 }
 

@@ -1,6 +1,6 @@
 //! The extension keys, all beginning with `X-`: upstream ignores them, so a file serves under both daemons.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 /// What a script is run for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,6 +69,9 @@ pub struct Settings {
     pub(crate) start_required: Option<bool>,
     pub(crate) environment: Option<EnvironmentKind>,
     pub(crate) state_cache: Option<Duration>,
+    pub(crate) yang: Option<Vec<PathBuf>>,
+    pub(crate) modules: Option<Vec<String>>,
+    pub(crate) validate: Option<(bool, bool)>,
 }
 
 impl Settings {
@@ -112,6 +115,29 @@ impl Settings {
             },
             "X-Sandbox" if value == "none" => {}
             "X-Sandbox" => return bad("`none`: no other is built into this version"),
+            "X-Yang" => {
+                let folders: Vec<PathBuf> = list(value).map(PathBuf::from).collect();
+                if folders.is_empty() || folders.iter().any(|folder| !folder.is_absolute()) {
+                    return bad("a list of folders from the root on, with commas between");
+                }
+                self.yang = Some(folders);
+            }
+            "X-Modules" => {
+                let modules: Vec<String> = list(value).map(str::to_owned).collect();
+                if modules.is_empty() || modules.iter().any(|module| module.contains('/')) {
+                    return bad("a list of YANG modules, with commas between");
+                }
+                self.modules = Some(modules);
+            }
+            "X-Validate" => {
+                self.validate = Some(match value {
+                    "all" => (true, true),
+                    "input" => (true, false),
+                    "output" => (false, true),
+                    "none" => (false, false),
+                    _ => return bad("`all`, `input`, `output` or `none`"),
+                });
+            }
             "X-Cache/State/Get" => self.state_cache = Some(duration(key, value)?),
             _ => {
                 let Some(operation) = key.strip_prefix("X-Timeout/") else { return Ok(false) };
@@ -145,6 +171,9 @@ impl Settings {
             start_required: self.start_required.or(component.start_required),
             environment: self.environment.or(component.environment),
             state_cache: self.state_cache.or(component.state_cache),
+            yang: self.yang.clone().or_else(|| component.yang.clone()),
+            modules: self.modules.clone().or_else(|| component.modules.clone()),
+            validate: self.validate.or(component.validate),
         }
     }
 
@@ -169,9 +198,19 @@ impl Settings {
         self.concurrency.unwrap_or(Self::CONCURRENCY)
     }
 
+    /// Whether input and output are checked against the modules, where these are known.
+    pub fn validate(&self) -> (bool, bool) {
+        self.validate.unwrap_or((true, true))
+    }
+
     pub fn environment(&self) -> EnvironmentKind {
         self.environment.unwrap_or_default()
     }
+}
+
+/// The entries of a list with commas between.
+fn list(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|entry| !entry.is_empty())
 }
 
 /// Seconds, or a number with `ms`, `s` or `m`.
@@ -234,7 +273,10 @@ mod tests {
             ("X-Concurrency", "many"),
             ("X-StartRequired", "yes"),
             ("X-Environment", "all"),
-            ("X-Sandbox", "strict"),
+            ("X-Yang", "relative"),
+            ("X-Yang", ","),
+            ("X-Modules", "../x"),
+            ("X-Validate", "yes"),
         ] {
             assert!(settings.take(key, value).is_err(), "{key}={value}");
         }
