@@ -84,6 +84,17 @@ impl std::fmt::Debug for Exec {
 }
 
 impl Exec {
+    /// A program another driver has started. `exit` tells its end, and ends the program when it is dropped before.
+    pub fn new(
+        stdin: Option<Writer>,
+        stdout: Option<Reader>,
+        stderr: Option<Reader>,
+        control: Arc<dyn ExecControl>,
+        exit: impl Future<Output = Result<ExecExit>> + Send + 'static,
+    ) -> Self {
+        Self { stdin, stdout, stderr, control, exit: Box::pin(exit), ended: None }
+    }
+
     /// Signals and resizing, usable while the streams are in use elsewhere.
     #[must_use]
     pub fn control(&self) -> Arc<dyn ExecControl> {

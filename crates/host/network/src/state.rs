@@ -104,6 +104,38 @@ pub(crate) fn addresses(ns: &Ns, index: u32) -> Result<Vec<IpNet>> {
     Ok(found)
 }
 
+/// Gateways of the default routes, by the index of the interface they are reached through.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn gateways(ns: &Ns) -> Result<Vec<(u32, IpAddr)>> {
+    let mut found = Vec::new();
+    let dump = rtnl::dump(libc::RTM_GETROUTE, &[0; 12]);
+    ns.ask(&dump, "list the routes", |kind, body| {
+        if let (libc::RTM_NEWROUTE, Some(route)) = (kind, parse_default_route(body)) {
+            found.push(route);
+        }
+    })?;
+    Ok(found)
+}
+
+/// Reads `RTM_NEWROUTE`: interface and gateway of a default route of the main table.
+fn parse_default_route(body: &[u8]) -> Option<(u32, IpAddr)> {
+    let (prefix, table) = (*body.get(1)?, *body.get(4)?);
+    if prefix != 0 || table != libc::RT_TABLE_MAIN {
+        return None;
+    }
+    let attributes = Attributes::after(body, 12);
+    let index = find(attributes.clone(), libc::RTA_OIF).and_then(parse_u32)?;
+    let via = find(attributes, libc::RTA_GATEWAY)?;
+    let via = match via.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(via).ok()?),
+        16 => IpAddr::from(<[u8; 16]>::try_from(via).ok()?),
+        _ => return None,
+    };
+    Some((index, via))
+}
+
 /// Reads `RTM_NEWLINK`.
 fn parse_link(body: &[u8]) -> Option<Interface> {
     let flags = parse_u32(body.get(8..)?)?;
@@ -179,6 +211,7 @@ mod tests {
         fn no_bytes_make_the_readers_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             parse_link(&bytes);
             parse_address(&bytes);
+            parse_default_route(&bytes);
         }
     }
 }

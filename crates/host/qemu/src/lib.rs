@@ -10,3 +10,29 @@
 //! A machine's shell is a node of the container driver: its monitor outlives the daemon, holds the serial console and
 //! records the end. Links are put into the shell's namespace as into any node's; when the machine boots, every interface
 //! there becomes one of its own.
+
+pub mod qmp;
+mod accel;
+mod agent;
+mod command;
+mod disk;
+mod driver;
+mod exit;
+mod fat;
+mod instance;
+mod nic;
+mod seed;
+mod shell;
+
+pub use accel::Accelerators;
+pub use driver::{Options, QemuDriver};
+
+/// Runs work that blocks, off the runtime's threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> vnode_driver::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| vnode_driver::Error::Io {
+        doing: "finish work on a machine".to_owned(),
+        source: std::io::Error::other(error),
+    })
+}
