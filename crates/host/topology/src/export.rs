@@ -8,8 +8,8 @@ use vnode_protocol::impairment::Impairment;
 
 use crate::emit::Yaml;
 use crate::model::{
-    Bind, DEFAULT_MTU, Endpoint, Far, ImagePullPolicy, Lab, Link, NetworkMode, Node, NodeKind,
-    RestartPolicy,
+    AgentMode, Bind, DEFAULT_MTU, Endpoint, Far, ImagePullPolicy, Lab, Link, NetworkMode, Node,
+    NodeKind, RestartPolicy, Vm,
 };
 
 use parts::{
@@ -28,7 +28,7 @@ pub fn export(lab: &Lab) -> String {
 /// Writes the lab as containerlab accepts it.
 ///
 /// What containerlab has no word for is left out, and a comment at the head says so: impairments,
-/// LANs, the timeline, `resources` beyond memory and processors, backends.
+/// LANs, the timeline, `resources` beyond memory and processors, backends, agents.
 pub fn export_clab(lab: &Lab) -> String {
     let mut out = String::new();
     for left in left_out(lab) {
@@ -99,17 +99,46 @@ impl Writer<'_> {
         Yaml::Map(file)
     }
 
+    fn vm(&self, vm: &Vm) -> Map {
+        let mut map = Map::new();
+        text(&mut map, "machine", vm.machine.as_ref());
+        text(&mut map, "accel", vm.accel.as_ref());
+        text(&mut map, "firmware", vm.firmware.as_ref());
+        text(&mut map, "kernel", vm.kernel.as_ref().map(|p| self.path(p)));
+        text(&mut map, "initrd", vm.initrd.as_ref().map(|p| self.path(p)));
+        text(&mut map, "append", vm.append.as_ref());
+        text(&mut map, "disk", vm.disk_bytes.map(|bytes| format!("{bytes}b")));
+        let disks = vm.disks_bytes.iter().map(|bytes| format!("{bytes}b"));
+        list(&mut map, "disks", &disks.collect::<Vec<_>>());
+        text(&mut map, "nic", vm.nic.as_ref());
+        text(&mut map, "seed", vm.seed.as_ref());
+        text(&mut map, "user-data", vm.user_data.as_ref().map(|p| self.path(p)));
+        text(&mut map, "ready", vm.ready.as_ref());
+        for (name, number) in [("queues", vm.queues), ("ready-timeout", vm.ready_timeout_s)] {
+            if let Some(number) = number {
+                put(&mut map, name, Yaml::bare(number));
+            }
+        }
+        for (name, on) in [("vnc", vm.vnc), ("watchdog", vm.watchdog), ("vsock", vm.vsock)] {
+            if on {
+                put(&mut map, name, Yaml::bare(true));
+            }
+        }
+        map
+    }
+
     fn node(&self, node: &Node) -> Yaml {
         let mut map = Map::new();
         let kind = match node.kind {
             NodeKind::Linux => "linux",
+            NodeKind::Vm => "vm",
             NodeKind::Bridge => "bridge",
             NodeKind::Host => "host",
         };
         put(&mut map, "kind", Yaml::text(kind));
         text(&mut map, "group", node.group.as_ref());
         words(&mut map, "labels", &node.labels);
-        if node.kind != NodeKind::Linux {
+        if !node.kind.is_run() {
             return Yaml::Map(map);
         }
         text(&mut map, "image", node.image.as_ref());
@@ -187,6 +216,15 @@ impl Writer<'_> {
                 put(&mut map, "resources", Yaml::Map(resources));
             }
             text(&mut map, "backend", node.backend.as_ref());
+            if let Some(vm) = &node.vm {
+                put(&mut map, "vm", Yaml::Map(self.vm(vm)));
+            }
+            let agent = match node.agent {
+                AgentMode::None => None,
+                AgentMode::OnDemand => Some("on-demand"),
+                AgentMode::Init => Some("init"),
+            };
+            text(&mut map, "agent", agent);
         }
         Yaml::Map(map)
     }

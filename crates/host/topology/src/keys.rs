@@ -125,7 +125,11 @@ pub(crate) const TOPOLOGY: &[Key] = &[
 ];
 
 pub(crate) const NODE: &[Key] = &[
-    yes("kind", Shape::Text, "What the node is: `linux` (a container), `bridge` or `host`."),
+    yes(
+        "kind",
+        Shape::Text,
+        "What the node is: `linux` (a container), `vm` (a virtual machine), `bridge` or `host`.",
+    ),
     yes("image", Shape::Text, "Image reference; `host`, the machine's own root, when absent."),
     yes(
         "image-pull-policy",
@@ -187,8 +191,14 @@ pub(crate) const NODE: &[Key] = &[
     yes("security-opts", Shape::TextList, "Security options as Docker has them."),
     yes("sysctls", Shape::TextMap, "Kernel parameters of the node."),
     yes("devices", Shape::TextList, "Devices of the host: `path[:path in node[:rwm]]`."),
+    ours("vm", Shape::Table(VM), "The machine of a node of kind `vm`."),
     ours("resources", Shape::Table(RESOURCES), "Limits as cgroup v2 knows them."),
     ours("backend", Shape::Text, "Driver that runs the node."),
+    ours(
+        "agent",
+        Shape::OneOf(&["none", "on-demand", "init"]),
+        "Whether the host's `vnode-agent` is in the container: started when asked, or as its init (none).",
+    ),
     no(
         "placement",
         Shape::Anything,
@@ -267,6 +277,42 @@ pub(crate) const RESOURCES: &[Key] = &[
     ours("cpu-weight", Shape::Count, "Share against others, 1 to 10000 (100)."),
     ours("cpu-set", Shape::Word, "Processors it may use, such as `0-2,4`."),
     ours("pids", Shape::Count, "Most processes and threads."),
+];
+
+pub(crate) const VM: &[Key] = &[
+    ours("machine", Shape::OneOf(&["q35", "microvm"]), "Model of the machine (q35)."),
+    ours(
+        "accel",
+        Shape::OneOf(&["auto", "kvm", "tcg"]),
+        "What it runs on: KVM where that works, else emulation (auto).",
+    ),
+    ours("firmware", Shape::OneOf(&["bios", "uefi"]), "What starts its disk (bios)."),
+    ours(
+        "kernel",
+        Shape::Text,
+        "Kernel that is booted without firmware; an ELF `vmlinux` starts fastest.",
+    ),
+    ours("initrd", Shape::Text, "Initial RAM disk of the kernel."),
+    ours("append", Shape::Text, "Words added to the kernel's command line."),
+    ours("disk", Shape::Word, "Size of the first disk, when larger than its image: `10GB`."),
+    ours("disks", Shape::TextList, "Sizes of further, empty disks."),
+    ours("nic", Shape::OneOf(&["virtio", "e1000"]), "Model of its network interfaces (virtio)."),
+    ours("queues", Shape::Count, "Queues of each virtio interface (1)."),
+    ours(
+        "seed",
+        Shape::OneOf(&["nocloud", "config-drive", "none"]),
+        "How names, addresses and user data reach it (nocloud).",
+    ),
+    ours("user-data", Shape::Text, "cloud-init user data put in the seed."),
+    ours(
+        "ready",
+        Shape::OneOf(&["started", "agent", "reachable"]),
+        "What its boot waits for: that it runs, its agent, or its address (started).",
+    ),
+    ours("ready-timeout", Shape::Count, "Seconds that is waited for it (300)."),
+    ours("vnc", Shape::Bool, "A VNC server on the socket `vm/vnc.sock` in the node's folder."),
+    ours("watchdog", Shape::Bool, "A watchdog device that resets the machine (false)."),
+    ours("vsock", Shape::Bool, "A vsock device, on hosts that have vhost-vsock (false)."),
 ];
 
 pub(crate) const STAGES: &[Key] = &[

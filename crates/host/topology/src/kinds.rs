@@ -3,8 +3,12 @@
 use crate::model::NodeKind;
 
 /// Kinds vnode runs, as written.
-pub(crate) const RUN: &[(&str, NodeKind)] =
-    &[("linux", NodeKind::Linux), ("bridge", NodeKind::Bridge), ("host", NodeKind::Host)];
+pub(crate) const RUN: &[(&str, NodeKind)] = &[
+    ("linux", NodeKind::Linux),
+    ("vm", NodeKind::Vm),
+    ("bridge", NodeKind::Bridge),
+    ("host", NodeKind::Host),
+];
 
 /// What there is to say of a kind that vnode does not run.
 pub(crate) fn hint(kind: &str) -> Option<&'static str> {

@@ -12,7 +12,7 @@ pub fn json_schema() -> Value {
     schema["title"] = json!("vnode topology");
     schema["description"] = json!(
         "A lab of virtual nodes: containerlab's topology file with vnode's additions (`impair`, \
-         `networks`, `events`, `resources`, `backend`)."
+         `networks`, `events`, `resources`, `backend`, `agent`)."
     );
     schema["required"] = json!(["name", "topology"]);
     schema["properties"]["topology"]["required"] = json!(["nodes"]);

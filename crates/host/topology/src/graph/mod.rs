@@ -53,7 +53,7 @@ impl Picture {
         let mut nodes: HashMap<&str, usize> = HashMap::new();
         for node in &lab.nodes {
             let shape = match node.kind {
-                NodeKind::Linux => Shape::Node,
+                NodeKind::Linux | NodeKind::Vm => Shape::Node,
                 NodeKind::Bridge => Shape::Bridge,
                 NodeKind::Host => Shape::Outside,
             };

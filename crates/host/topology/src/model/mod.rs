@@ -8,6 +8,7 @@ mod link;
 mod network;
 mod node;
 mod timeline;
+mod vm;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -18,11 +19,12 @@ use serde::{Deserialize, Serialize};
 pub use link::{Endpoint, Far, Link, Mac, MacvlanMode};
 pub use network::{Member, Network};
 pub use node::{
-    Bind, Device, Dns, Health, HealthTest, ImagePullPolicy, NetworkMode, Node, NodeKind, Phase,
-    Port, PortProtocol, Resources, RestartPolicy, Stage, StageExec, StageExecTarget, StageName,
-    WaitFor,
+    AgentMode, Bind, Device, Dns, Health, HealthTest, ImagePullPolicy, NetworkMode, Node, NodeKind,
+    Phase, Port, PortProtocol, Resources, RestartPolicy, Stage, StageExec, StageExecTarget,
+    StageName, WaitFor,
 };
 pub use timeline::{Action, Target, TimelineEvent};
+pub use vm::Vm;
 
 /// MTU of a link that names none, as containerlab has it.
 pub const DEFAULT_MTU: u32 = 9500;

@@ -15,10 +15,20 @@ pub enum NodeKind {
     /// A container.
     #[default]
     Linux,
+    /// A virtual machine.
+    Vm,
     /// A bridge on the host that exists already and stays: ports of the lab join it and leave it.
     Bridge,
     /// The host itself, as an end of links.
     Host,
+}
+
+impl NodeKind {
+    /// Whether vnode makes and runs it, as a container or a machine; others are places that links lead to.
+    #[must_use]
+    pub const fn is_run(self) -> bool {
+        matches!(self, Self::Linux | Self::Vm)
+    }
 }
 
 /// One node.
@@ -78,6 +88,11 @@ pub struct Node {
     pub auto_remove: bool,
     /// Driver that runs the node; `None` leaves the choice to the kind.
     pub backend: Option<String>,
+    /// Whether the host's `vnode-agent` is in a container.
+    pub agent: AgentMode,
+    /// Set for the kind `vm`, and for no other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vm: Option<super::Vm>,
     pub span: Span,
 }
 
@@ -86,6 +101,18 @@ impl Node {
     pub fn linux(name: impl Into<String>) -> Self {
         Self { name: name.into(), image: Some(HOST_IMAGE.to_owned()), ..Self::default() }
     }
+}
+
+/// How the host's agent is in a container. Virtual machines have their own, in their image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AgentMode {
+    #[default]
+    None,
+    /// Bound into the node, and started when it is asked for something.
+    OnDemand,
+    /// The node's first process: it starts the node's own program, reaps what that leaves, passes signals on, and serves.
+    Init,
 }
 
 /// When an image is fetched.

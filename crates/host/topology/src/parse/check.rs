@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::model::{Mgmt, NetworkMode, Node, NodeKind, PortProtocol};
+use crate::model::{Mgmt, NetworkMode, Node, PortProtocol};
 use crate::parse::node::Places;
 use crate::report::{At, Report};
 
@@ -31,7 +31,7 @@ pub(crate) fn network_modes(
                     format!("node `{}` cannot share its own network", nodes[at].name),
                 );
             }
-            Some(other) if nodes[*other].kind != NodeKind::Linux => {
+            Some(other) if !nodes[*other].kind.is_run() => {
                 report.error(
                     &place,
                     format!("`{name}` is no container whose network could be shared"),

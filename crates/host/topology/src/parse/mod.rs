@@ -11,6 +11,7 @@ mod mgmt;
 mod network;
 mod node;
 mod stage;
+mod vm;
 mod wiring;
 
 use std::collections::HashMap;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use vnode_protocol::impairment::Impairment;
 
 use crate::keys;
-use crate::model::{DEFAULT_MTU, Member, Network, Node, NodeKind};
+use crate::model::{DEFAULT_MTU, Member, Network, Node};
 use crate::parse::fields::{Fields, count, short, text};
 use crate::parse::link::{mac, prefix};
 use crate::parse::wiring::{Wiring, is_interface};
@@ -171,7 +171,7 @@ fn member(
         wiring.unknown(&member.node, &item.at, report);
         return None;
     };
-    if nodes.get(at).is_some_and(|node| node.kind != NodeKind::Linux) {
+    if nodes.get(at).is_some_and(|node| !node.kind.is_run()) {
         report.error_with(
             &item.at,
             format!("`{}` is no container and cannot be a member", short(&member.node)),

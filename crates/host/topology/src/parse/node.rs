@@ -11,12 +11,13 @@ use std::str::FromStr;
 use crate::keys;
 use crate::kinds;
 use crate::model::{
-    Bind, Dns, HOST_IMAGE, ImagePullPolicy, NetworkMode, Node, NodeKind, RestartPolicy,
+    AgentMode, Bind, Dns, HOST_IMAGE, ImagePullPolicy, NetworkMode, Node, NodeKind, RestartPolicy,
 };
 use crate::parse::binds;
 use crate::parse::fields::{Fields, boolean, count, short, text, texts};
 use crate::parse::layers::{Layers, Shared};
 use crate::parse::stage::{self, Waits};
+use crate::parse::vm;
 use crate::report::{At, Report};
 use crate::world::World;
 use crate::yaml::Entry;
@@ -75,7 +76,7 @@ impl Reader<'_> {
         };
         node.group = layers.text("group", report).map(|(group, _)| group.to_owned());
         node.labels = self.map(&layers, "labels", &node.name, report);
-        if node.kind != NodeKind::Linux {
+        if !node.kind.is_run() {
             meaningless(&own, node.kind, report);
             return (node, places);
         }
@@ -88,6 +89,12 @@ impl Reader<'_> {
         node.sysctls = self.map(&layers, "sysctls", &node.name, report);
         node.stages = stage::read(&layers.every("stages"), &node.name, &mut self.waits, report);
         node.healthcheck = layers.one("healthcheck").and_then(|entry| health(entry, report));
+        if node.kind == NodeKind::Vm {
+            let paths = (self.folder, self.home.as_deref());
+            vm::read(&mut node, &own, &layers, paths, &places.name, report);
+        } else if let Some(entry) = own.get("vm") {
+            report.warn(&entry.key_at, "`vm` is for nodes of kind `vm`");
+        }
         (node, places)
     }
 
@@ -154,6 +161,18 @@ impl Reader<'_> {
                 _ => {
                     report.error(&at, format!("`restart-policy` is no, on-failure, always or unless-stopped, not `{}`", short(policy)));
                     RestartPolicy::Always
+                }
+            };
+        }
+        if let Some((mode, at)) = layers.text("agent", report) {
+            node.agent = match mode {
+                "none" => AgentMode::None,
+                "on-demand" => AgentMode::OnDemand,
+                "init" => AgentMode::Init,
+                _ => {
+                    let text = format!("`agent` is none, on-demand or init, not `{}`", short(mode));
+                    report.error(&at, text);
+                    AgentMode::None
                 }
             };
         }
@@ -257,12 +276,12 @@ fn kind(layers: &Layers<'_, '_>, report: &mut Report<'_>) -> NodeKind {
     match kinds::hint(given) {
         Some(hint) => report.error_with(
             &entry.value.at,
-            format!("vnode cannot run the kind `{given}` (it runs linux, bridge and host)"),
+            format!("vnode cannot run the kind `{given}` (it runs linux, vm, bridge and host)"),
             hint,
         ),
         None => report.error_with(
             &entry.value.at,
-            format!("unknown kind `{}` (vnode runs linux, bridge and host)", short(given)),
+            format!("unknown kind `{}` (vnode runs linux, vm, bridge and host)", short(given)),
             "containerlab as vnode knows it has no such kind either",
         ),
     }
