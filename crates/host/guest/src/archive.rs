@@ -54,7 +54,7 @@ pub(crate) async fn out(guest: &Guest, path: &str) -> Result<Reader> {
     // What a program prints is cut at 16 MiB in this form: it goes through a file.
     let aside = aside();
     words[3].clone_from(&aside);
-    let packed = run(guest, words, &b""[..]).await;
+    let packed = run(guest, words, None, &b""[..]).await;
     let opened = match packed {
         Ok(()) => guest.read_file(&aside).await,
         Err(error) => Err(error),
@@ -76,18 +76,18 @@ pub(crate) async fn into(
 ) -> Result<()> {
     check(path)?;
     if let Guest::Native(_) = guest {
-        return run(guest, words(&["tar", "-x", "-f", "-", "-C", path]), tar).await;
+        return run(guest, words(&["tar", "-x", "-f", "-"]), Some(path), tar).await;
     }
     let mut first = Vec::new();
     let read = (&mut tar).take(AT_ONCE as u64).read_to_end(&mut first).await;
     read.map_err(|source| Error::Io { doing: "read the archive", source })?;
     if first.len() < AT_ONCE {
-        return run(guest, words(&["tar", "-x", "-f", "-", "-C", path]), &first[..]).await;
+        return run(guest, words(&["tar", "-x", "-f", "-"]), Some(path), &first[..]).await;
     }
     let aside = aside();
     let file = FileSpec { mode: 0o600, ..FileSpec::new(&aside) };
     let unpacked = match guest.write_file(file, first.chain(tar)).await {
-        Ok(_) => run(guest, words(&["tar", "-x", "-f", &aside, "-C", path]), &b""[..]).await,
+        Ok(_) => run(guest, words(&["tar", "-x", "-f", &aside]), Some(path), &b""[..]).await,
         Err(error) => Err(error),
     };
     remove(guest, aside).await;
@@ -111,7 +111,7 @@ fn aside() -> String {
 }
 
 async fn remove(guest: &Guest, aside: String) {
-    if let Err(error) = run(guest, words(&["rm", "-f", &aside]), &b""[..]).await {
+    if let Err(error) = run(guest, words(&["rm", "-f", &aside]), None, &b""[..]).await {
         tracing::debug!(%error, aside, "a file stays in a guest");
     }
 }
@@ -120,10 +120,13 @@ async fn remove(guest: &Guest, aside: String) {
 async fn run(
     guest: &Guest,
     argv: Vec<String>,
+    folder: Option<&str>,
     mut input: impl AsyncRead + Send + Unpin,
 ) -> Result<()> {
     let program = argv.first().cloned().unwrap_or_default();
-    let spec = ExecSpec { argv, stdin: true, ..ExecSpec::default() };
+    // Gone to before the program begins: tar looks at its own folder only when a member comes.
+    let folder = folder.map(str::to_owned);
+    let spec = ExecSpec { argv, folder, stdin: true, ..ExecSpec::default() };
     let mut exec = guest.exec(spec).await?;
     let (stdin, stderr) = (exec.stdin.take(), exec.stderr.take());
     drop(exec.stdout.take());

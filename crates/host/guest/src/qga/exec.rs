@@ -54,7 +54,7 @@ pub(super) fn start(client: &Client, spec: ExecSpec) -> Result<Exec> {
     let (pid, known) = watch::channel(None);
     let gone = CancellationToken::new();
     let run = Run { client: client.clone(), words, env: spec.env, limit: spec.time_limit, pid };
-    tokio::spawn(run.to_end(input, out, err, end, gone.clone()));
+    tokio::spawn(run.live(input, out, err, end, gone.clone()));
     let guard = gone.drop_guard();
     let end = Box::pin(async move {
         // Dropped before the end, it ends the program.
@@ -102,7 +102,7 @@ struct Run {
 }
 
 impl Run {
-    async fn to_end(
+    async fn live(
         self,
         input: Option<DuplexStream>,
         out: Pipe,
