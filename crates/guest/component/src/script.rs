@@ -1,6 +1,6 @@
 //! One script, run for one request.
 
-use std::{path::Path, time::Duration};
+use std::{ffi::OsStr, path::Path, time::Duration};
 
 use vnode_action::{CancellationToken, ExitStatus, Resource, Spec, Stdin, Stream};
 use vnode_protocol::chain;
@@ -42,6 +42,8 @@ pub struct Request<'a> {
     /// JSON, for an RPC.
     pub metadata: Option<&'a str>,
     pub caller: Caller,
+    /// Address of the bus, for scripts that have something to tell there.
+    pub bus: &'a str,
     /// Empty output is an error, as upstream.
     pub strict: bool,
 }
@@ -151,7 +153,12 @@ fn spec(request: &Request<'_>, limit: Duration, wanted: usize) -> Result<Spec, B
     if settings.environment() == EnvironmentKind::Extended {
         spec = spec
             .env("EPHEMERA_API", "1")
-            .env("EPHEMERA_DEADLINE_MS", limit.as_millis().to_string());
+            .env("EPHEMERA_DEADLINE_MS", limit.as_millis().to_string())
+            .env("VNODE_COMPONENT_BUS", request.bus);
+        if let Some(folders) = &settings.yang {
+            let folders: Vec<_> = folders.iter().map(|folder| folder.as_os_str()).collect();
+            spec = spec.env("VNODE_COMPONENT_YANG", folders.join(OsStr::new(":")));
+        }
         if let Some(uid) = request.caller.uid {
             spec = spec.env("EPHEMERA_CALLER_UID", uid.to_string());
         }

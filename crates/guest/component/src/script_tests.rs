@@ -25,6 +25,7 @@ async fn run_with(
         input: input.map(str::to_owned),
         metadata: (operation == Operation::Rpc).then_some("{\"a\": 1}"),
         caller: Caller { uid: Some(5), pid: Some(6) },
+        bus: "unix:path=/bus",
         strict: false,
     };
     run(request, &CancellationToken::new()).await
@@ -54,9 +55,12 @@ async fn r01_r21_the_environment_is_exactly_the_listed() {
             .await;
     let extended = extended.unwrap();
     assert!(
-        extended.ends_with(";EPHEMERA_API=1;EPHEMERA_DEADLINE_MS=7000;EPHEMERA_CALLER_UID=5;EPHEMERA_CALLER_PID=6;\""),
+        extended.ends_with(";EPHEMERA_API=1;EPHEMERA_DEADLINE_MS=7000;VNODE_COMPONENT_BUS=unix:path=/bus;EPHEMERA_CALLER_UID=5;EPHEMERA_CALLER_PID=6;\""),
         "{extended}"
     );
+    let keys = [("X-Environment", "extended"), ("X-Yang", "/a, /b")];
+    let with_modules = run_with(DUMP, Operation::Get, None, &keys).await.unwrap();
+    assert!(with_modules.contains(";VNODE_COMPONENT_YANG=/a:/b;"), "{with_modules}");
 }
 
 #[tokio::test]
@@ -77,7 +81,7 @@ async fn r04_r05_r06_failures() {
 }
 
 #[tokio::test]
-async fn r08_r28_input_arrives_or_is_not_read() {
+async fn r08_r27_r28_input_arrives_or_is_not_read() {
     let input = r#"{"a" : "<>& é", "a":1}"#;
     let echoed = run_with("cat", Operation::Rpc, Some(input), &[]).await.unwrap();
     assert_eq!(echoed, r#"{"a":"<>& é","a":1}"#);
@@ -119,6 +123,7 @@ async fn r13_programs_that_cannot_be_started() {
             input: None,
             metadata: None,
             caller: Caller::default(),
+            bus: "",
             strict: false,
         };
         let error = run(request, &CancellationToken::new()).await.unwrap_err();

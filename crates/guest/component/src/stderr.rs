@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn r15_a_full_record() {
+    fn r15_r16_a_full_record() {
         let error = error(
             r#" {"error-type":"protocol","ERROR-TAG":"data-exists","error-severity":"warning",
             "error-app-tag":"x","error-path":"/a:b","error-message":"m","other":[1],

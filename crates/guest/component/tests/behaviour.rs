@@ -86,7 +86,7 @@ async fn r04_r16_the_error_is_on_the_wire_as_busctl_sees_it() {
 }
 
 #[tokio::test]
-async fn r03_r09_busctl_and_gdbus_read_and_call() {
+async fn r09_b07_busctl_and_gdbus_read_and_call() {
     let world = toaster(&[]).await;
     if !has("busctl") || !has("gdbus") {
         println!("skipped: busctl or gdbus is not there");

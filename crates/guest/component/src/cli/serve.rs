@@ -10,7 +10,11 @@ use crate::daemon::{self, Options, SchemaUse};
 pub(super) async fn run(serve: Serve) -> Result<(), Error> {
     let filter = EnvFilter::try_new(&serve.log)
         .map_err(|error| Error::Usage(format!("`--log {}` is no level: {error}", serve.log)))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // That a line of the log cannot be written is no reason to fail a request.
+    let log = tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
     // The program may have a log of its own already, and then that is the one.
     let _ = log.with_ansi(io::stderr().is_terminal()).try_init();
     let mut options = Options::new(serve.bus.address, serve.instance_dir);

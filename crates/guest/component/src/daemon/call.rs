@@ -19,7 +19,7 @@ use super::{
     data::{self, Datum},
     entry::{Entry, Loaded, Phase, Place},
     known::Route,
-    own,
+    own, undo,
 };
 use crate::{
     bus::{INTROSPECTABLE, PEER, introspect, names, object, object::Target, refusal::Refusal},
@@ -283,7 +283,12 @@ async fn script(
     }
     let slot = loaded.slots.acquire().await;
     let turn = shared.scripts.acquire().await;
+    if operation == Operation::Set {
+        undo::remember(shared, &entry, &loaded, number).await;
+    }
     let cancelled = entry.state().cancelled.clone();
+    // Kept for the time when it is what was set last.
+    let kept = model.settings.abort.as_ref().and_then(|_| input.clone());
     let request = Request {
         operation,
         message: &key,
@@ -294,13 +299,19 @@ async fn script(
         input,
         metadata: metadata.as_deref(),
         caller: caller(shared, message, model).await,
+        bus: &shared.options.bus,
         strict,
     };
     let result = script::run(request, &cancelled).await;
-    drop((slot, turn, place));
     if operation == Operation::Set {
+        match (&result, kept) {
+            (Ok(_), Some(kept)) => undo::applied(&entry, &loaded, number, &kept),
+            (Err(_), _) => undo::undo(shared, &entry, &loaded, number).await,
+            _ => {}
+        }
         entry.forget();
     }
+    drop((slot, turn, place));
     let output = result.map_err(|error| spoken(error, operation, strict))?;
     if matches!(operation, Operation::Set | Operation::Check) {
         return Ok(None);

@@ -82,6 +82,8 @@ pub(super) struct State {
     /// The last Set or Check of a model that came: the next one waits for it.
     order: HashMap<String, oneshot::Receiver<()>>,
     cache: HashMap<String, (Instant, String)>,
+    /// Of models that undo, what was set last.
+    applied: HashMap<String, String>,
 }
 
 /// One component.
@@ -137,6 +139,7 @@ impl Entry {
                 cancelled: CancellationToken::new(),
                 order: HashMap::new(),
                 cache: HashMap::new(),
+                applied: HashMap::new(),
             }),
             running: AtomicU32::new(0),
             idle: Notify::new(),
@@ -190,9 +193,23 @@ impl Entry {
         self.state().cache.insert(model.to_owned(), (Instant::now(), data.to_owned()));
     }
 
+    /// The configuration that was set last, or read since.
+    pub(super) fn applied(&self, model: &str) -> Option<String> {
+        self.state().applied.get(model).cloned()
+    }
+
+    pub(super) fn apply(&self, model: &str, data: String) {
+        self.state().applied.insert(model.to_owned(), data);
+    }
+
     /// After a Set, or with another definition: what was read is not true any more.
     pub(super) fn forget(&self) {
         self.state().cache.clear();
+    }
+
+    /// When it is not active any more, others may configure what it did.
+    pub(super) fn unlearn(&self) {
+        self.state().applied.clear();
     }
 
     pub(super) fn count(&self, took: Duration, error: Option<String>) {

@@ -137,6 +137,7 @@ pub(super) async fn stop(shared: &Arc<Shared>, entry: &Arc<Entry>) {
     release(shared, &loaded.instance.names()).await;
     shared.known().silence(entry);
     entry.forget();
+    entry.unlearn();
     entry.state().phase = Phase::Inactive;
     info!(component = entry.name, "not active any more");
 }
@@ -217,6 +218,7 @@ async fn run(
         input: None,
         metadata: None,
         caller: Caller::default(),
+        bus: &shared.options.bus,
         strict: shared.options.strict_compat,
     };
     let cancelled = entry.state().cancelled.clone();

@@ -3,7 +3,7 @@
 //! * `known`: what is defined, what is active, who owns which name. `entry`: one component.
 //! * `call`: from a message to its one answer. `lifecycle`: activate and deactivate.
 //! * `reload`, `watch`: the folder of instance files. `own`: the daemon's own model. `schema`: the schema service.
-//! * `data`: what goes in and out, checked against YANG.
+//! * `data`: what goes in and out, checked against YANG. `undo`: the configuration of before, after a Set that failed.
 
 mod call;
 mod data;
@@ -13,6 +13,7 @@ mod lifecycle;
 mod own;
 mod reload;
 pub(crate) mod schema;
+mod undo;
 mod watch;
 
 use std::{

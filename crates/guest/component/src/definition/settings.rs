@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
+use super::instance::Command;
+
 /// What a script is run for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
@@ -56,6 +58,14 @@ pub enum EnvironmentKind {
     Extended,
 }
 
+/// How a Set that failed is undone. Either way the program is given the configuration of before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Abort {
+    /// The program of Set is run again.
+    Replay,
+    Command(Command),
+}
+
 /// Limits of a component or a model; what is not set there comes from the component, then from the defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
@@ -72,6 +82,7 @@ pub struct Settings {
     pub(crate) yang: Option<Vec<PathBuf>>,
     pub(crate) modules: Option<Vec<String>>,
     pub(crate) validate: Option<(bool, bool)>,
+    pub(crate) abort: Option<Abort>,
 }
 
 impl Settings {
@@ -115,6 +126,13 @@ impl Settings {
             },
             "X-Sandbox" if value == "none" => {}
             "X-Sandbox" => return bad("`none`: no other is built into this version"),
+            "X-Abort" => match value {
+                "replay" => self.abort = Some(Abort::Replay),
+                command if command.starts_with('/') => {
+                    self.abort = Some(Abort::Command(Command::split(command)));
+                }
+                _ => return bad("`replay`, or a program with its path from the root on"),
+            },
             "X-Yang" => {
                 let folders: Vec<PathBuf> = list(value).map(PathBuf::from).collect();
                 if folders.is_empty() || folders.iter().any(|folder| !folder.is_absolute()) {
@@ -174,6 +192,7 @@ impl Settings {
             yang: self.yang.clone().or_else(|| component.yang.clone()),
             modules: self.modules.clone().or_else(|| component.modules.clone()),
             validate: self.validate.or(component.validate),
+            abort: self.abort.clone().or_else(|| component.abort.clone()),
         }
     }
 
@@ -273,6 +292,8 @@ mod tests {
             ("X-Concurrency", "many"),
             ("X-StartRequired", "yes"),
             ("X-Environment", "all"),
+            ("X-Sandbox", "strict"),
+            ("X-Abort", "program"),
             ("X-Yang", "relative"),
             ("X-Yang", ","),
             ("X-Modules", "../x"),
