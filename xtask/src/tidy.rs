@@ -36,12 +36,13 @@ const ARROWS: &[(&str, &[&str])] = &[
             "vnode-driver",
             "vnode-guest",
             "vnode-image",
+            "vnode-imagelist",
             "vnode-network",
             "vnode-topology",
             "vnode-monitor",
         ],
     ),
-    ("vnode-api", &["base", "vnode-lifecycle", "vnode-topology"]),
+    ("vnode-api", &["base", "vnode-lifecycle", "vnode-imagelist", "vnode-topology"]),
     (
         "vnode-cli",
         &[
@@ -50,6 +51,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "vnode-lifecycle",
             "vnode-topology",
             "vnode-image",
+            "vnode-imagelist",
             "vnode-driver",
             "vnode-network",
         ],

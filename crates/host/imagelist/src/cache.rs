@@ -13,6 +13,7 @@
 mod folder;
 mod index;
 mod run;
+mod shelf;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -27,9 +28,11 @@ use crate::{
     event::Queue,
     list::Image,
     lists::{self, Lists},
+    publish::{PublishQueue, PublishedImage},
 };
 
 pub use run::{Failure, RunOptions, RunReport};
+pub use shelf::{InUse, Shelf};
 
 pub(crate) const CACHED: &str = "imagelist/cache/";
 pub(crate) const TRIES: &str = "imagelist/tries/";
@@ -68,6 +71,8 @@ pub enum CacheError {
     },
     #[error("the work was cut off")]
     Stopped,
+    #[error(transparent)]
+    Injected(#[from] vnode_operation::fault::Injected),
 }
 
 /// An image in the cache folder.
@@ -81,10 +86,30 @@ pub struct Cached {
     pub message_sha512: String,
     /// What its header says; `None` for files taken over from an old cache.
     pub disk: Option<Disk>,
+    /// Id of the image in the catalogue.
+    #[serde(default)]
+    pub image_id: Option<String>,
+    /// Why no node can be made from it, when none can.
+    #[serde(default)]
+    pub unusable: Option<String>,
+}
+
+impl Cached {
+    /// As publishers are told of it.
+    pub fn published(&self, file: PathBuf) -> PublishedImage {
+        PublishedImage {
+            list: self.list.clone(),
+            vo: self.vo.clone(),
+            image: self.image.clone(),
+            message_sha512: self.message_sha512.clone(),
+            file,
+            disk: self.disk,
+        }
+    }
 }
 
 /// Where the files are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Folders {
     pub cache: PathBuf,
     pub partial: PathBuf,
@@ -104,11 +129,15 @@ impl Folders {
 pub struct Cache {
     store: Arc<dyn Store>,
     lists: Arc<Lists>,
-    downloader: Downloader,
-    queue: Queue,
+    downloader: Arc<Downloader>,
+    queue: Arc<Queue>,
+    publishers: Arc<PublishQueue>,
+    shelf: Option<Shelf>,
     folders: Folders,
     mirrors: Vec<Mirror>,
-    running: Mutex<()>,
+    /// Most bytes a packed image may unpack to.
+    max_virtual_size: u64,
+    running: Arc<Mutex<()>>,
 }
 
 /// Addresses that begin with `from` are asked first where they begin with `to`: for closed networks, and for sites with
@@ -127,7 +156,7 @@ impl Cache {
     pub fn new(
         store: Arc<dyn Store>,
         lists: Arc<Lists>,
-        downloader: Downloader,
+        downloader: impl Into<Arc<Downloader>>,
         folders: Folders,
     ) -> Result<Self, CacheError> {
         for path in [&folders.cache, &folders.partial, &folders.expired] {
@@ -137,16 +166,51 @@ impl Cache {
                 source,
             })?;
         }
-        let queue = Queue::new(Arc::clone(&store));
         Ok(Self {
+            queue: Arc::new(Queue::new(Arc::clone(&store))),
+            publishers: Arc::new(PublishQueue::new(Arc::clone(&store))),
             store,
             lists,
-            downloader,
-            queue,
+            downloader: downloader.into(),
+            shelf: None,
             folders,
             mirrors: Vec::new(),
-            running: Mutex::new(()),
+            max_virtual_size: 2 << 40,
+            running: Arc::default(),
         })
+    }
+
+    /// With the catalogue that nodes are made from.
+    #[must_use]
+    pub fn shelf(mut self, shelf: Shelf) -> Self {
+        self.shelf = Some(shelf);
+        self
+    }
+
+    /// With another bound on what a packed image unpacks to, bytes.
+    #[must_use]
+    pub fn max_virtual_size(mut self, bytes: u64) -> Self {
+        self.max_virtual_size = bytes;
+        self
+    }
+
+    /// With queues and a lock that other values of this type share: one run at a time on a host.
+    #[must_use]
+    pub(crate) fn shared(
+        mut self,
+        queue: Arc<Queue>,
+        publishers: Arc<PublishQueue>,
+        running: Arc<Mutex<()>>,
+    ) -> Self {
+        self.queue = queue;
+        self.publishers = publishers;
+        self.running = running;
+        self
+    }
+
+    /// Those that are told in this process.
+    pub fn publishers(&self) -> &PublishQueue {
+        &self.publishers
     }
 
     /// With mirrors, asked in this order before the list's own address.

@@ -39,6 +39,13 @@ pub enum Kind {
     SubscriptionImageNew,
 }
 
+impl Kind {
+    /// Whether it is of a refresh, not of a run of the cache: the two have handlers of their own.
+    pub fn is_of_subscription(self) -> bool {
+        self == Self::SubscriptionImageNew
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The derived name is the original's.
@@ -57,7 +64,7 @@ pub struct Session {
 }
 
 /// How the folders of a cache were given; relative stays relative.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct CacheFolders {
     pub database: String,
     pub cache: String,

@@ -13,6 +13,8 @@
 //! * [`Lists`] follows lists: endorsers, subscriptions, refreshes, the images a site wants.
 //! * [`download`] fetches and verifies an image's file in one pass; [`disk`] refuses images that refer to other files.
 //! * [`cache`] keeps the wanted images in a folder, as vmcatcher did.
+//! * [`Site`] is all of it for one host, with its settings: what the daemon holds.
+//! * [`publish`] is where a cloud attaches that follows the images: one trait, three changes.
 //! * [`event`] tells handlers what happened, as vmcatcher did, and loses nothing when they fail.
 //!
 //! Signatures, certificates and CRLs are checked by the system's OpenSSL; nothing here is cryptography of ours.
@@ -31,7 +33,9 @@ mod judge;
 pub mod list;
 pub mod lists;
 pub mod name;
+pub mod publish;
 pub mod record;
+pub mod site;
 mod trust;
 pub mod version;
 
@@ -41,6 +45,7 @@ pub use judge::{Accepted, Expected, Outcome, Stored, judge};
 pub use list::{Dropped, Endorser, Image, ImageList};
 pub use lists::Lists;
 pub use name::Principal;
+pub use site::Site;
 pub use trust::{Anchors, Problem, TrustError, TrustFolder, policy};
 pub use vnode_image::disk;
 

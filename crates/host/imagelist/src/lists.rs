@@ -9,7 +9,10 @@ mod images;
 mod import;
 mod refresh;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use jiff::Timestamp;
 use thiserror::Error;
@@ -89,9 +92,11 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// All subscriptions of a host.
 pub struct Lists {
     store: Arc<dyn Store>,
-    trust: Arc<TrustFolder>,
-    fetch: Arc<dyn Fetch>,
+    trust: RwLock<Arc<TrustFolder>>,
+    fetch: RwLock<Arc<dyn Fetch>>,
     clock: Clock,
+    /// Whether new images become events for a handler.
+    announce: AtomicBool,
     /// One change at a time: a change is a read, a decision and a commit.
     changing: Mutex<()>,
     /// Lists fetched at a time.
@@ -126,7 +131,30 @@ pub struct Wanted {
 impl Lists {
     pub fn new(store: Arc<dyn Store>, trust: Arc<TrustFolder>, fetch: Arc<dyn Fetch>) -> Self {
         let clock: Clock = Arc::new(Timestamp::now);
-        Self { store, trust, fetch, clock, changing: Mutex::new(()), at_once: 4 }
+        Self {
+            store,
+            trust: RwLock::new(trust),
+            fetch: RwLock::new(fetch),
+            clock,
+            announce: AtomicBool::new(true),
+            changing: Mutex::new(()),
+            at_once: 4,
+        }
+    }
+
+    /// From now on certificates are looked for elsewhere, and messages fetched another way.
+    pub fn use_settings(&self, trust: Arc<TrustFolder>, fetch: Arc<dyn Fetch>, announce: bool) {
+        *self.trust.write().unwrap_or_else(PoisonError::into_inner) = trust;
+        *self.fetch.write().unwrap_or_else(PoisonError::into_inner) = fetch;
+        self.announce.store(announce, Ordering::Relaxed);
+    }
+
+    fn trust(&self) -> Arc<TrustFolder> {
+        Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn fetcher(&self) -> Arc<dyn Fetch> {
+        Arc::clone(&self.fetch.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// With another source of time.
@@ -168,7 +196,7 @@ impl Lists {
             credential: wanted.settings.credential.clone(),
             validators: Validators::default(),
         };
-        let (message, validators) = match self.fetch.fetch(&request).await? {
+        let (message, validators) = match self.fetcher().fetch(&request).await? {
             Fetched::Message { bytes, validators } => (bytes, validators),
             // Nothing was asked that could be unchanged.
             Fetched::Unchanged => {
@@ -287,7 +315,7 @@ impl Lists {
         stored: Option<Stored>,
         rules: crate::cms::Rules,
     ) -> Result<std::result::Result<Accepted, Refusal>> {
-        let trust = Arc::clone(&self.trust);
+        let trust = self.trust();
         let now = self.now();
         let work = move || {
             let anchors = trust.anchors()?;
@@ -304,6 +332,9 @@ impl Lists {
 
     /// Events for the images a report tells of, for the same commit as the images.
     fn new_image_events(&self, report: &Report) -> Result<Vec<Change>> {
+        if !self.announce.load(Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
         let events: Vec<_> = report
             .new_images
             .iter()

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use vnode_imagelist::{
     cache::{Cache, CacheError, Folders, MAX_TRIES, Mirror, RunOptions, RunReport},
     download::{DownloadOptions, Downloader},
-    event::Handler,
+    event::{Handler, Kind},
     lists::{CachedFile, Subscribe},
     record::{NewImages, Settings},
 };
@@ -83,8 +83,12 @@ impl Host {
              echo $VMCATCHER_EVENT_TYPE $VMCATCHER_EVENT_DC_IDENTIFIER $VMCATCHER_EVENT_HV_VERSION $f >> '{}'; exit {exit}",
             seen.display()
         );
-        let options =
-            RunOptions { check, handler: Some(Handler::new(command)), ..RunOptions::default() };
+        let handler = Handler::new(command);
+        // A refresh has a handler of its own; here it is the same.
+        let (queue, now) = (self.cache.queue(), || self.site.lists.now());
+        let never = CancellationToken::new();
+        queue.deliver_only(Kind::is_of_subscription, &handler, now, &never).await.unwrap();
+        let options = RunOptions { check, handler: Some(handler), ..RunOptions::default() };
         let report = self.cache.run(&options, &CancellationToken::new()).await.unwrap();
         let text = fs::read_to_string(&seen).unwrap();
         let trace: Vec<String> = text.lines().map(short).collect();

@@ -46,7 +46,7 @@ pub struct Host {
 }
 
 /// Kinds of plans.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "lab.up",
     "lab.apply",
     "lab.down",
@@ -59,6 +59,7 @@ const KINDS: [&str; 12] = [
     "node.snapshot.remove",
     "image.pull",
     "image.import",
+    "image.lists",
 ];
 
 impl Host {
@@ -88,6 +89,8 @@ impl Host {
                 .map_err(|source| {
                     Error::failed("cannot open the image catalogue").because(source)
                 })?;
+        let users: Arc<std::sync::OnceLock<std::sync::Weak<Inner>>> = Arc::default();
+        let lists = crate::lists::open(&options, &store, &events, &catalogue, &users).await?;
         let driver = ContainerDriver::open(ContainerOptions {
             monitor_program: options.monitor_program.clone(),
             instance: instance.clone(),
@@ -105,6 +108,7 @@ impl Host {
             store: Arc::clone(&store),
             events: Arc::clone(&events),
             catalogue,
+            lists,
             capabilities: driver.capabilities(),
             driver,
             network,
@@ -117,6 +121,8 @@ impl Host {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
+        // Set once, here.
+        let _ = users.set(Arc::downgrade(&inner));
         let engine = Arc::new(Engine::new(
             store,
             events,
@@ -130,6 +136,7 @@ impl Host {
         // Set once, here.
         let _ = host.inner.facade.set(Arc::downgrade(&host));
         host.take_up().await?;
+        crate::lists::follow(&host);
         Ok(host)
     }
 

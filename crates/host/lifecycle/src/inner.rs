@@ -29,6 +29,8 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) events: Arc<Log>,
     pub(crate) catalogue: vnode_image::Catalogue,
+    /// Signed lists and what they bring into the catalogue.
+    pub(crate) lists: Arc<vnode_imagelist::Site>,
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) capabilities: Capabilities,
     pub(crate) network: vnode_network::Host,

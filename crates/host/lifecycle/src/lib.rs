@@ -25,6 +25,7 @@ mod images;
 mod inner;
 mod labs;
 mod links;
+mod lists;
 pub mod names;
 mod nodes;
 pub mod plan;

@@ -30,6 +30,10 @@ pub enum Work {
         reference: String,
         name: String,
     },
+    /// Signed lists: refresh, then a run of the cache.
+    ImageLists {
+        request: Box<vnode_imagelist::site::Request>,
+    },
     /// `keep`: the node was here before this operation, so its disk is not this operation's to remove.
     NodeCreate {
         lab: String,
@@ -139,6 +143,7 @@ impl Work {
             Self::ControlRemove { .. } => "control.remove",
             Self::ImageEnsure { .. } => "image.ensure",
             Self::ImageImport { .. } => "image.import",
+            Self::ImageLists { .. } => "image.lists",
             Self::NodeCreate { .. } => "node.create",
             Self::NodeDestroy { .. } => "node.destroy",
             Self::NodeControl { .. } => "node.control",
@@ -179,6 +184,10 @@ impl Work {
                 nodes => format!("image `{image}` of nodes `{}`", nodes.join("`, `")),
             },
             Self::ImageImport { reference, name } => format!("import `{reference}` as `{name}`"),
+            Self::ImageLists { request } if request.refresh => {
+                "signed lists and their images".to_owned()
+            }
+            Self::ImageLists { .. } => "images of signed lists".to_owned(),
             Self::NodeCreate { node, .. } => format!("create node `{node}`"),
             Self::NodeDestroy { node, .. } => format!("destroy node `{node}`"),
             Self::NodeControl { node, .. } => format!("control interface of node `{node}`"),

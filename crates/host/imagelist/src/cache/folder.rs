@@ -98,3 +98,32 @@ pub(super) fn put_strays_aside(
     }
     Ok(strays)
 }
+
+/// Removes withdrawn files older than `age`, by the time in their names; gives their number.
+pub(super) fn purge(
+    expired: &Path,
+    age: std::time::Duration,
+    now: Timestamp,
+) -> Result<usize, CacheError> {
+    let failed = |source| CacheError::File { doing: "read", path: expired.to_owned(), source };
+    let age = jiff::SignedDuration::try_from(age).unwrap_or(jiff::SignedDuration::MAX);
+    let mut purged = 0;
+    for entry in fs::read_dir(expired).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let ended = name.to_str().and_then(ended_at);
+        if ended.is_some_and(|ended| now.duration_since(ended) > age) {
+            remove(&entry.path())?;
+            purged += 1;
+        }
+    }
+    Ok(purged)
+}
+
+/// The time at the end of a withdrawn file's name.
+fn ended_at(name: &str) -> Option<Timestamp> {
+    let at = name.len().checked_sub("2026-11-21_10-00-00".len())?;
+    let text = name.get(at..).filter(|_| at > 1 && name.as_bytes()[at - 1] == b'.')?;
+    let time = jiff::civil::DateTime::strptime("%Y-%m-%d_%H-%M-%S", text).ok()?;
+    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+}

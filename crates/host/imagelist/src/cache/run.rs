@@ -1,16 +1,24 @@
 //! One run of the cache: expire, check, fetch; with the original's events in the original's order.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
+use vnode_operation::fault;
 use vnode_store::{Change, record};
 
 use super::{CACHED, Cache, CacheError, Cached, MAX_TRIES, TRIES, folder, index};
 use crate::{
-    download::{Job, Verified},
+    disk::Format,
+    download::{Job, Progress, Unpack, Verified},
     event::{Event, Handler, Kind, Session, enqueue},
     lists::{CachedFile, Wanted},
+    publish::ImageChange,
     record::SCHEMA,
 };
 
@@ -24,11 +32,25 @@ pub struct RunOptions {
     pub session: Session,
     /// Given each event at once, before the run goes on; without one events wait in the queue.
     pub handler: Option<Handler>,
+    /// Make events for handlers at all: a site without a handler would only fill its queue.
+    pub events: bool,
+    /// Fetch only these identifiers.
+    pub only: Option<BTreeSet<String>>,
+    /// Withdrawn files older than this are removed; `None` keeps them for ever, as the original does.
+    pub keep_expired: Option<Duration>,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { check: false, download: true, session: Session::default(), handler: None }
+        Self {
+            check: false,
+            download: true,
+            session: Session::default(),
+            handler: None,
+            events: true,
+            only: None,
+            keep_expired: None,
+        }
     }
 }
 
@@ -42,6 +64,10 @@ pub struct RunReport {
     pub lost: Vec<String>,
     /// Files that belonged to no image and were moved aside.
     pub strays: usize,
+    /// Images that are cached, but from which no node can be made, and why.
+    pub unusable: Vec<(String, String)>,
+    /// Withdrawn files that were old enough to be removed.
+    pub purged: usize,
 }
 
 /// An image that is not in the cache.
@@ -77,10 +103,23 @@ impl Cache {
     /// verified (W-13).
     ///
     /// # Errors
-    /// When the records or folders are of no use. What is wrong with one image is in the report.
+    /// When the records or folders are of no use, or another run goes on. What is wrong with one image is in the report.
     pub async fn run(
         &self,
         options: &RunOptions,
+        cancellation: &CancellationToken,
+    ) -> Result<RunReport, CacheError> {
+        self.run_with(options, &(), cancellation).await
+    }
+
+    /// As [`run`](Self::run), telling how many bytes are here of all that are fetched.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_with(
+        &self,
+        options: &RunOptions,
+        progress: &dyn Progress,
         cancellation: &CancellationToken,
     ) -> Result<RunReport, CacheError> {
         let _running = self.running.try_lock().map_err(|_| CacheError::Busy)?;
@@ -88,6 +127,7 @@ impl Cache {
         self.tell(options, [Event::of_run(Kind::ProcessPrefix)], Vec::new(), cancellation).await?;
         let mut cached = self.cached().await?;
         let wanted = self.choose(&cached, &mut report).await?;
+        let before = cached.clone();
         self.look_after(options, &mut cached, &wanted, &mut report).await?;
         // What nobody wants any more, in order of identifiers.
         let unwanted: Vec<Cached> = cached
@@ -96,29 +136,37 @@ impl Cache {
             .cloned()
             .collect();
         for old in unwanted {
-            self.expire(options, &old, &mut report, cancellation).await?;
+            let file = self.expire(options, &old, &mut report, true, cancellation).await?;
+            tracing::info!(identifier = old.image.identifier, file = %file.display(), "withdrawn");
             cached.remove(&old.image.identifier);
         }
         if options.download {
-            let missing: Vec<&Wanted> = wanted
+            let missing: Vec<Wanted> = wanted
                 .values()
+                .filter(|w| options.only.as_ref().is_none_or(|o| o.contains(&w.image.identifier)))
                 .filter(|w| {
                     let here = cached.get(&w.image.identifier);
                     here.is_none_or(|c| {
                         c.image.sha512 != w.image.sha512 || c.image.size != w.image.size
                     })
                 })
+                .cloned()
                 .collect();
+            let sum = Sum { to: progress, parts: Mutex::default() };
+            let sum = &sum;
             // Several arrive at a time, bounded by the downloader; each is put in its place in order of identifiers.
             let mut arriving = stream::iter(missing)
-                .map(|wanted| async move { (wanted, self.download(wanted, cancellation).await) })
+                .map(|wanted| async move {
+                    let result = self.download(&wanted, sum, cancellation).await;
+                    (wanted, result)
+                })
                 .buffered(self.downloader.at_once());
             while let Some((wanted, result)) = arriving.next().await {
                 let identifier = wanted.image.identifier.clone();
                 let result = match result {
                     Ok(verified) => {
                         let old = cached.remove(&identifier);
-                        self.place(options, wanted, verified, old, &mut report, cancellation).await
+                        self.place(options, &wanted, verified, old, &mut report, cancellation).await
                     }
                     Err(error) => Err(error),
                 };
@@ -128,18 +176,21 @@ impl Cache {
                     }
                     Err(error) => {
                         tracing::warn!(identifier, %error, "an image is not in the cache");
-                        report.failed.push(Failure {
-                            list: wanted.list.clone(),
-                            identifier,
-                            error,
-                        });
+                        report.failed.push(Failure { list: wanted.list, identifier, error });
                     }
                 }
             }
         }
-        let all = self.cached().await?;
-        let path = self.folders.cache.clone();
-        blocking(move || index::write(&path, all.values())).await?;
+        self.shelve_missing(options.check, &mut cached, &mut report, cancellation).await?;
+        if let Some(age) = options.keep_expired {
+            let (folder, now) = (self.folders.expired.clone(), self.lists.now());
+            report.purged = blocking(move || folder::purge(&folder, age, now)).await?;
+        }
+        if cached != before || !self.folders.cache.join("cache.index").exists() {
+            let path = self.folders.cache.clone();
+            let all = cached;
+            blocking(move || index::write(&path, all.values())).await?;
+        }
         self.tell(options, [Event::of_run(Kind::ProcessPostfix)], Vec::new(), cancellation).await?;
         Ok(report)
     }
@@ -169,7 +220,10 @@ impl Cache {
         })
         .await?;
         if taken {
-            self.commit(vec![put(&record_of(&wanted, None))?]).await?;
+            let mut record = record_of(&wanted, None);
+            // A failure is told by the next run, which tries again.
+            self.shelve(&mut record, None, &CancellationToken::new()).await;
+            self.commit(vec![put(&record)?]).await?;
         }
         Ok(taken)
     }
@@ -218,6 +272,12 @@ impl Cache {
             .values()
             .map(|c| (c.image.identifier.clone(), c.image.size, c.image.sha512.clone()))
             .collect();
+        // Moved into place by a run that was killed before it could write that down: verified again, not fetched.
+        let arrived: Vec<(String, u64)> = wanted
+            .values()
+            .filter(|w| !cached.contains_key(&w.image.identifier))
+            .map(|w| (w.image.identifier.clone(), w.image.size))
+            .collect();
         let (folders, check, now) = (self.folders.clone(), options.check, self.lists.now());
         let (lost, strays) = blocking(move || {
             let mut lost = Vec::new();
@@ -227,6 +287,12 @@ impl Cache {
                 if !there || (check && !folder::has_hash(&path, sha512)) {
                     folder::remove(&path)?;
                     lost.push(name.clone());
+                }
+            }
+            for (name, size) in &arrived {
+                let (path, back) = (folders.cache.join(name), folders.partial.join(name));
+                if folder::is_there(&path, *size) {
+                    folder::rename(&path, &back)?;
                 }
             }
             let known =
@@ -250,34 +316,45 @@ impl Cache {
         Ok(())
     }
 
+    /// Withdraws an image; gives where its file is now. `ends`: nothing takes its place.
     async fn expire(
         &self,
         options: &RunOptions,
         old: &Cached,
         report: &mut RunReport,
+        ends: bool,
         cancellation: &CancellationToken,
-    ) -> Result<(), CacheError> {
+    ) -> Result<PathBuf, CacheError> {
         let name = &old.image.identifier;
-        let event = |kind, file: &str| {
-            Event::of_image(kind, &old.image, &old.list, old.vo.as_deref(), file)
-        };
-        self.tell(options, [event(Kind::ExpirePrefix, name)], Vec::new(), cancellation).await?;
+        self.tell(options, [of(old, Kind::ExpirePrefix, name)], Vec::new(), cancellation).await?;
         let new = folder::expired_name(name, self.lists.now());
         let (from, to) = (self.folders.cache.join(name), self.folders.expired.join(&new));
+        let file = to.clone();
         if !blocking(move || folder::rename(&from, &to)).await? {
             tracing::warn!(identifier = name, "the file of an image that ends was gone already");
         }
-        let forget = vec![Change::delete(format!("{CACHED}{name}"))];
-        self.tell(options, [event(Kind::ExpirePostfix, &new)], forget, cancellation).await?;
+        fault::point("imagelist.expire.moved")?;
+        let mut changes = vec![Change::delete(format!("{CACHED}{name}"))];
+        if ends {
+            if let Some(shelf) = &self.shelf {
+                shelf.remove(name).await;
+            }
+            let change = ImageChange::Expired { image: old.published(file.clone()) };
+            changes.extend(self.publishers.enqueue(&change, self.lists.now()).map_err(write)?);
+        }
+        self.tell(options, [of(old, Kind::ExpirePostfix, &new)], changes, cancellation).await?;
+        fault::point("imagelist.expire.after")?;
         report.expired.push(name.clone());
-        Ok(())
+        Ok(file)
     }
 
     async fn download(
         &self,
         wanted: &Wanted,
+        progress: &Sum<'_>,
         cancellation: &CancellationToken,
     ) -> Result<Verified, CacheError> {
+        fault::point("imagelist.download.before")?;
         let key = format!("{TRIES}{}/{}", wanted.list, wanted.image.identifier);
         let entry = self.store.get(&key).await.map_err(read)?;
         let mut tries = match entry {
@@ -301,10 +378,15 @@ impl Cache {
             credential: subscription.settings.credential.map(|c| (subscription.uri, c)),
             size: wanted.image.size,
             sha512: wanted.image.sha512.clone(),
-            unpack: None,
+            unpack: self.shelf.as_ref().map(|_| Unpack {
+                path: self.folders.partial.join(format!("{}.unpacked", wanted.image.identifier)),
+                max_bytes: self.max_virtual_size,
+            }),
         };
+        let progress = Part { sum: progress, identifier: &wanted.image.identifier };
         let verified =
-            self.downloader.fetch(&job, &self.folders.partial, &(), cancellation).await?;
+            self.downloader.fetch(&job, &self.folders.partial, &progress, cancellation).await?;
+        fault::point("imagelist.download.after")?;
         self.commit(vec![Change::delete(key)]).await?;
         Ok(verified)
     }
@@ -327,38 +409,104 @@ impl Cache {
         report: &mut RunReport,
         cancellation: &CancellationToken,
     ) -> Result<Cached, CacheError> {
-        if let Some(old) = old {
-            self.expire(options, &old, report, cancellation).await?;
-        }
+        let before = match old {
+            Some(old) => {
+                let file = self.expire(options, &old, report, false, cancellation).await?;
+                Some(old.published(file))
+            }
+            None => None,
+        };
         let name = &wanted.image.identifier;
         let event =
             |kind| Event::of_image(kind, &wanted.image, &wanted.list, wanted.vo.as_deref(), name);
         self.tell(options, [event(Kind::AvailablePrefix)], Vec::new(), cancellation).await?;
         let to = self.folders.cache.join(name);
-        let from = verified.path;
+        let (from, file) = (verified.path, to.clone());
         if !blocking(move || folder::rename(&from, &to)).await? {
             return Err(CacheError::Stopped);
         }
-        let new = record_of(wanted, Some(verified.disk));
-        let remember = vec![put(&new)?];
-        self.tell(options, [event(Kind::AvailablePostfix)], remember, cancellation).await?;
+        fault::point("imagelist.place.moved")?;
+        let mut new = record_of(wanted, Some(verified.disk));
+        let unpacked = verified.unpacked.map(|(path, _, disk)| (path, disk.format));
+        self.shelve(&mut new, unpacked, cancellation).await;
+        fault::point("imagelist.place.shelved")?;
+        let mut changes = vec![put(&new)?];
+        let image = new.published(file);
+        let change = match before {
+            Some(old) => ImageChange::Replaced { old: Box::new(old), new: Box::new(image) },
+            None => ImageChange::Available { image },
+        };
+        changes.extend(self.publishers.enqueue(&change, self.lists.now()).map_err(write)?);
+        self.tell(options, [event(Kind::AvailablePostfix)], changes, cancellation).await?;
+        fault::point("imagelist.place.after")?;
         report.available.push(name.clone());
         Ok(new)
+    }
+
+    /// Puts a cached image on the shelf, and notes how that went.
+    async fn shelve(
+        &self,
+        cached: &mut Cached,
+        unpacked: Option<(PathBuf, Format)>,
+        cancellation: &CancellationToken,
+    ) {
+        let Some(shelf) = &self.shelf else { return };
+        let file = self.folders.cache.join(&cached.image.identifier);
+        match shelf.put(&cached.image, &file, unpacked, cancellation).await {
+            Ok(id) => {
+                cached.image_id = Some(id);
+                cached.unusable = None;
+            }
+            Err(why) => {
+                let identifier = &cached.image.identifier;
+                tracing::warn!(identifier, why, "no node can be made from a cached image");
+                cached.image_id = None;
+                cached.unusable = Some(why);
+            }
+        }
+    }
+
+    /// Puts back what is not on the shelf because it was collected there; what could not be taken before, when `again`.
+    async fn shelve_missing(
+        &self,
+        again: bool,
+        cached: &mut BTreeMap<String, Cached>,
+        report: &mut RunReport,
+        cancellation: &CancellationToken,
+    ) -> Result<(), CacheError> {
+        let Some(shelf) = &self.shelf else { return Ok(()) };
+        let held = shelf.held();
+        for cached in cached.values_mut() {
+            if !held.contains(&cached.image.identifier) && (again || cached.unusable.is_none()) {
+                self.shelve(cached, None, cancellation).await;
+                self.commit(vec![put(cached)?]).await?;
+            }
+            if let Some(why) = &cached.unusable {
+                report.unusable.push((cached.image.identifier.clone(), why.clone()));
+            }
+        }
+        Ok(())
     }
 
     /// Stores events with the changes that go with them, and gives them to the handler, if there is one.
     async fn tell(
         &self,
         options: &RunOptions,
-        events: impl IntoIterator<Item = Event>,
+        events: [Event; 1],
         mut changes: Vec<Change>,
         cancellation: &CancellationToken,
     ) -> Result<(), CacheError> {
-        changes.extend(enqueue(&options.session, events, self.lists.now()).map_err(write)?);
+        if options.events {
+            changes.extend(enqueue(&options.session, events, self.lists.now()).map_err(write)?);
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
         self.commit(changes).await?;
         if let Some(handler) = &options.handler {
             let now = || self.lists.now();
-            self.queue.deliver(handler, now, cancellation).await.map_err(write)?;
+            let ours = |kind: Kind| !kind.is_of_subscription();
+            self.queue.deliver_only(ours, handler, now, cancellation).await.map_err(write)?;
         }
         Ok(())
     }
@@ -375,7 +523,38 @@ fn record_of(wanted: &Wanted, disk: Option<crate::disk::Disk>) -> Cached {
         image: wanted.image.clone(),
         message_sha512: wanted.message_sha512.clone(),
         disk,
+        image_id: None,
+        unusable: None,
     }
+}
+
+/// How far all downloads of a run are, as one.
+struct Sum<'a> {
+    to: &'a dyn Progress,
+    parts: Mutex<BTreeMap<String, (u64, u64)>>,
+}
+
+struct Part<'a> {
+    sum: &'a Sum<'a>,
+    identifier: &'a str,
+}
+
+impl Progress for Part<'_> {
+    fn at(&self, here: u64, of: u64) {
+        let mut parts = self.sum.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        match parts.get_mut(self.identifier) {
+            Some(part) => *part = (here, of),
+            None => drop(parts.insert(self.identifier.to_owned(), (here, of))),
+        }
+        let (here, of) = parts.values().fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
+        drop(parts);
+        self.sum.to.at(here, of);
+    }
+}
+
+/// An event of a cached image.
+fn of(cached: &Cached, kind: Kind, file: &str) -> Event {
+    Event::of_image(kind, &cached.image, &cached.list, cached.vo.as_deref(), file)
 }
 
 fn put(cached: &Cached) -> Result<Change, CacheError> {

@@ -123,9 +123,23 @@ impl Queue {
         now: impl Fn() -> Timestamp,
         cancellation: &CancellationToken,
     ) -> Result<Delivered, vnode_store::Error> {
+        self.deliver_only(|_| true, handler, now, cancellation).await
+    }
+
+    /// As [`deliver`](Self::deliver), for the kinds that are this handler's.
+    ///
+    /// # Errors
+    /// As [`deliver`](Self::deliver).
+    pub async fn deliver_only(
+        &self,
+        ours: impl Fn(super::Kind) -> bool,
+        handler: &Handler,
+        now: impl Fn() -> Timestamp,
+        cancellation: &CancellationToken,
+    ) -> Result<Delivered, vnode_store::Error> {
         let _delivering = self.delivering.lock().await;
         let mut delivered = Delivered::default();
-        for mut event in self.undelivered().await? {
+        for mut event in self.undelivered().await?.into_iter().filter(|event| ours(event.kind)) {
             if event.given_up || event.not_before > now() || cancellation.is_cancelled() {
                 delivered.left += 1;
                 continue;

@@ -94,7 +94,7 @@ impl Lists {
             validators: asked.validators.clone(),
         };
         // Fetched before the lock: others may change meanwhile, so all is read again under it.
-        let fetched = self.fetch.fetch(&request).await;
+        let fetched = self.fetcher().fetch(&request).await;
         let _changing = self.changing.lock().await;
         let mut subscription = self.subscription(&asked.identifier).await?;
         let result = match fetched {

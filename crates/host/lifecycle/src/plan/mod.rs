@@ -33,6 +33,8 @@ pub struct Difference {
 
 /// Time limits of steps that wait for the outside.
 const IMAGE: Duration = Duration::from_secs(3600);
+/// Longest work on signed lists: many images of many gigabytes.
+const LISTS: Duration = Duration::from_secs(7 * 24 * 3600);
 const HEALTHY: Duration = Duration::from_secs(600);
 const DEFAULT: Duration = Duration::from_secs(60);
 
@@ -64,6 +66,8 @@ pub fn difference(old: Option<&Records>, new: &Records, boot: bool) -> Differenc
 pub fn step(work: &Work) -> Step {
     let deadline = match work {
         Work::ImageEnsure { .. } | Work::ImageImport { .. } => IMAGE,
+        // As long as its servers go on sending: a stalled one is given up by the download itself.
+        Work::ImageLists { .. } => LISTS,
         Work::NodeHealthy { .. } | Work::NodeConfigure { .. } | Work::NodeExited { .. } => HEALTHY,
         Work::NodeHalt { grace_ms, .. } => {
             DEFAULT + Duration::from_millis(grace_ms.unwrap_or(10_000))

@@ -49,6 +49,7 @@ impl Steps {
             Work::ImageImport { reference, name } => {
                 image::import(inner, context, &reference, &name).await
             }
+            Work::ImageLists { request } => image::lists(inner, context, &request).await,
             Work::NodeCreate { lab, node, .. } => {
                 node::create(inner, &lab, &node, &operation).await
             }
@@ -115,6 +116,7 @@ impl Steps {
             | Work::ControlRemove { .. }
             | Work::ImageEnsure { .. }
             | Work::ImageImport { .. }
+            | Work::ImageLists { .. }
             | Work::NodeDestroy { .. }
             | Work::NodeHalt { .. }
             | Work::NodeConfigure { .. }

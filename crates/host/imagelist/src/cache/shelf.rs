@@ -1,0 +1,151 @@
+//! From the cache folder into the catalogue: what nodes are made from.
+//!
+//! A disk is linked, not copied. A root file system (tar, also packed, an OCI layout, what `docker save` writes) is
+//! unpacked into layers, as any other archive is. The name is `list:IDENTIFIER`; it moves from the old image to the
+//! new one in one step, and the old one stays as long as nodes are made from it.
+
+use std::{
+    collections::HashSet,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio_util::sync::CancellationToken;
+use vnode_beneath::{Decoder, archive::Reader};
+use vnode_image::{Catalogue, NoProgress, Reference};
+
+use crate::{disk::Format, judge::hex, list::Image};
+
+/// Members of an archive that are looked at to tell what it is.
+const LOOKED_AT: usize = 64;
+
+/// Ids of images that nodes are made from.
+pub type InUse = Arc<dyn Fn() -> HashSet<String> + Send + Sync>;
+
+/// The catalogue of the host.
+#[derive(Clone)]
+pub struct Shelf {
+    pub catalogue: Catalogue,
+    pub in_use: InUse,
+}
+
+impl fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shelf").field("catalogue", &self.catalogue).finish_non_exhaustive()
+    }
+}
+
+impl Shelf {
+    /// Identifiers of the lists' images that are in the catalogue.
+    pub(crate) fn held(&self) -> HashSet<String> {
+        let all = self.catalogue.list();
+        let names = all.iter().flat_map(|image| image.references.iter());
+        names.filter_map(|name| name.strip_prefix("list:")).map(str::to_owned).collect()
+    }
+
+    /// Puts what was just verified on the shelf. `file` is where it lies now.
+    pub(super) async fn put(
+        &self,
+        image: &Image,
+        file: &Path,
+        unpacked: Option<(PathBuf, Format)>,
+        cancellation: &CancellationToken,
+    ) -> Result<String, String> {
+        let said = |error: vnode_image::Error| vnode_protocol::chain(&error);
+        let identifier = &image.identifier;
+        if let Some((path, format)) = unpacked {
+            let taken = if format == Format::Tar {
+                self.archive(image, &path, cancellation).await
+            } else {
+                // Not the hash of these bytes, which nobody signed, but of where they come from.
+                let name = format!("unpacked from sha512:{} as {format:?}", image.sha512);
+                let name = hex(&<sha2::Sha512 as sha2::Digest>::digest(name.as_bytes()));
+                self.catalogue.take_in_disk(&path, &name, identifier).await
+            };
+            if let Err(error) = fs::remove_file(&path) {
+                // It is swept by the next download of this image.
+                tracing::warn!(path = %path.display(), %error, "an unpacked image is left behind");
+            }
+            return taken.map(|image| image.id).map_err(said);
+        }
+        let packing = {
+            let file = file.to_owned();
+            tokio::task::spawn_blocking(move || head(&file)).await
+        };
+        let head = packing
+            .map_err(|_| "the work was cut off".to_owned())?
+            .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+        let found = crate::disk::probe(&head).map_err(|error| error.to_string())?;
+        let taken = if found.format.is_packed() {
+            self.archive(image, file, cancellation).await
+        } else {
+            self.catalogue.take_in_disk(file, &image.sha512, identifier).await
+        };
+        taken.map(|image| image.id).map_err(said)
+    }
+
+    /// An archive with a root file system.
+    async fn archive(
+        &self,
+        image: &Image,
+        file: &Path,
+        cancellation: &CancellationToken,
+    ) -> Result<vnode_image::Image, vnode_image::Error> {
+        let (path, format) = (file.to_owned(), image.format.clone());
+        let source = tokio::task::spawn_blocking(move || what_is(&path, format.as_deref()))
+            .await
+            .unwrap_or_else(|_| Reference::Tarball(file.to_owned()));
+        let progress = NoProgress;
+        self.catalogue.take_in(&source, &image.identifier, &progress, cancellation.clone()).await
+    }
+
+    /// Takes an image's name off the shelf.
+    pub(super) async fn remove(&self, identifier: &str) {
+        let (catalogue, in_use) = (self.catalogue.clone(), Arc::clone(&self.in_use));
+        let name = identifier.to_owned();
+        let work = move || catalogue.withdraw(&name, &in_use());
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(identifier, %error, "an image that ended is still in the catalogue");
+            }
+            Err(error) => {
+                tracing::warn!(identifier, %error, "an image that ended is still in the catalogue");
+            }
+        }
+    }
+}
+
+fn head(file: &Path) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let file = fs::File::open(file)?;
+    io::Read::read_to_end(&mut io::Read::take(file, crate::disk::HEAD_BYTES as u64), &mut head)?;
+    Ok(head)
+}
+
+/// What kind of archive a file is: as its list says, else by the names at its begin.
+fn what_is(path: &Path, format: Option<&str>) -> Reference {
+    let tarball = Reference::Tarball(path.to_owned());
+    let layout = Reference::Layout { path: path.to_owned(), tag: None };
+    let docker = Reference::DockerArchive { path: path.to_owned(), name: None };
+    match format.map(str::to_ascii_lowercase).as_deref() {
+        Some("oci") => return layout,
+        Some("docker" | "docker-archive") => return docker,
+        _ => {}
+    }
+    let Ok(file) = fs::File::open(path) else { return tarball };
+    let Ok(decoder) = Decoder::new(file) else { return tarball };
+    let mut reader = Reader::new(decoder, 1 << 20);
+    for _ in 0..LOOKED_AT {
+        match reader.next_member() {
+            Ok(Some(member)) => match member.path.to_str().map(|p| p.trim_start_matches("./")) {
+                Some("oci-layout" | "index.json") => return layout,
+                Some("manifest.json" | "repositories") => return docker,
+                _ => {}
+            },
+            Ok(None) | Err(_) => break,
+        }
+    }
+    tarball
+}
