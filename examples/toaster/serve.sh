@@ -7,6 +7,10 @@ folder=${1:-/tmp/toaster}
 agent=${VNODE_AGENT:-vnode-agent}
 mkdir -p "$folder/instances"
 cp "$here/component/vci-toaster" "$folder/"
+mkdir -p "$folder/yang"
+cp "$here/component/toaster.yang" "$folder/yang/"
+# The script has no PATH: it finds the agent beside itself.
+ln -sf "$(command -v "$agent")" "$folder/vnode-agent"
 sed "s,@FOLDER@,$folder,g" "$here/component/toaster.instance" >"$folder/instances/toaster.instance"
 cat >"$folder/bus.conf" <<CONF
 <busconfig><listen>unix:path=$folder/bus</listen><auth>EXTERNAL</auth>

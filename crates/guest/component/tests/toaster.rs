@@ -20,13 +20,17 @@ const MODEL: &str = "net.vyatta.eng.vci.example.ephemeral.toaster.v1";
 #[tokio::test]
 async fn the_toaster_works_as_its_readme_says() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples/toaster");
-    let read = |name: &str| std::fs::read(example.join("component").join(name)).unwrap();
+    let read = |name: &str| {
+        let text = std::fs::read_to_string(example.join("component").join(name)).unwrap();
+        text.replace("@FOLDER@", "/x").into_bytes()
+    };
     assert_eq!(Component::read(&read("toaster.component")).unwrap().findings, []);
     assert_eq!(Instance::read(&read("toaster.instance")).unwrap().findings, []);
 
     let folder = tempfile::tempdir().unwrap();
     // `vnode-agent component VERB` is `vnode-component VERB`.
-    let agent = folder.path().join("vnode-agent");
+    let programs = tempfile::tempdir().unwrap();
+    let agent = programs.path().join("vnode-agent");
     let text = format!("#!/bin/sh\nshift\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_vnode-component"));
     std::fs::write(&agent, text).unwrap();
     std::fs::set_permissions(&agent, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -46,11 +50,15 @@ async fn the_toaster_works_as_its_readme_says() {
         r#"{"toaster:toaster":{"toaster-status":"up","toasts-made":0,"slices-left":10}}"#
     );
     let rpc = async |name: &str, input: &str| client.rpc(MODEL, "toaster", name, "{}", input).await;
+    let mut watch = client.watch(Some("toaster")).await.unwrap();
+    let mut told = async || watch.next().await.unwrap().data;
     for _ in 0..10 {
         assert_eq!(rpc("make-toast", "{}").await.unwrap(), "{}");
+        assert_eq!(told().await, r#"{"toaster:toast-status":"done"}"#);
     }
     let Err(Error::Failed(error)) = rpc("make-toast", "{}").await else { panic!() };
     assert_eq!(error.tag, "resource-denied");
+    assert_eq!(told().await, r#"{"toaster:toast-status":"out-of-bread"}"#);
     let Err(Error::Failed(error)) = rpc("restock-toaster", "{}").await else { panic!() };
     assert_eq!(error.path, "/toaster:restock-toaster/amount-of-bread");
     rpc("restock-toaster", r#"{"toaster:amount-of-bread": 5}"#).await.unwrap();
@@ -67,6 +75,10 @@ async fn the_toaster_works_as_its_readme_says() {
         ("invalid-value", "/toaster:toaster/darkness")
     );
     assert_eq!(client.get(MODEL).await.unwrap(), config);
+    // What only the script can know.
+    let make = r#"{"toaster:toaster":{"manufacturer":"acme"}}"#;
+    let Err(Error::Failed(error)) = client.check(MODEL, make).await else { panic!() };
+    assert_eq!(error.path, "/toaster:toaster/manufacturer");
 
     let pid = rustix::process::Pid::from_raw(i32::try_from(served.id()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();

@@ -1,6 +1,6 @@
 //! Activating and deactivating components.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use futures_util::future::join_all;
 use tracing::{info, warn};
@@ -208,6 +208,11 @@ async fn run(
     let command: &Option<Command> =
         if operation == Operation::Start { &instance.start } else { &instance.stop };
     let Some(command) = command else { return Ok(()) };
+    // Upstream's own example has it so, and it works there: what cannot be run is no Start that fails.
+    if command.argv.first().is_some_and(|program| Path::new(program).is_dir()) {
+        warn!(component = entry.name, "`{operation}` names a folder: as if it were not there");
+        return Ok(());
+    }
     let request = Request {
         operation,
         message: operation.word(),
