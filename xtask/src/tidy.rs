@@ -64,6 +64,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "vnode-agent",
         &["base", "vnode-xenstore", "vnode-netconf", "vnode-component", "vnode-vnf"],
     ),
+    ("vnode-nfv", &["base", "vnode-image"]),
     ("vnode-imagelist", &["base", "vnode-image"]),
     ("vnode-testkit", &["base"]),
     ("vnode-tests", &["base", "vnode-testkit", "vnode-topology"]),
