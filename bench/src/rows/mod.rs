@@ -1,6 +1,7 @@
 //! The rows of the table.
 
 pub(crate) mod agent;
+pub(crate) mod component;
 pub(crate) mod exec;
 pub(crate) mod node;
 pub(crate) mod scale;

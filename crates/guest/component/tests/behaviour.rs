@@ -381,7 +381,7 @@ async fn w21_the_caller_as_the_bus_knows_it() {
 }
 
 #[tokio::test]
-async fn the_verbs_of_the_command_line() {
+async fn w23_the_verbs_of_the_command_line() {
     let world = toaster(&[]).await;
     let ok = |arguments: &[&str]| {
         let out = world.component(arguments);

@@ -41,7 +41,7 @@ async fn l01_unknown_components() {
 }
 
 #[tokio::test]
-async fn l02_l03_l06_start_and_stop_run_once_each() {
+async fn r03_l02_l03_l06_start_and_stop_run_once_each() {
     let world = one().await;
     let client = world.client().await;
     assert!(is(&client.state("a.b.v1").await, "ServiceUnknown"));
