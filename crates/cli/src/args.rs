@@ -102,6 +102,10 @@ pub(crate) enum Command {
     Logs(commands::logs::Args),
     /// Copy files into or out of a node
     Cp(commands::cp::Args),
+    /// Ask the agent in a node
+    Agent(commands::agent::Args),
+    /// Manage the components in a node: `vnode-agent component`, run inside it
+    Component(commands::tool::Args),
     /// Make a node that stands alone
     Create(commands::create::Args),
     /// Boot a node

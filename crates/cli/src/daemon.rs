@@ -29,6 +29,7 @@ use crate::client::{lock, lock_path, make_folder, open};
 pub(crate) struct Settings {
     pub state_dir: PathBuf,
     pub monitor: Option<PathBuf>,
+    pub agent: Option<PathBuf>,
     pub workers: usize,
     pub listen: Option<String>,
     pub certificate: Option<CertificateFiles>,
@@ -128,6 +129,7 @@ async fn open_host(settings: &Settings) -> Result<Arc<Host>> {
     let options = vnode_lifecycle::Options {
         state_dir: settings.state_dir.clone(),
         monitor_program: monitor(settings.monitor.as_deref())?,
+        agent_programs: agents(settings.agent.as_deref()),
         workers: settings.workers,
         images: settings.images.clone(),
         user_namespaces: settings.user_namespaces,
@@ -136,19 +138,31 @@ async fn open_host(settings: &Settings) -> Result<Arc<Host>> {
     Ok(Host::open(options).await?)
 }
 
-/// The monitor program: as given, beside this one, or where packages put it.
-fn monitor(given: Option<&Path>) -> Result<PathBuf> {
-    let name = "vnode-monitor";
-    let mut places = Vec::new();
-    match given {
-        Some(path) => places.push(path.to_owned()),
-        None => {
-            let beside = std::env::current_exe().ok();
-            places.extend(beside.and_then(|path| Some(path.parent()?.join(name))));
-            places.push(Path::new("/usr/libexec/vnode").join(name));
-            places.push(Path::new("/usr/lib/vnode").join(name));
-        }
+/// Where a program of ours may be: as given, or beside this one, or where packages put it.
+fn places(name: &str, given: Option<&Path>) -> Vec<PathBuf> {
+    if let Some(path) = given {
+        return vec![std::path::absolute(path).unwrap_or_else(|_| path.to_owned())];
     }
+    let beside = std::env::current_exe().ok();
+    let mut places: Vec<PathBuf> =
+        beside.and_then(|path| Some(path.parent()?.join(name))).into_iter().collect();
+    places.push(Path::new("/usr/libexec/vnode").join(name));
+    places.push(Path::new("/usr/lib/vnode").join(name));
+    places
+}
+
+/// Places of the agent for containers. It may be installed while we run: it is looked for when a node wants it.
+fn agents(given: Option<&Path>) -> Vec<PathBuf> {
+    let mut places = places("vnode-agent", given);
+    if given.is_none() {
+        places.push("/usr/bin/vnode-agent".into());
+    }
+    places
+}
+
+/// The monitor program.
+fn monitor(given: Option<&Path>) -> Result<PathBuf> {
+    let places = places("vnode-monitor", given);
     places.iter().find(|place| place.is_file()).cloned().ok_or_else(|| {
         let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
         Problem::new(Code::Failed, "the program `vnode-monitor` is not there")

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use vnode_api::{Code, Problem};
+use vnode_lifecycle::request::Through;
 
 use crate::args::{Cli, Command, Global};
 use crate::client::Target;
@@ -108,6 +109,8 @@ async fn ask(command: Command, context: &Context) -> Result {
         C::Console(args) => commands::console::run(args, context).await,
         C::Logs(args) => commands::logs::run(args, context).await,
         C::Cp(args) => commands::cp::run(args, context).await,
+        C::Agent(args) => commands::agent::run(args, context).await,
+        C::Component(args) => commands::tool::run(args, Through::Component, context).await,
         C::Create(args) => commands::create::run(args, context).await,
         C::Boot(args) => commands::boot::run(args, context).await,
         C::Halt(args) => commands::halt::run(args, context).await,

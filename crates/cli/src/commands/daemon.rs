@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// The program `vnode-monitor`; found beside this one when absent
     #[arg(long, value_name = "FILE", env = "VNODE_MONITOR", hide_env_values = true)]
     monitor: Option<PathBuf>,
+    /// The program `vnode-agent` that containers are given; found beside this one when absent
+    #[arg(long, value_name = "FILE", env = "VNODE_AGENT", hide_env_values = true)]
+    agent: Option<PathBuf>,
     /// Registry of images that name none
     #[arg(long, value_name = "HOST", env = "VNODE_DEFAULT_REGISTRY", hide_env_values = true)]
     default_registry: Option<String>,
@@ -156,6 +159,7 @@ fn serve(args: Args, context: &Context) -> Result {
     daemon::run(Settings {
         state_dir,
         monitor: args.monitor,
+        agent: args.agent,
         workers: args.workers,
         listen: args.listen,
         certificate: certificate.map(|(certificate, key)| CertificateFiles { certificate, key }),

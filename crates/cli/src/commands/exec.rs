@@ -1,6 +1,6 @@
 //! `vnode exec`
 
-use vnode_lifecycle::request::Exec;
+use vnode_lifecycle::request::{Exec, Through};
 
 use super::node_path;
 use crate::session::{self, Ends};
@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// All capabilities, no filter of system calls
     #[arg(long)]
     privileged: bool,
+    /// Have the node's agent start it, instead of doing so from outside
+    #[arg(long, conflicts_with = "privileged")]
+    agent: bool,
     /// Program and its arguments
     #[arg(
         required = true,
@@ -51,6 +54,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
         user: args.user,
         terminal: tty.then(|| terminal::size().unwrap_or((24, 80))),
         privileged: args.privileged,
+        through: if args.agent { Through::Agent } else { Through::Node },
     };
     let ends = Ends {
         // A program may have a terminal although we have none: then ours need not be raw.

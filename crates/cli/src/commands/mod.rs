@@ -1,5 +1,6 @@
 //! The commands, one file each, and what several of them share.
 
+pub(crate) mod agent;
 pub(crate) mod apply;
 pub(crate) mod boot;
 pub(crate) mod capture;
@@ -34,6 +35,7 @@ pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod timeline;
 pub(crate) mod token;
+pub(crate) mod tool;
 pub(crate) mod up;
 pub(crate) mod version;
 

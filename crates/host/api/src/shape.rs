@@ -256,6 +256,53 @@ pub(crate) struct Exec {
     terminal: Option<Vec<u16>>,
     #[schema(required = false)]
     privileged: bool,
+    #[schema(required = false)]
+    through: Through,
+}
+
+/// Who starts a program: whoever is best at it, or the node's agent; of `component` and `vnf`, `argv` are a verb of the
+/// agent's own tool and its arguments.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+#[allow(dead_code, reason = "described, never made")]
+pub(crate) enum Through {
+    Node,
+    Agent,
+    Component,
+    Vnf,
+}
+
+/// What a node's agent is asked.
+#[derive(ToSchema)]
+pub(crate) struct AgentCommand {
+    command: AgentVerb,
+    /// Of `time`: sets the clock first, nanoseconds since 1970.
+    #[schema(required = false)]
+    set_ns: Option<u64>,
+    /// Of `shutdown`: `poweroff` when absent.
+    #[schema(required = false)]
+    mode: Option<ShutdownMode>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+#[allow(dead_code, reason = "described, never made")]
+pub(crate) enum AgentVerb {
+    Ping,
+    Info,
+    Network,
+    Metrics,
+    Time,
+    Shutdown,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+#[allow(dead_code, reason = "described, never made")]
+pub(crate) enum ShutdownMode {
+    Poweroff,
+    Reboot,
+    Halt,
 }
 
 /// Change the impairments of a link.

@@ -232,6 +232,9 @@ impl Host {
     /// The node does not run; the program is not there.
     pub async fn exec(&self, node: &str, request: request::Exec) -> Result<Exec> {
         let entry = self.inner.registry.find(node)?;
+        if request.through != request::Through::Node {
+            return self.exec_by_agent(&entry, request).await;
+        }
         let spec = ExecSpec {
             argv: request.argv,
             env: request.env,

@@ -62,6 +62,58 @@ pub struct Exec {
     pub terminal: Option<(u16, u16)>,
     #[serde(default)]
     pub privileged: bool,
+    /// Who starts it.
+    #[serde(default)]
+    pub through: Through,
+}
+
+/// Who starts a program in a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Through {
+    /// Whoever is best at it: the monitor of a container, the agent of a virtual machine.
+    #[default]
+    Node,
+    /// The node's agent.
+    Agent,
+    /// The node's agent, and the program is its `component`: `argv` are a verb and its arguments.
+    Component,
+    /// The same of its `vnf`.
+    Vnf,
+}
+
+/// What a node's agent is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum AgentCommand {
+    /// Whether it answers, and how fast.
+    Ping,
+    /// What it is and what it can do.
+    Info,
+    /// Interfaces, addresses, routes.
+    Network,
+    /// Load, memory, processors, file systems.
+    Metrics,
+    /// The node's clock, which is set first when `set_ns` (nanoseconds since 1970) is there.
+    Time {
+        #[serde(default)]
+        set_ns: Option<u64>,
+    },
+    /// End of the node, as its own system does it.
+    Shutdown {
+        #[serde(default)]
+        mode: ShutdownMode,
+    },
+}
+
+/// How a node ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ShutdownMode {
+    #[default]
+    Poweroff,
+    Reboot,
+    Halt,
 }
 
 /// Change the impairments of a link.

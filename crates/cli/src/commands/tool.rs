@@ -1,0 +1,30 @@
+//! `vnode component`: a tool of the agent's own program, run inside a node by its agent.
+
+use vnode_lifecycle::request::{Exec, Through};
+
+use super::exec::inside;
+use crate::session::Ends;
+use crate::{Context, Result};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// What to do there; `help` lists what there is
+    verb: String,
+    /// NODE or LAB/NODE; it must run and have an agent
+    node: String,
+    /// What the verb takes, as inside
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    rest: Vec<String>,
+}
+
+/// The streams, the exit code and `--json` are the tool's own.
+pub(crate) async fn run(args: Args, tool: Through, context: &Context) -> Result {
+    let mut argv = vec![args.verb];
+    argv.extend(args.rest);
+    if context.output.json && !argv.iter().any(|word| word == "--json") {
+        argv.insert(1, "--json".to_owned());
+    }
+    let request = Exec { argv, through: tool, ..Exec::default() };
+    let ends = Ends { stdin: true, ..Ends::default() };
+    inside(&args.node, request, ends, context).await
+}
