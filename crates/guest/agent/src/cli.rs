@@ -80,11 +80,17 @@ pub enum Command {
     Component(vnode_component::cli::Args),
     /// Be a container's init: start PROGRAM, reap what it leaves, pass signals on, end with its exit code
     Init {
-        /// Run the agent beside it
+        /// Run the agent beside it, and start it again when it ends
         #[arg(long)]
         serve: bool,
-        /// The program and its arguments, after `--`
-        #[arg(last = true, required = true, value_name = "PROGRAM")]
+        /// The agent's configuration file, instead of /etc/vnode/agent.toml
+        #[arg(long, short, value_name = "FILE", requires = "serve")]
+        config: Option<PathBuf>,
+        /// Run PROGRAM as this user, USER[:GROUP] by name or number
+        #[arg(long, short, value_name = "USER")]
+        user: Option<String>,
+        /// The program and its arguments, after `--`; with `--serve` there may be none, and TERM is the end
+        #[arg(last = true, required_unless_present = "serve", value_name = "PROGRAM")]
         program: Vec<OsString>,
     },
     /// Put a checked new version in the agent's place and restart it; `agentupdate` runs this apart from the agent

@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use vnode_action::{Spec, Stream};
 use vnode_agent::{
     agent::{Agent, AgentError},
+    channel::Busy,
     check,
     cli::{Cli, Command, Run},
     command::{Registry, openstack::agentupdate, plugin},
@@ -98,8 +99,8 @@ fn run(cli: Cli) -> Result {
         Some(Command::Check { config, json }) => explain(config.as_deref(), json),
         Some(Command::QemuGa { options }) => Ok(personality::run(options)),
         Some(Command::Component(args)) => Ok(components::run(args)),
-        Some(Command::Init { serve, program }) => runtime()?
-            .block_on(init::run(program, serve))
+        Some(Command::Init { serve, config, user, program }) => runtime()?
+            .block_on(init::run(init::Settings { program, serve, config, user }))
             .map_err(|error| Failure::new(127, &error)),
         Some(Command::FinishUpdate { new, binary, restart }) => runtime()?
             .block_on(agentupdate::finish(&new, &binary, &restart))
@@ -233,7 +234,7 @@ async fn until_stopped(args: &Run, config: Config, file: Option<log::LogFile>) -
     if !args.quiet {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving");
     }
-    tokio::spawn(memory::settle());
+    tokio::spawn(memory::settle(agent.context().state::<Busy>()));
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
