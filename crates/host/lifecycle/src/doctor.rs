@@ -25,6 +25,21 @@ fn must(mut check: Check) -> Check {
 }
 
 impl Host {
+    /// What virtual machines run on.
+    async fn machines(&self) -> Check {
+        let (ok, found) = match self.inner.machines.accelerators().await {
+            Ok(found) => match &found.qemu {
+                Some(version) => {
+                    let on = if found.kvm { "KVM" } else { "emulation" };
+                    (true, format!("QEMU {version} by {on}: {}", found.reason))
+                }
+                None => (false, "no QEMU".to_owned()),
+            },
+            Err(error) => (false, vnode_protocol::chain(&error)),
+        };
+        check("virtual machines", ok, found, "`apt-get install qemu-system-x86 ovmf`")
+    }
+
     /// Looks, and changes nothing.
     pub async fn doctor(&self) -> Vec<Check> {
         let mut checks = Vec::new();
@@ -76,6 +91,7 @@ impl Host {
             if capabilities.user_namespaces { "yes" } else { "no" },
             "a kernel of 6.15 or newer with CONFIG_USER_NS; nodes run without until then",
         ));
+        checks.push(self.machines().await);
         let network = self.inner.network.clone();
         match blocking(move || forward_policy_conflict(&network)).await {
             Ok(conflicts) if conflicts.is_empty() => {

@@ -29,6 +29,8 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// The `vnode-monitor` program.
     pub monitor_program: PathBuf,
+    /// Where the `vnode-agent` for containers may be, in the order in which it is looked for.
+    pub agent_programs: Vec<PathBuf>,
     /// Steps carried out at once; 0 is `min(2 × cores, 16)`.
     pub workers: usize,
     pub images: vnode_image::Options,
@@ -97,6 +99,11 @@ impl Host {
         })
         .await
         .map_err(driver_error)?;
+        let machines = Arc::new(vnode_qemu::QemuDriver::new(vnode_qemu::Options {
+            container: Arc::clone(&driver) as Arc<dyn Driver>,
+            folder: options.state_dir.join("machines"),
+        }));
+        let driver = Arc::new(crate::drivers::Drivers::new(driver, Arc::clone(&machines)));
         let network = vnode_network::Host::new(vnode_network::Ns::host().map_err(network_error)?);
         let workers = match options.workers {
             0 => (2 * std::thread::available_parallelism().map_or(2, usize::from)).min(16),
@@ -111,6 +118,7 @@ impl Host {
             lists,
             capabilities: driver.capabilities(),
             driver,
+            machines,
             network,
             registry: Registry::default(),
             images: std::sync::Mutex::default(),

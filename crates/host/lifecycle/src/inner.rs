@@ -32,6 +32,8 @@ pub(crate) struct Inner {
     /// Signed lists and what they bring into the catalogue.
     pub(crate) lists: Arc<vnode_imagelist::Site>,
     pub(crate) driver: Arc<dyn Driver>,
+    /// The driver of virtual machines, which `driver` gives them to.
+    pub(crate) machines: Arc<vnode_qemu::QemuDriver>,
     pub(crate) capabilities: Capabilities,
     pub(crate) network: vnode_network::Host,
     pub(crate) registry: Registry,

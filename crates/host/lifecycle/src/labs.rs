@@ -2,7 +2,7 @@
 
 use vnode_driver::Phase;
 use vnode_operation::OperationId;
-use vnode_topology::{Lab as Model, NodeKind};
+use vnode_topology::Lab as Model;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
@@ -95,15 +95,15 @@ impl Host {
 
     /// What this machine cannot do is said before anything is made.
     fn check(&self, lab: &Model) -> Result<()> {
-        for node in lab.nodes.iter().filter(|node| node.kind == NodeKind::Linux) {
+        for node in lab.nodes.iter().filter(|node| node.kind.is_run()) {
             if let Some(backend) = &node.backend
-                && backend != "container"
+                && backend != if node.vm.is_some() { "qemu" } else { "container" }
             {
                 return Err(Error::new(
                     Kind::Unsupported,
-                    format!("node `{}`: backend `{backend}` is not built in", node.name),
+                    format!("node `{}`: no backend `{backend}` runs its kind", node.name),
                 )
-                .hint("the backends are: container"));
+                .hint("containers are run by `container`, virtual machines by `qemu`"));
             }
             let host_command = node
                 .stages
@@ -201,17 +201,28 @@ impl Host {
         }
     }
 
+    /// The driver of a machine, with what it runs on where that is known.
+    fn machine_driver(&self, record: &NodeRecord) -> String {
+        let machine = record.spec.as_ref().and_then(|spec| spec.machine.as_ref());
+        match machine.and_then(|machine| self.inner.machines.runs_on(machine)) {
+            Some(accelerator) => format!("qemu ({accelerator})"),
+            None => "qemu".to_owned(),
+        }
+    }
+
     pub(crate) fn node_view(&self, lab: &Lab, entry: &NodeEntry) -> NodeView {
         let status = entry.instance().map(|instance| instance.status());
         let running =
             status.filter(|status| matches!(status.phase, Phase::Running | Phase::Paused));
         let health = entry.health.borrow().as_str().to_owned();
+        let node = entry.with(|record| record.node.clone());
+        let machine = lab.record.lab.node(&node).is_some_and(|node| node.vm.is_some());
         entry.with(|record: &NodeRecord| NodeView {
             lab: record.lab.clone(),
             node: record.node.clone(),
             vmid: record.vmid,
-            kind: "linux".to_owned(),
-            driver: "container".to_owned(),
+            kind: if machine { "vm" } else { "linux" }.to_owned(),
+            driver: if machine { self.machine_driver(record) } else { "container".to_owned() },
             image: record.image.clone(),
             state: record.state,
             health,
@@ -402,7 +413,7 @@ impl Host {
             network.members.retain(|member| member.node != name);
         }
         model.networks.retain(|network| !network.members.is_empty());
-        if !model.nodes.iter().any(|node| node.kind == NodeKind::Linux) {
+        if !model.nodes.iter().any(|node| node.kind.is_run()) {
             drop(admission);
             return self.down(&lab, request::Down::default()).await;
         }

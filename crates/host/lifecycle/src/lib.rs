@@ -13,9 +13,11 @@
 //! ```
 
 mod adopt;
+pub mod agent;
 mod clean;
 pub mod control;
 mod doctor;
+mod drivers;
 pub mod error;
 mod files;
 mod follow;
@@ -26,6 +28,7 @@ mod inner;
 mod labs;
 mod links;
 mod lists;
+mod machine;
 pub mod names;
 mod nodes;
 pub mod plan;

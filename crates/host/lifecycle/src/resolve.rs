@@ -37,7 +37,7 @@ const FIRST_ID: u32 = 0x4000_0000;
 const IDS: u32 = 65_536;
 
 /// What an image gives to its nodes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Base {
     /// Uppermost first.
     pub layers: Vec<PathBuf>,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use vnode_network::{Owner, host_name};
-use vnode_topology::{Far, Lab, NetworkMode, Node, NodeKind};
+use vnode_topology::{Far, Lab, NetworkMode, Node};
 
 use crate::control::{self, Control, Pool, Subnet, Wanted};
 use crate::error::{Error, Result};
@@ -72,7 +72,7 @@ pub fn records(
             }
         }
     }
-    for node in lab.nodes.iter().filter(|node| node.kind == NodeKind::Linux) {
+    for node in lab.nodes.iter().filter(|node| node.kind.is_run()) {
         let old = existing.and_then(|old| old.nodes.get(&node.name));
         let control = match &mut pool {
             Some(pool) if uses_control(node) => {
@@ -148,7 +148,7 @@ pub fn records(
 
 /// Whether the node has an interface on the control network.
 pub fn uses_control(node: &Node) -> bool {
-    node.kind == NodeKind::Linux && node.network_mode == NetworkMode::Management
+    node.kind.is_run() && node.network_mode == NetworkMode::Management
 }
 
 fn is_management(far: &Far) -> bool {

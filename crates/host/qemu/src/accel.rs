@@ -33,7 +33,10 @@ pub(crate) async fn probe(folder: &Path) -> Accelerators {
             text.split_whitespace().nth(3).unwrap_or("unknown").to_owned()
         }
         Ok(_) | Err(_) => {
-            return no(None, format!("`{PROGRAM}` is not installed: apt-get install qemu-system-x86"));
+            return no(
+                None,
+                format!("`{PROGRAM}` is not installed: apt-get install qemu-system-x86"),
+            );
         }
     };
     if !Path::new("/dev/kvm").exists() {

@@ -38,9 +38,9 @@ struct Control {
 
 impl ExecControl for Control {
     fn signal(&self, signal: i32) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            self.inner.signal(signal).await.map_err(|e| error(&self.node, "", e))
-        })
+        Box::pin(
+            async move { self.inner.signal(signal).await.map_err(|e| error(&self.node, "", e)) },
+        )
     }
 
     fn resize(&self, size: WindowSize) -> BoxFuture<'_, Result<()>> {

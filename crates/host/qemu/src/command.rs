@@ -13,8 +13,12 @@ use crate::shell::{IMAGES, INSIDE, machine};
 pub(crate) const QMP: &str = "qmp.sock";
 pub(crate) const AGENT: &str = "agent.sock";
 pub(crate) const VNC: &str = "vnc.sock";
-/// Port of the guest's agent, by the name every agent in QEMU's form looks for.
-const AGENT_PORT: &str = "org.qemu.guest_agent.0";
+/// Of QEMU's own agent.
+pub(crate) const QGA: &str = "qga.sock";
+pub(crate) const SOCKETS: [&str; 4] = [QMP, AGENT, QGA, VNC];
+/// Ports of the guest's agent, ours and QEMU's, by the names they look for.
+const PORTS: [(&str, &str, &str); 2] =
+    [("agent", AGENT, "org.vnode.agent.0"), ("qga", QGA, "org.qemu.guest_agent.0")];
 
 /// What the shell executes.
 pub(crate) struct Command {
@@ -61,11 +65,7 @@ impl Arguments {
     }
 }
 
-pub(crate) fn build(
-    spec: &NodeSpec,
-    accelerators: &Accelerators,
-    nics: &[Nic],
-) -> Result<Command> {
+pub(crate) fn build(spec: &NodeSpec, accelerators: &Accelerators, nics: &[Nic]) -> Result<Command> {
     let machine = machine(spec)?;
     let kvm = uses_kvm(spec, accelerators)?;
     let microvm = machine.model == MachineModel::Microvm;
@@ -90,7 +90,10 @@ pub(crate) fn build(
     all.add(&["-name", &spec.node.replace(',', ",,"), "-nodefaults", "-no-user-config"]);
     // A reset ends this run, and the next boot begins with the definition as it is then.
     all.add(&["-no-reboot", "-monitor", "none"]);
-    all.add(&["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]);
+    all.add(&[
+        "-sandbox",
+        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+    ]);
     all.add(&["-machine", &model(machine.model, kvm)]);
     all.add(&["-cpu", cpu(microvm, kvm)]);
     all.add(&["-smp", &machine.cpus.to_string()]);
@@ -102,8 +105,10 @@ pub(crate) fn build(
     all.add(&["-D", &format!("{INSIDE}/{}", exit::TRACE), "-d", &format!("trace:{}", exit::EVENT)]);
     all.device(format!("virtio-rng-{bus}"));
     all.device(format!("virtio-serial-{bus},id=ports"));
-    all.socket("agent", AGENT);
-    all.device(format!("virtserialport,bus=ports.0,chardev=agent,name={AGENT_PORT}"));
+    for (id, socket, port) in PORTS {
+        all.socket(id, socket);
+        all.device(format!("virtserialport,bus=ports.0,chardev={id},name={port}"));
+    }
     match &machine.start {
         Start::Bios => {}
         Start::Uefi => firmware(&mut all),
@@ -176,7 +181,10 @@ fn kernel_line(microvm: bool, kvm: bool, append: &str) -> String {
 }
 
 fn firmware(all: &mut Arguments) {
-    all.add(&["-blockdev", "driver=file,node-name=code,filename=/usr/share/OVMF/OVMF_CODE_4M.fd,read-only=on"]);
+    all.add(&[
+        "-blockdev",
+        "driver=file,node-name=code,filename=/usr/share/OVMF/OVMF_CODE_4M.fd,read-only=on",
+    ]);
     let variables = format!("driver=file,node-name=vars,filename={}", disk::VARIABLES);
     all.add(&["-blockdev", &variables]);
     // Not `-machine pflash0=`: the machine's options stand further up.

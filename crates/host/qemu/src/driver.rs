@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use vnode_driver::{
-    BoxFuture, Capabilities, Driver, Error, Instance, NetworkMode, NodeSpec, Reader, Recovered,
-    Result, Snapshot,
+    Accelerator, BoxFuture, Capabilities, Driver, Error, Instance, Machine, NetworkMode, NodeSpec,
+    Reader, Recovered, Result, Snapshot,
 };
 
 use crate::accel::{self, Accelerators};
@@ -50,6 +50,16 @@ impl QemuDriver {
         found.await.cloned()
     }
 
+    /// `kvm` or `tcg`, where it has been found out.
+    pub fn runs_on(&self, machine: &Machine) -> Option<&'static str> {
+        let kvm = match machine.accelerator {
+            Accelerator::Kvm => true,
+            Accelerator::Tcg => false,
+            Accelerator::Auto => self.accelerators.get()?.kvm,
+        };
+        Some(if kvm { "kvm" } else { "tcg" })
+    }
+
     fn layer(&self) -> Result<PathBuf> {
         shell::make_layer(&self.folder)
     }
@@ -76,7 +86,7 @@ impl QemuDriver {
         let made = self.container.create(&bare, dir).await?;
         let (node, at) = (spec.clone(), dir.to_owned());
         let rest = blocking(move || {
-            shell::make_folder(&node, &at)?;
+            shell::make_folders(&node, &at)?;
             disk::ensure(&node, &at)
         })
         .await

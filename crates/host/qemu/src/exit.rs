@@ -5,6 +5,7 @@
 use std::io::Read;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use vnode_driver::{Ended, Exit};
 
 use crate::shell::FOLDER;
@@ -22,8 +23,8 @@ pub(crate) fn classify(dir: &Path, exit: Exit) -> Exit {
         return exit;
     }
     let mut text = String::new();
-    let read = std::fs::File::open(dir.join(FOLDER).join(TRACE))
-        .and_then(|file| file.take(64 * 1024).read_to_string(&mut text));
+    let read =
+        open(&dir.join(FOLDER)).and_then(|file| file.take(64 * 1024).read_to_string(&mut text));
     if read.is_err() {
         // Whatever it was, nobody can tell any more.
         return Exit { ended: Ended::Unknown, code: None, ..exit };
@@ -35,6 +36,13 @@ pub(crate) fn classify(dir: &Path, exit: Exit) -> Exit {
         // Asked by us.
         Some(_) => exit,
     }
+}
+
+/// The folder is QEMU's to write: a link or a pipe in the trace's place is none.
+fn open(folder: &Path) -> std::io::Result<std::fs::File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(folder.join(TRACE), flags, Mode::empty())?;
+    Ok(file.into())
 }
 
 /// The last request for the machine's end; `None`: there was none.

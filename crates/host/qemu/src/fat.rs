@@ -27,7 +27,8 @@ impl Volume {
 
     /// The volume's bytes.
     pub(crate) fn build(&self) -> io::Result<Vec<u8>> {
-        let files: usize = self.files.iter().map(|(_, bytes)| bytes.len().next_multiple_of(8192)).sum();
+        let files: usize =
+            self.files.iter().map(|(_, bytes)| bytes.len().next_multiple_of(8192)).sum();
         let mut image = Cursor::new(vec![0; (OVERHEAD + files).next_multiple_of(64 * 1024)]);
         let mut label = [b' '; 11];
         for (to, from) in label.iter_mut().zip(self.label.bytes()) {

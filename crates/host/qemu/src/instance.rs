@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde_json::json;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -94,8 +94,7 @@ impl Vm {
         accelerators: Arc<Accelerators>,
     ) -> Arc<Self> {
         let (status, _) = watch::channel(shell.status());
-        let shared =
-            Arc::new(Shared { status, paused: AtomicBool::new(false), dir: dir.clone() });
+        let shared = Arc::new(Shared { status, paused: AtomicBool::new(false), dir: dir.clone() });
         shared.show(shell.status());
         let mut changes = shell.watch();
         let shown = Arc::clone(&shared);
@@ -147,12 +146,24 @@ impl Vm {
         }
     }
 
-    /// The machine's folder held open, and a name in it that is short enough for a socket's address.
+    /// A socket in the machine's folder, held open: the path that comes with it leads to this very socket, and is short
+    /// enough for an address. The folder is QEMU's to write, so what is a link there is refused.
     fn socket(&self, name: &str) -> std::io::Result<(OwnedFd, PathBuf)> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let folder = rustix::fs::open(self.dir.join(FOLDER), flags, Mode::empty())?;
-        let path = format!("/proc/self/fd/{}/{name}", folder.as_raw_fd());
-        Ok((folder, path.into()))
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let folder = self.dir.join(FOLDER);
+        let folder = rustix::fs::open(folder, flags | OFlags::DIRECTORY, Mode::empty())?;
+        let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        let socket = rustix::fs::openat2(&folder, name, flags, Mode::empty(), within)?;
+        let path = format!("/proc/self/fd/{}", socket.as_raw_fd());
+        Ok((socket, path.into()))
+    }
+
+    /// The agent behind one of the two ports.
+    async fn agent_at(&self, name: &str) -> Result<Guest> {
+        let unreachable = || io(format!("reach the agent of `{}`", self.node));
+        let (_held, path) = self.socket(name).map_err(unreachable())?;
+        let stream = UnixStream::connect(path).await.map_err(unreachable())?;
+        vnode_guest::probe(stream).await.map_err(|error| agent::error(&self.node, "", error))
     }
 
     async fn qmp(&self) -> std::result::Result<Arc<Qmp>, QmpError> {
@@ -160,7 +171,7 @@ impl Vm {
         if let Some(qmp) = held.as_ref().filter(|qmp| !qmp.is_closed()) {
             return Ok(Arc::clone(qmp));
         }
-        let (_folder, path) = self.socket(command::QMP)?;
+        let (_held, path) = self.socket(command::QMP)?;
         let qmp = Arc::new(Qmp::connect(&path).await?);
         let mut events = qmp.events();
         let (shared, shell) = (Arc::clone(&self.shared), self.shell.watch());
@@ -221,19 +232,20 @@ impl Vm {
         if let Some(guest) = held.as_ref().filter(|guest| guest.is_open()) {
             return Ok(guest.clone());
         }
-        let unreachable = || io(format!("reach the agent of `{}`", self.node));
-        let (_folder, path) = self.socket(command::AGENT).map_err(unreachable())?;
-        let stream = UnixStream::connect(path).await.map_err(unreachable())?;
-        match vnode_guest::probe(stream).await {
-            Ok(guest) => Ok(held.insert(guest).clone()),
-            Err(vnode_guest::Error::Silent { .. }) => Err(Error::Exec {
+        // Ours and QEMU's are asked at once: the one that is there answers, the other is silent.
+        let (ours, theirs) = (self.agent_at(command::AGENT), self.agent_at(command::QGA));
+        tokio::pin!(ours, theirs);
+        let guest = tokio::select! {
+            Ok(guest) = &mut ours => guest,
+            Ok(guest) = &mut theirs => guest,
+            else => return Err(Error::Exec {
                 node: self.node.clone(),
                 step: "no agent answers in the guest: install vnode-agent or qemu-guest-agent in its image, or wait \
                        until it has started"
                     .to_owned(),
             }),
-            Err(error) => Err(agent::error(&self.node, "", error)),
-        }
+        };
+        Ok(held.insert(guest).clone())
     }
 
     async fn boot_now(&self, spec: &NodeSpec) -> Result<()> {
@@ -246,9 +258,9 @@ impl Vm {
         let nics = nic::prepare(&*self.shell, shell::user(spec)?, multiqueue).await?;
         let (node, dir, of_seed) = (spec.clone(), self.dir.clone(), nics.clone());
         let written = blocking(move || {
-            shell::make_folder(&node, &dir)?;
+            shell::make_folders(&node, &dir)?;
             disk::ensure(&node, &dir)?;
-            for name in [command::QMP, command::AGENT, command::VNC, exit::TRACE] {
+            for name in command::SOCKETS.iter().chain([&exit::TRACE]) {
                 let path = dir.join(FOLDER).join(name);
                 match std::fs::remove_file(&path) {
                     Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -322,8 +334,9 @@ impl Vm {
                         .find_map(|nic| nic.addresses.first())
                         .ok_or_else(|| Error::Invalid {
                             node: self.node.clone(),
-                            what: "it is to be reachable, and has no address on the control network"
-                                .to_owned(),
+                            what:
+                                "it is to be reachable, and has no address on the control network"
+                                    .to_owned(),
                         })?
                         .addr();
                     while !reachable(address).await {
@@ -437,6 +450,10 @@ async fn reachable(address: std::net::IpAddr) -> bool {
 impl Instance for Vm {
     fn netns(&self) -> Result<OwnedFd> {
         self.shell.netns()
+    }
+
+    fn guest(&self) -> BoxFuture<'_, Result<Option<Guest>>> {
+        Box::pin(async { self.agent().await.map(Some) })
     }
 
     fn status(&self) -> Status {

@@ -11,9 +11,9 @@
 //! records the end. Links are put into the shell's namespace as into any node's; when the machine boots, every interface
 //! there becomes one of its own.
 
-pub mod qmp;
 mod accel;
 mod agent;
+pub mod build;
 mod command;
 mod disk;
 mod driver;
@@ -21,6 +21,7 @@ mod exit;
 mod fat;
 mod instance;
 mod nic;
+pub mod qmp;
 mod seed;
 mod shell;
 

@@ -24,7 +24,10 @@ pub(crate) struct Nic {
 }
 
 pub(crate) fn network(error: vnode_network::Error) -> Error {
-    Error::Io { doing: "set up the machine's network".to_owned(), source: std::io::Error::other(error) }
+    Error::Io {
+        doing: "set up the machine's network".to_owned(),
+        source: std::io::Error::other(error),
+    }
 }
 
 /// `eth2` before `eth10`.
@@ -85,8 +88,7 @@ pub(crate) async fn prepare(
             ns.remove_tap(&old.name, "").map_err(network)?;
         }
         for nic in &nics {
-            let spec =
-                TapSpec { name: &nic.tap, owner, multiqueue, interface: &nic.name };
+            let spec = TapSpec { name: &nic.tap, owner, multiqueue, interface: &nic.name };
             ns.create_tap(&spec).map_err(network)?;
         }
         ns.close_sockets();

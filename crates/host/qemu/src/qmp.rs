@@ -152,8 +152,7 @@ impl Qmp {
             }
             shared.waiting.insert(id, sender);
         }
-        let mut text =
-            json!({ "execute": command, "arguments": arguments, "id": id }).to_string();
+        let mut text = json!({ "execute": command, "arguments": arguments, "id": id }).to_string();
         text.push('\n');
         let work = async {
             self.writer.lock().await.write_all(text.as_bytes()).await?;
@@ -210,7 +209,10 @@ enum Message {
 fn parse(line: &str) -> Option<Message> {
     let mut message: Map<String, Value> = serde_json::from_str(line).ok()?;
     if let Some(Value::String(name)) = message.remove("event") {
-        return Some(Message::Event(Event { name, data: message.remove("data").unwrap_or_default() }));
+        return Some(Message::Event(Event {
+            name,
+            data: message.remove("data").unwrap_or_default(),
+        }));
     }
     let id = message.get("id")?.as_u64()?;
     if let Some(error) = message.remove("error") {

@@ -9,7 +9,7 @@ use vnode_driver::{Machine, NodeSpec, Result, Seed};
 
 use crate::fat::Volume;
 use crate::nic::Nic;
-use crate::shell::{self, FOLDER, INSIDE, io, machine};
+use crate::shell::{GIVEN, GIVEN_INSIDE, io, machine};
 
 const IMAGE: &str = "seed.img";
 const LINES: &str = "network";
@@ -21,11 +21,10 @@ const MOST_USER_DATA: u64 = 1 << 20;
 /// Writes what the next boot finds.
 pub(crate) fn write(spec: &NodeSpec, dir: &Path, nics: &[Nic]) -> Result<()> {
     let machine = machine(spec)?;
-    let folder = dir.join(FOLDER);
+    let folder = dir.join(GIVEN);
     let put = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);
-        std::fs::write(&path, bytes).map_err(io(format!("write {}", path.display())))?;
-        shell::own(spec, &path)
+        std::fs::write(&path, bytes).map_err(io(format!("write {}", path.display())))
     };
     put(LINES, lines(spec, nics).as_bytes())?;
     let user_data = match &machine.user_data {
@@ -93,7 +92,9 @@ fn network_v2(nics: &[Nic]) -> Value {
         let routes: Vec<Value> = nic
             .gateways
             .iter()
-            .map(|via| json!({ "to": if via.is_ipv4() { "0.0.0.0/0" } else { "::/0" }, "via": via }))
+            .map(
+                |via| json!({ "to": if via.is_ipv4() { "0.0.0.0/0" } else { "::/0" }, "via": via }),
+            )
             .collect();
         ethernets.insert(
             nic.name.clone(),
@@ -154,11 +155,13 @@ fn openstack(nics: &[Nic]) -> Value {
 /// QEMU's arguments for the seed.
 pub(crate) fn arguments(machine: &Machine, bus: &str, all: &mut Vec<String>) {
     let mut add = |words: [String; 2]| all.extend(words);
-    add(["-fw_cfg".to_owned(), format!("name={KEY},file={INSIDE}/{LINES}")]);
+    add(["-fw_cfg".to_owned(), format!("name={KEY},file={GIVEN_INSIDE}/{LINES}")]);
     if machine.seed != Seed::None {
         add([
             "-blockdev".to_owned(),
-            format!("driver=raw,node-name=seed,read-only=on,file.driver=file,file.filename={INSIDE}/{IMAGE}"),
+            format!(
+                "driver=raw,node-name=seed,read-only=on,file.driver=file,file.filename={GIVEN_INSIDE}/{IMAGE}"
+            ),
         ]);
         add(["-device".to_owned(), format!("virtio-blk-{bus},id=seed,drive=seed,serial=seed")]);
     }

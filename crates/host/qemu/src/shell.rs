@@ -1,7 +1,7 @@
 //! The shell of a machine: the container whose first process is QEMU.
 
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use vnode_driver::{
@@ -12,9 +12,13 @@ use crate::accel::Accelerators;
 use crate::command::{self, Command};
 use crate::nic::Nic;
 
-/// The machine's folder within the node's, and where the shell shows it.
+/// The machine's folder within the node's, and where the shell shows it. QEMU may do in it what it likes: the daemon
+/// follows no link there.
 pub(crate) const FOLDER: &str = "vm";
 pub(crate) const INSIDE: &str = "/vm";
+/// What the daemon writes for QEMU to read.
+pub(crate) const GIVEN: &str = "given";
+pub(crate) const GIVEN_INSIDE: &str = "/given";
 /// Where the shell shows the files of the definition that lie elsewhere on the host.
 pub(crate) const IMAGES: &str = "/image";
 /// Users of machines begin here on the host, as those of containers with a user namespace do.
@@ -46,7 +50,7 @@ pub(crate) fn user(spec: &NodeSpec) -> Result<u32> {
 pub(crate) fn make_layer(folder: &Path) -> Result<PathBuf> {
     let layer = folder.join("root");
     let fail = |path: &Path| io(format!("make {}", path.display()));
-    for name in ["usr", "dev", "proc", "sys", "tmp", "etc", "vm", "image"] {
+    for name in ["usr", "dev", "proc", "sys", "tmp", "etc", "vm", "given", "image"] {
         let path = layer.join(name);
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(&path);
         made.map_err(fail(&path))?;
@@ -69,22 +73,24 @@ pub(crate) fn make_layer(folder: &Path) -> Result<PathBuf> {
     Ok(layer)
 }
 
-/// Makes the machine's folder in the node's, for its user alone.
-pub(crate) fn make_folder(spec: &NodeSpec, dir: &Path) -> Result<PathBuf> {
-    let path = dir.join(FOLDER);
-    match std::fs::DirBuilder::new().mode(0o700).create(&path) {
-        Ok(()) => {}
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-        Err(e) => return Err(io(format!("make folder {}", path.display()))(e)),
+/// Makes the machine's folders in the node's: one is its user's, the other the daemon's.
+pub(crate) fn make_folders(spec: &NodeSpec, dir: &Path) -> Result<()> {
+    for (name, mode) in [(GIVEN, 0o755), (FOLDER, 0o700)] {
+        let path = dir.join(name);
+        match std::fs::DirBuilder::new().mode(mode).create(&path) {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(io(format!("make folder {}", path.display()))(e)),
+        }
     }
-    own(spec, &path)?;
-    Ok(path)
+    own(spec, &dir.join(FOLDER))
 }
 
 /// Gives a file to the machine's user.
 pub(crate) fn own(spec: &NodeSpec, path: &Path) -> Result<()> {
     let user = user(spec)?;
-    chown(path, Some(user), Some(user)).map_err(io(format!("change the owner of {}", path.display())))
+    std::os::unix::fs::lchown(path, Some(user), Some(user))
+        .map_err(io(format!("change the owner of {}", path.display())))
 }
 
 fn read_only(source: &Path, target: String) -> Mount {
@@ -130,7 +136,10 @@ pub(crate) fn files(spec: &NodeSpec) -> Result<Vec<(String, PathBuf)>> {
     for (what, _, path) in &files {
         readable(spec, what, path)?;
     }
-    Ok(files.into_iter().map(|(_, name, path)| (format!("{IMAGES}/{name}"), path.to_owned())).collect())
+    Ok(files
+        .into_iter()
+        .map(|(_, name, path)| (format!("{IMAGES}/{name}"), path.to_owned()))
+        .collect())
 }
 
 /// The definition of the shell that can be made before any interface is there: what is checked at creation.
@@ -173,6 +182,7 @@ fn around(
     for (inside, path) in files(spec)? {
         mounts.push(read_only(&path, inside));
     }
+    mounts.push(read_only(&dir.join(GIVEN), GIVEN_INSIDE.to_owned()));
     mounts.push(Mount {
         target: INSIDE.to_owned(),
         kind: MountKind::Bind { source: dir.join(FOLDER), recursive: false },

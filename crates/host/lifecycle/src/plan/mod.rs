@@ -16,7 +16,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use vnode_operation::{Plan, Recovery, Step};
-use vnode_topology::{Lab, NodeKind, StageName};
+use vnode_topology::{Lab, StageName};
 
 use self::judge::{Fate, Judged};
 use crate::record::{LinkKind, LinkRecord};
@@ -267,7 +267,9 @@ impl Planner {
         let mut images = HashMap::new();
         let renewed = |name: &str| !matches!(judged.nodes[name], Fate::Same | Fate::Limits);
         for (name, record) in &new.nodes {
-            if !renewed(name) || images.contains_key(&record.image) {
+            // A machine that boots a kernel alone has no image.
+            let none = record.image.is_empty();
+            if none || !renewed(name) || images.contains_key(&record.image) {
                 continue;
             }
             let policy = new.lab.lab.node(name).map(|node| node.image_pull_policy);
@@ -438,7 +440,7 @@ impl Planner {
 
     /// `wait-for`: the first steps of a stage need the last ones of another node's stage.
     fn stages(&mut self, lab: &Lab) {
-        for node in lab.nodes.iter().filter(|node| node.kind == NodeKind::Linux) {
+        for node in lab.nodes.iter().filter(|node| node.kind.is_run()) {
             for (stage, definition) in &node.stages {
                 for wait in &definition.wait_for {
                     let entered = self.entered.get(&(node.name.clone(), *stage)).cloned();

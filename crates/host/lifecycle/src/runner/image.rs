@@ -18,15 +18,8 @@ pub(super) async fn ensure(
     let progress = |progress: &PullProgress| {
         context.progress(progress.bytes_done, progress.bytes_total, "bytes");
     };
-    let mut made = inner
-        .catalogue
-        .ensure(
-            &reference,
-            policy,
-            &progress,
-            context.cancellation().clone(),
-        )
-        .await;
+    let mut made =
+        inner.catalogue.ensure(&reference, policy, &progress, context.cancellation().clone()).await;
     if let (Err(vnode_image::Error::NotOfAList { .. }), Reference::List(identifier)) =
         (&made, &reference)
         && policy != PullPolicy::Never
@@ -38,21 +31,12 @@ pub(super) async fn ensure(
             .map_err(|source| Error::failed(format!("image `{image}`")).because(source))?;
         made = inner
             .catalogue
-            .ensure(
-                &reference,
-                policy,
-                &progress,
-                context.cancellation().clone(),
-            )
+            .ensure(&reference, policy, &progress, context.cancellation().clone())
             .await;
     }
     let made = made.map_err(|source| image_error(image, source))?;
     for warning in &made.warnings {
-        inner.warn(
-            &format!("image/{image}"),
-            &context.operation().to_string(),
-            warning,
-        );
+        inner.warn(&format!("image/{image}"), &context.operation().to_string(), warning);
     }
     for extra in &made.extra_overlays {
         other_file_system(inner, context, image, &extra.target)?;
@@ -74,19 +58,12 @@ fn other_file_system(
         target.display()
     );
     let needed = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc"];
-    if needed
-        .iter()
-        .any(|path| target == std::path::Path::new(path))
-    {
+    if needed.iter().any(|path| target == std::path::Path::new(path)) {
         return Err(Error::new(Kind::Unsupported, text).hint(
             "give the nodes another image: a registry reference, `tar:/PATH` or `oci:/PATH`",
         ));
     }
-    inner.warn(
-        &format!("image/{image}"),
-        &context.operation().to_string(),
-        &text,
-    );
+    inner.warn(&format!("image/{image}"), &context.operation().to_string(), &text);
     Ok(())
 }
 
@@ -130,35 +107,19 @@ pub(super) async fn lists(
         .await
         .map_err(|source| Error::failed("signed lists").because(source))?;
     let operation = context.operation().to_string();
-    for list in summary
-        .lists
-        .iter()
-        .filter(|list| list.changed || list.error.is_some())
-    {
+    for list in summary.lists.iter().filter(|list| list.changed || list.error.is_some()) {
         inner.tell(
-            if list.error.is_some() {
-                "list.refused"
-            } else {
-                "list.changed"
-            },
+            if list.error.is_some() { "list.refused" } else { "list.changed" },
             &format!("list/{}", list.list),
             Some(&operation),
             serde_json::json!({ "error": list.error, "new": list.new_images }),
         );
     }
     for failed in &summary.failed {
-        inner.warn(
-            &format!("image/list:{}", failed.identifier),
-            &operation,
-            &failed.error,
-        );
+        inner.warn(&format!("image/list:{}", failed.identifier), &operation, &failed.error);
     }
     for image in &summary.unusable {
-        inner.warn(
-            &format!("image/list:{}", image.identifier),
-            &operation,
-            &image.why,
-        );
+        inner.warn(&format!("image/list:{}", image.identifier), &operation, &image.why);
     }
     Ok(())
 }

@@ -34,8 +34,9 @@ pub(super) async fn create(
     let spec = define(inner, lab, &entry).await?;
     let instance = match entry.instance() {
         // A daemon that died had come this far: the monitor was found, the record was not yet whole.
-        Some(found) => found,
-        None => {
+        // A machine found so is known by its shell only: made again, it is the same one.
+        Some(found) if spec.machine.is_none() => found,
+        Some(_) | None => {
             let dir = inner.node_dir(lab, name);
             inner.driver.create(&spec, &dir).await.map_err(driver_error)?
         }
@@ -75,7 +76,24 @@ async fn define(inner: &Arc<Inner>, lab: &str, entry: &NodeEntry) -> Result<Node
         .registry
         .lab(lab, |lab| lab.record.lab.node(&record.node).cloned())?
         .ok_or_else(missing)?;
-    let base = base(inner, &record.image).await?;
+    let base = match record.image.as_str() {
+        "" => Found::default(),
+        image => base(inner, image).await?,
+    };
+    if node.vm.is_none() && base.disk.is_some() {
+        return Err(Error::usage(format!(
+            "node `{}`: image `{}` is the disk of a virtual machine",
+            record.node, record.image
+        ))
+        .hint("write `kind: vm`"));
+    }
+    if node.vm.is_some() && base.disk.is_none() && !record.image.is_empty() {
+        return Err(Error::usage(format!(
+            "node `{}`: image `{}` is no disk that a virtual machine boots from",
+            record.node, record.image
+        )));
+    }
+    let machine = crate::machine::of(&node, base.disk.as_ref())?;
     let folder = inner.lab_dir(lab);
     let own = folder.join("etc").join(&record.node);
     let (hostname, resolver, hosts) =
@@ -103,6 +121,8 @@ async fn define(inner: &Arc<Inner>, lab: &str, entry: &NodeEntry) -> Result<Node
         resolve::spec(&lab.record.lab, &node, &record, &base.base, &files, user_namespaces)
     })??;
     spec.uuid = record.uuid.clone();
+    spec.machine = machine;
+    crate::agent::install(inner, &node, &own, &mut spec).await?;
     for name in node.binds.iter().filter_map(|bind| bind.volume.as_ref()) {
         make_volume(&volumes, name, spec.security.user_namespace)?;
     }
@@ -132,9 +152,12 @@ fn make_volume(folders: &Path, name: &str, ids: Option<vnode_driver::IdMap>) -> 
         })
 }
 
+#[derive(Default)]
 struct Found {
     id: String,
     base: Base,
+    /// The disk, when the image is a machine's.
+    disk: Option<vnode_image::DiskFile>,
 }
 
 /// The image's layers: held by the running operation, else from the catalogue.
@@ -160,6 +183,7 @@ async fn base(inner: &Inner, image: &str) -> Result<Found> {
     Ok(Found {
         id: made.id.clone(),
         base: Base { layers: made.layers.clone(), config: made.config.clone() },
+        disk: made.disk.clone(),
     })
 }
 

@@ -75,7 +75,7 @@ fn side<'a>(lab: &'a Lab, endpoint: &'a Endpoint) -> Result<Side<'a>> {
         .node(&endpoint.node)
         .ok_or_else(|| Error::usage(format!("link end `{}` names no node", endpoint.name())))?;
     Ok(match node.kind {
-        NodeKind::Linux => Side::Node(endpoint),
+        NodeKind::Linux | NodeKind::Vm => Side::Node(endpoint),
         NodeKind::Bridge => {
             Side::Bridge { bridge: &node.name, port: &endpoint.interface, impair: &endpoint.impair }
         }

@@ -41,7 +41,10 @@ impl Base {
         Ok(Self {
             image: Some(disk.image.clone()),
             length: found.len(),
-            changed_ns: found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec()),
+            changed_ns: found
+                .mtime()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(found.mtime_nsec()),
         })
     }
 
@@ -54,7 +57,8 @@ impl Base {
 pub(crate) fn check(spec: &NodeSpec) -> Result<()> {
     let machine = machine(spec)?;
     let invalid = |what: String| Err(Error::Invalid { node: spec.node.clone(), what });
-    let sizes = machine.disk.iter().map(|disk| disk.size_bytes).chain(machine.disks.iter().copied());
+    let sizes =
+        machine.disk.iter().map(|disk| disk.size_bytes).chain(machine.disks.iter().copied());
     for size in sizes {
         if size == 0 || size > qcow2::MOST_BYTES {
             let most = qcow2::MOST_BYTES >> 40;
@@ -128,9 +132,9 @@ fn remove(folder: &Path) -> Result<()> {
 
 fn make(spec: &NodeSpec, base: &Base, folder: &Path) -> Result<()> {
     let machine = machine(spec)?;
-    let made = std::fs::DirBuilder::new().mode(0o700).create(folder);
+    // The files in it are the machine's user's, the folder is not: nothing can be put there that the daemon would follow.
+    let made = std::fs::DirBuilder::new().mode(0o755).create(folder);
     made.map_err(io(format!("make folder {}", folder.display())))?;
-    shell::own(spec, folder)?;
     let image = |number: usize, size: u64, backing: Option<Backing<'_>>| {
         let path = folder.join(name(number));
         qcow2::write(&path, size.next_multiple_of(512), backing)
@@ -150,7 +154,8 @@ fn make(spec: &NodeSpec, base: &Base, folder: &Path) -> Result<()> {
         std::fs::copy(TEMPLATE, &path).map_err(io(format!("copy {TEMPLATE}")))?;
         shell::own(spec, &path)?;
     }
-    let text = serde_json::to_vec(base).map_err(|e| io("write what the disks lie over")(e.into()))?;
+    let text =
+        serde_json::to_vec(base).map_err(|e| io("write what the disks lie over")(e.into()))?;
     let path = folder.join(BASE);
     std::fs::write(&path, text).map_err(io(format!("write {}", path.display())))
 }

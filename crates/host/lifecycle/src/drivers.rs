@@ -1,0 +1,126 @@
+//! The drivers of this host as one: each node goes to the driver of its kind.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use vnode_driver::{
+    BoxFuture, Capabilities, Driver, Instance, NodeSpec, Reader, Recovered, Result, Snapshot,
+};
+use vnode_qemu::QemuDriver;
+
+/// Containers and virtual machines.
+#[derive(Debug)]
+pub(crate) struct Drivers {
+    container: Arc<dyn Driver>,
+    qemu: Arc<QemuDriver>,
+}
+
+impl Drivers {
+    pub(crate) fn new(container: Arc<dyn Driver>, qemu: Arc<QemuDriver>) -> Self {
+        Self { container, qemu }
+    }
+
+    fn of(&self, spec: &NodeSpec, dir: &Path) -> &dyn Driver {
+        if self.qemu.owns(spec, dir) { &*self.qemu } else { &*self.container }
+    }
+}
+
+impl Driver for Drivers {
+    fn name(&self) -> &'static str {
+        self.container.name()
+    }
+
+    /// Those of containers; a machine's are in its driver.
+    fn capabilities(&self) -> Capabilities {
+        self.container.capabilities()
+    }
+
+    fn create<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+    ) -> BoxFuture<'a, Result<Arc<dyn Instance>>> {
+        self.of(spec, dir).create(spec, dir)
+    }
+
+    fn recover<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+    ) -> BoxFuture<'a, Result<Recovered>> {
+        self.of(spec, dir).recover(spec, dir)
+    }
+
+    fn destroy<'a>(&'a self, spec: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<()>> {
+        self.of(spec, dir).destroy(spec, dir)
+    }
+
+    fn mount<'a>(&'a self, spec: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<PathBuf>> {
+        self.of(spec, dir).mount(spec, dir)
+    }
+
+    fn unmount<'a>(&'a self, spec: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<()>> {
+        self.of(spec, dir).unmount(spec, dir)
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+        name: &'a str,
+        mark: &'a str,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Snapshot>> {
+        self.of(spec, dir).snapshot(spec, dir, name, mark, cancel)
+    }
+
+    fn restore<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+        name: &'a str,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<()>> {
+        self.of(spec, dir).restore(spec, dir, name, cancel)
+    }
+
+    fn remove_snapshot<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+        name: &'a str,
+        mark: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<()>> {
+        self.of(spec, dir).remove_snapshot(spec, dir, name, mark)
+    }
+
+    fn snapshots<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+    ) -> BoxFuture<'a, Result<Vec<Snapshot>>> {
+        self.of(spec, dir).snapshots(spec, dir)
+    }
+
+    fn archive_out(&self, spec: &NodeSpec, root: &Path, path: &str) -> Result<Reader> {
+        // A machine's disk is never mounted, so nothing of one comes here.
+        if spec.machine.is_some() {
+            return self.qemu.archive_out(spec, root, path);
+        }
+        self.container.archive_out(spec, root, path)
+    }
+
+    fn archive_in<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        root: &'a Path,
+        path: &'a str,
+        tar: Reader,
+    ) -> BoxFuture<'a, Result<()>> {
+        if spec.machine.is_some() {
+            return self.qemu.archive_in(spec, root, path, tar);
+        }
+        self.container.archive_in(spec, root, path, tar)
+    }
+}
