@@ -51,8 +51,10 @@ async fn measure(folder: &Path, rounds: usize, program: &str, map_ids: bool) {
     let map = map_ids && driver.capabilities().user_namespaces;
     let spec = node("n", vec![program.to_owned()], image.layers.clone(), map.then_some(IDS));
     let beside = node("beside", Vec::new(), image.layers.clone(), map.then_some(IDS));
-    let dir = folder.join("n");
-    let beside_dir = folder.join("beside");
+    // Where the daemon has them: each node here is the only one of its lab, whose folder goes with it.
+    let lab = folder.join("nodes/one");
+    let dir = lab.join("n");
+    let beside_dir = folder.join("nodes/two/beside");
     let running = driver.create(&beside, &beside_dir).await.unwrap();
     running.boot(&beside).await.unwrap();
     let ms = |from: Instant, to: Instant| (to - from).as_secs_f64() * 1e3;
@@ -65,6 +67,7 @@ async fn measure(folder: &Path, rounds: usize, program: &str, map_ids: bool) {
         node.watch().wait_for(|s| s.phase == Phase::Stopped).await.unwrap();
         let ended = Instant::now();
         driver.destroy(&spec, &dir).await.unwrap();
+        std::fs::remove_dir(&lab).unwrap();
         let gone = Instant::now();
         let request = ExecSpec { argv: vec![program.to_owned()], ..ExecSpec::default() };
         assert_eq!(running.exec(&request).await.unwrap().wait().await.unwrap().code, Some(0));

@@ -60,7 +60,7 @@ struct Monitor {
     /// The root of the first process: its exit is not held up by the end of the overlay.
     root: Option<OwnedFd>,
     /// The process that lets go of the last run's root.
-    releasing: Option<OwnedFd>,
+    releasing: Option<child::Releasing>,
     programs: Vec<Program>,
     console: Console,
     namespaces: child::Own,
@@ -230,7 +230,7 @@ impl Monitor {
             add(Source::InitEnd, init.pidfd.as_fd(), PollFlags::IN);
         }
         if let Some(releasing) = &self.releasing {
-            add(Source::Released, releasing.as_fd(), PollFlags::IN);
+            add(Source::Released, releasing.pidfd().as_fd(), PollFlags::IN);
         }
         for program in &self.programs {
             if let Some(status) = &program.child.status {
@@ -275,10 +275,7 @@ impl Monitor {
             Source::ProgramStatus(id) => self.program_told(id),
             Source::ProgramEnd(id) => self.program_ended(id),
             Source::Released => {
-                if let Some(releasing) = self.releasing.take() {
-                    // Reaped or not, it has ended and the root is free.
-                    let _ = child::reap(&releasing);
-                }
+                self.releasing = self.releasing.take().and_then(child::Releasing::reap);
             }
         }
     }
@@ -398,7 +395,7 @@ impl Monitor {
     /// Waits until the last run's overlay is gone: two on one upper layer would damage it.
     fn settle(&mut self) -> Result<()> {
         match self.releasing.take() {
-            Some(releasing) => child::wait(&releasing).doing(|| "let go of the last run's root"),
+            Some(releasing) => releasing.wait().doing(|| "let go of the last run's root"),
             None => Ok(()),
         }
     }
@@ -478,7 +475,7 @@ impl Monitor {
         self.tell(Event::Exited(self.state.clone()));
         if let Some(root) = self.root.take() {
             // When it cannot be done beside, it is done here, by the end of `root`.
-            self.releasing = child::release(root).ok();
+            self.releasing = child::Releasing::start(root).ok();
         }
         self.write_record();
     }

@@ -110,6 +110,10 @@ fn make_before_6_8(
     );
     let fail = |what: &str, e: rustix::io::Errno| (format!("mount overlay: {what}"), e.into());
     let data = std::ffi::CString::new(data).expect("made of numbers only");
+    match rustix::fs::mkdirat(dir, ROOT, Mode::RWXU) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(e) => return Err(fail("make its mount point", e)),
+    }
     let target = format!("/proc/self/fd/{}/{ROOT}", dir.as_raw_fd());
     rustix::mount::mount(
         "overlay",

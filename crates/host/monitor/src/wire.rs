@@ -238,7 +238,11 @@ pub struct Exit {
 /// # Errors
 /// There is no such process.
 pub fn start_time(pid: u32) -> std::io::Result<u64> {
-    let text = std::fs::read(format!("/proc/{pid}/stat"))?;
+    use std::io::Read;
+    // Half of this is more than the line ever has, and one read gives it whole.
+    let mut text = [0; 2048];
+    let length = std::fs::File::open(format!("/proc/{pid}/stat"))?.read(&mut text)?;
+    let text = &text[..length];
     // The name, field 2, may hold anything: count from the last closing parenthesis.
     text.iter()
         .rposition(|b| *b == b')')

@@ -1,6 +1,7 @@
 //! What is done to the disk of a node that does not run.
 
 use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
@@ -65,6 +66,12 @@ impl ContainerDriver {
         let mounted = instance::blocking(move || {
             let io = |(doing, e): overlay::Failure| Error::io(doing, e);
             let root = at.join(wire::ROOT);
+            match std::fs::DirBuilder::new().mode(0o700).create(&root) {
+                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(Error::io(format!("make folder {}", root.display()), e));
+                }
+                _ => {}
+            }
             if overlay::is_attached(&at).map_err(|e| Error::io("look at the root", e))? {
                 return Ok(root);
             }

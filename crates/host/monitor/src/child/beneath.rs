@@ -95,10 +95,13 @@ impl Root {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
             Err(e) => return Err(e.into()),
         };
-        if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+        let found = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
             return Ok(None);
         }
-        let mut text = Vec::new();
+        // One read for all, one that finds the end.
+        let length = u64::try_from(found.st_size).unwrap_or(0).min(most);
+        let mut text = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 64);
         io::Read::read_to_end(&mut io::Read::take(std::fs::File::from(file), most + 1), &mut text)?;
         if text.len() as u64 > most {
             return Err(io::Error::other(format!("longer than {most} bytes")));

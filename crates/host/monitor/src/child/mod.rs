@@ -6,9 +6,11 @@
 //! The end of the connection after `R` is the successful exec, as the socket is closed by it.
 
 mod beneath;
+mod beside;
 mod confine;
 mod exec;
 mod init;
+mod mapped;
 mod mounts;
 mod reaper;
 mod run;
@@ -209,7 +211,8 @@ pub(crate) fn start_init(
     };
     let (read, write) = output.unzip();
     if let Some((user, first)) = &own.user {
-        let made = userns::start_init(boot, dir, (user, *first), cgroup.as_ref(), theirs, write)?;
+        let user = (user, *first);
+        let made = userns::start_init(boot, dir, user, cgroup.as_ref(), &theirs, write.as_ref())?;
         return Ok((new_child(made, ours, asked), read));
     }
     match fork(NODE_NAMESPACES, cgroup.as_ref()).doing(|| "clone the first process")? {
@@ -312,24 +315,32 @@ pub(crate) fn hold_root(pid: u32) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty())?)
 }
 
-/// Lets go of a root in a process of its own: the end of an overlay syncs the file system of its upper layer,
-/// which may take longer than all the rest of a node's life. The node's disk is free when that process has ended.
-pub(crate) fn release(root: OwnedFd) -> io::Result<OwnedFd> {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    match fork(0, None)? {
-        None => {
-            drop(write);
-            crate::spawner::close_all_but(&mut [root.as_fd(), read.as_fd()]);
-            // Until the monitor has closed its own: who closes last waits.
-            let _ = rustix::io::read(&read, &mut [0; 1]);
-            // SAFETY: ends this process without running anything of the parent's.
-            unsafe { libc::_exit(0) }
-        }
-        Some((_, pidfd)) => {
-            drop(root);
-            drop(write);
-            Ok(pidfd)
-        }
+/// The process that lets go of a root: the end of an overlay syncs the file system of its upper layer, which may take
+/// longer than all the rest of a node's life. The node's disk is free when that process has ended.
+#[derive(Debug)]
+pub(crate) struct Releasing(beside::Waiting);
+
+impl Releasing {
+    pub(crate) fn start(root: OwnedFd) -> io::Result<Self> {
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let child = beside::Waiting::holding(&root, &read)?;
+        // It waits until this process has closed its own: who closes last waits.
+        drop((root, write));
+        Ok(Self(child))
+    }
+
+    /// Tells of its end.
+    pub(crate) fn pidfd(&self) -> &OwnedFd {
+        &self.0.pidfd
+    }
+
+    pub(crate) fn wait(self) -> io::Result<()> {
+        self.0.wait()
+    }
+
+    /// Reaps it when it has ended; gives it back while it has not.
+    pub(crate) fn reap(self) -> Option<Self> {
+        self.0.reap().map(Self)
     }
 }
 

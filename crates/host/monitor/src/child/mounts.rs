@@ -14,10 +14,11 @@ use vnode_monitor::overlay::{self, Overlay};
 use vnode_monitor::wire::{Boot, Device, Source};
 
 use super::beneath::{Root, split};
+use super::mapped;
 use crate::fail::{Doing, Fail, Result, checked};
 
 const MOUNT_ATTR_RDONLY: u64 = 1;
-const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+pub(super) const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 
 /// What is taken from the host before its mounts are left behind, attached nowhere yet.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub(super) fn leave_propagation() -> Result<()> {
         .doing(|| "make the mounts private")
 }
 
-fn mount_setattr(tree: BorrowedFd<'_>, recursive: bool, set: u64, user: u64) -> io::Result<()> {
+pub(super) fn mount_setattr(tree: BorrowedFd<'_>, recursive: bool, set: u64, user: u64) -> io::Result<()> {
     #[repr(C)]
     struct MountAttr {
         set: u64,
@@ -59,7 +60,7 @@ fn mount_setattr(tree: BorrowedFd<'_>, recursive: bool, set: u64, user: u64) -> 
     .map(drop)
 }
 
-fn clone_tree(at: BorrowedFd<'_>, path: &str, recursive: bool) -> rustix::io::Result<OwnedFd> {
+pub(super) fn clone_tree(at: BorrowedFd<'_>, path: &str, recursive: bool) -> rustix::io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
@@ -78,19 +79,17 @@ pub(super) fn prepare(boot: &Boot, dir: &OwnedFd, user: Option<&OwnedFd>) -> Res
     // A tree that is attached nowhere lasts as long as its descriptor: until the overlay has taken it.
     let mut mapped = None;
     if let Some(user) = user {
-        let map = |fd: &OwnedFd| -> Result<OwnedFd> {
-            let what = || "map the ids of the root's layers";
-            let tree = clone_tree(fd.as_fd(), "", false).doing(what)?;
-            let user = u64::from(user.as_raw_fd().cast_unsigned());
-            mount_setattr(tree.as_fd(), false, MOUNT_ATTR_IDMAP, user).doing(what)?;
-            Ok(tree)
-        };
-        layers = layers.iter().map(map).collect::<Result<_>>()?;
-        // Upper and work folder must be seen through one mount: map the node's folder and go in from there.
-        let mapped = mapped.insert(map(dir)?);
+        let what = || "map the ids of the root's layers";
+        let mut parts: Vec<&OwnedFd> = layers.iter().collect();
+        parts.push(dir);
+        // Upper and work folder must be seen through one mount: they are opened from the node's mapped folder.
+        let mut found = mapped::all(&parts, user).doing(what)?;
+        let folder = found.folders.pop().ok_or_else(|| Fail("no folder was mapped".to_owned()))?;
+        layers = found.folders;
         let none: [&str; 0] = [];
-        (_, upper, work) = overlay::open_parts(mapped.as_fd(), &none)
+        (_, upper, work) = overlay::open_parts(folder.as_fd(), &none)
             .map_err(|(step, e)| Fail(format!("{step}: {e}")))?;
+        mapped = Some((found.trees, folder));
         for device in &boot.devices {
             devices.push(
                 clone_tree(rustix::fs::CWD, &device.host, false)

@@ -1,0 +1,104 @@
+//! Folders seen through mounts whose ids are a node's.
+//!
+//! A mapped mount is a clone that is attached nowhere, and to let go of such a one the kernel waits until no processor
+//! can see it any more: a tenth of a millisecond for each. A node's layers and its own folder mostly lie on one file
+//! system, so one clone, of the folder that all of them are below, does for all.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags, openat2, statx};
+
+use super::mounts::{MOUNT_ATTR_IDMAP, clone_tree, mount_setattr};
+
+/// Folders through mapped mounts, in the order asked for, and the mounts, which last as long as their descriptors.
+#[derive(Debug)]
+pub(super) struct Mapped {
+    pub(super) folders: Vec<OwnedFd>,
+    pub(super) trees: Vec<OwnedFd>,
+}
+
+/// Maps the ids of folders by a user namespace.
+pub(super) fn all(folders: &[&OwnedFd], user: &OwnedFd) -> io::Result<Mapped> {
+    if let Some(mapped) = together(folders, user)? {
+        return Ok(mapped);
+    }
+    let mut mapped = Mapped { folders: Vec::new(), trees: Vec::new() };
+    for folder in folders {
+        mapped.folders.push(map(folder, user)?);
+    }
+    Ok(mapped)
+}
+
+fn map(folder: &OwnedFd, user: &OwnedFd) -> io::Result<OwnedFd> {
+    let tree = clone_tree(folder.as_fd(), "", false)?;
+    mount_setattr(tree.as_fd(), false, MOUNT_ATTR_IDMAP, user.as_raw_fd().cast_unsigned().into())?;
+    Ok(tree)
+}
+
+/// By one clone, where one mount shows them all.
+fn together(folders: &[&OwnedFd], user: &OwnedFd) -> io::Result<Option<Mapped>> {
+    let mut paths = Vec::with_capacity(folders.len());
+    for folder in folders {
+        let link = format!("/proc/self/fd/{}", folder.as_raw_fd());
+        let path = rustix::fs::readlink(link, Vec::new())?.into_bytes();
+        paths.push(PathBuf::from(std::ffi::OsString::from_vec(path)));
+    }
+    let top = common(&paths);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let Ok(top_folder) = rustix::fs::open(&top, flags, Mode::empty()) else { return Ok(None) };
+    let mount = mount_of(&top_folder)?;
+    for folder in folders {
+        if mount_of(folder)? != mount {
+            return Ok(None);
+        }
+    }
+    let tree = map(&top_folder, user)?;
+    let mut inside = Vec::with_capacity(folders.len());
+    for (folder, path) in folders.iter().zip(&paths) {
+        let below = path.strip_prefix(&top).unwrap_or(path).as_os_str();
+        let below = if below.is_empty() { OsStr::new(".") } else { below };
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let Ok(opened) = openat2(&tree, below.as_bytes(), flags, Mode::empty(), resolve) else {
+            return Ok(None);
+        };
+        // Something may have been renamed, or another mount lies between.
+        let (was, is) = (rustix::fs::fstat(folder)?, rustix::fs::fstat(&opened)?);
+        if (was.st_dev, was.st_ino) != (is.st_dev, is.st_ino) {
+            return Ok(None);
+        }
+        inside.push(opened);
+    }
+    Ok(Some(Mapped { folders: inside, trees: vec![tree] }))
+}
+
+/// The number of the mount a folder was opened through; `None` when the kernel does not tell.
+fn mount_of(folder: &OwnedFd) -> io::Result<Option<u64>> {
+    let found = statx(folder, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    Ok((found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id))
+}
+
+/// The deepest folder that all paths are below.
+fn common(paths: &[PathBuf]) -> PathBuf {
+    let Some((first, rest)) = paths.split_first() else { return PathBuf::from("/") };
+    let is_above = |top: &Path| rest.iter().all(|path| path.starts_with(top));
+    first.ancestors().find(|top| is_above(top)).unwrap_or(Path::new("/")).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_above_all_is_the_deepest() {
+        let paths = |all: &[&str]| all.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(common(&paths(&["/a/b/c", "/a/b/d/e"])), Path::new("/a/b"));
+        assert_eq!(common(&paths(&["/a/b", "/a/b/c"])), Path::new("/a/b"));
+        assert_eq!(common(&paths(&["/a/bc", "/a/b"])), Path::new("/a"));
+        assert_eq!(common(&paths(&["/", "/a"])), Path::new("/"));
+        assert_eq!(common(&[]), Path::new("/"));
+    }
+}
