@@ -22,6 +22,9 @@ const EMPTY_ARCHIVE: [u8; 1024] = [0; 1024];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Have the node's agent read or write, instead of doing so from outside
+    #[arg(long)]
+    agent: bool,
     /// File or folder, here or NODE:PATH; `-` is a tar archive on standard input
     #[arg(value_name = "SRC")]
     from: String,
@@ -32,8 +35,12 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result {
     match (side(&args.from), side(&args.to)) {
-        (Side::Node(node, path), Side::Here(to)) => out(node, path, to, context).await?,
-        (Side::Here(from), Side::Node(node, path)) => into(from, node, path, context).await?,
+        (Side::Node(node, path), Side::Here(to)) => {
+            out(node, path, to, args.agent, context).await?
+        }
+        (Side::Here(from), Side::Node(node, path)) => {
+            into(from, node, path, args.agent, context).await?
+        }
         (Side::Here(_), Side::Here(_)) => {
             return Err(Problem::new(Code::Usage, "neither side is in a node")
                 .hint("write NODE:PATH for the side that is"));
@@ -67,9 +74,9 @@ fn side(text: &str) -> Side<'_> {
     }
 }
 
-async fn out(node: &str, path: &str, to: &Path, context: &Context) -> Result<()> {
+async fn out(node: &str, path: &str, to: &Path, agent: bool, context: &Context) -> Result<()> {
     let mut client = context.client().await?;
-    let address = files(node, path);
+    let address = files(node, path, agent);
     let response = client.send(Method::GET, &address, None, empty()).await?;
     if to == Path::new("-") {
         return crate::stream::to_stdout(response.into_body()).await;
@@ -114,11 +121,11 @@ fn place(tar: impl Read, to: &Path, name: &Path) -> Result<()> {
     placed.and(removed)
 }
 
-async fn into(from: &Path, node: &str, path: &str, context: &Context) -> Result<()> {
+async fn into(from: &Path, node: &str, path: &str, agent: bool, context: &Context) -> Result<()> {
     let mut client = context.client().await?;
     if from == Path::new("-") {
         let body = reader_body(tokio::io::stdin());
-        return put(&mut client, node, path, body).await;
+        return put(&mut client, node, path, agent, body).await;
     }
     let found = std::fs::symlink_metadata(from).map_err(|error| {
         Problem::from_error(Code::Usage, &error)
@@ -127,7 +134,7 @@ async fn into(from: &Path, node: &str, path: &str, context: &Context) -> Result<
     // Into a folder under its own name, else beside it under the new one: as cp does.
     let probe = http_body_util::Full::new(Bytes::from_static(&EMPTY_ARCHIVE));
     let probe = probe.map_err(|never| match never {}).boxed();
-    let (folder, name) = match put(&mut client, node, path, probe).await {
+    let (folder, name) = match put(&mut client, node, path, agent, probe).await {
         Ok(()) => (path.to_owned(), here_name(from)?),
         // No folder, or no such node; of a node that is not there the second try says so as well.
         Err(problem) if problem.code == Code::State || path.ends_with('/') => return Err(problem),
@@ -139,7 +146,7 @@ async fn into(from: &Path, node: &str, path: &str, context: &Context) -> Result<
     let packed = tokio::task::spawn_blocking(move || pack(write, &owned, &name, is_dir));
     // The probe may have closed the connection.
     let mut client = context.client().await?;
-    let sent = put(&mut client, node, &folder, reader_body(read)).await;
+    let sent = put(&mut client, node, &folder, agent, reader_body(read)).await;
     let packed = packed.await.map_err(|error| Problem::from_error(Code::Internal, &error))?;
     match (sent, packed) {
         // What the daemon says of a stream that broke off is only half of it.
@@ -162,13 +169,15 @@ fn pack(to: impl io::Write, from: &Path, name: &Path, is_dir: bool) -> io::Resul
     archive.into_inner()?.flush()
 }
 
-async fn put(client: &mut Client, node: &str, folder: &str, body: Body) -> Result<()> {
-    let path = files(node, folder);
+async fn put(client: &mut Client, node: &str, folder: &str, agent: bool, body: Body) -> Result<()> {
+    let path = files(node, folder, agent);
     client.send(Method::PUT, &path, Some("application/x-tar"), body).await.map(drop)
 }
 
-fn files(node: &str, path: &str) -> String {
-    node_path(node, &format!("/files{}", query(&[("path", Some(path.to_owned()))])))
+fn files(node: &str, path: &str, agent: bool) -> String {
+    let agent = agent.then(|| "true".to_owned());
+    let query = query(&[("path", Some(path.to_owned())), ("agent", agent)]);
+    node_path(node, &format!("/files{query}"))
 }
 
 fn reader_body(from: impl tokio::io::AsyncRead + Send + Sync + 'static) -> Body {

@@ -96,6 +96,88 @@ pub struct Import {
     pub name: String,
 }
 
+/// A signed image list to follow.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ListSubscribe {
+    /// `http`, `https` or `file`.
+    pub uri: String,
+    /// Make an endorser of whoever signed it, when there is none with that certificate.
+    pub auto_endorse: bool,
+    /// Identifiers of images to keep in the cache.
+    pub want: Vec<String>,
+    /// Keep all of them in the cache.
+    pub want_all: bool,
+    pub change: ListChange,
+}
+
+/// What a site chooses for one list; what is absent stays as it is.
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ListChange {
+    /// What is done with images the list did not have: `refuse`, `accept`, `subscribe`.
+    pub new_images: Option<String>,
+    /// Not refreshed; its images stay as they are.
+    pub paused: Option<bool>,
+    /// File of the daemon's host whose first line is `user:password`; empty for none.
+    pub credential_file: Option<String>,
+    /// User and password themselves; kept in the daemon's store, never shown.
+    pub credential: Option<(String, String)>,
+    /// Withdraw what has expired.
+    pub enforce_expiry: Option<bool>,
+    /// Fetch from where the list says it is, on the same host.
+    pub follow_list_uri: Option<bool>,
+    /// Accept signatures over SHA-1.
+    pub allow_sha1: Option<bool>,
+    /// Accept signers whose certificate is for servers or clients.
+    pub allow_any_eku: Option<bool>,
+    /// Refuse another message of the same version.
+    pub strict_version: Option<bool>,
+}
+
+impl std::fmt::Debug for ListChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ListChange").finish_non_exhaustive()
+    }
+}
+
+/// Somebody who may sign lists.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct EndorserNew {
+    pub id: String,
+    /// Subject and issuer of each certificate, in OpenSSL's one-line form.
+    pub principals: Vec<(String, String)>,
+}
+
+/// Images of lists to want, or to list.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ListImages {
+    pub images: Vec<ImageSelection>,
+    /// Keep them in the cache (the default), or no longer.
+    pub subscribed: Option<bool>,
+    /// Instead: list images that the policy for new images refused, or forget listed ones.
+    pub admitted: Option<bool>,
+}
+
+/// Images by what is given of them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ImageSelection {
+    pub list: Option<String>,
+    pub identifier: Option<String>,
+    pub sha512: Option<String>,
+}
+
+/// An installation of vmcatcher on the daemon's host.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Migrate {
+    /// Path of its SQLite database.
+    pub database: String,
+    /// Its cache folder; the files that can be believed are moved.
+    pub cache: Option<String>,
+}
+
 /// Images that went.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Removed {
@@ -192,6 +274,10 @@ pub struct LogParams {
 pub struct FileParams {
     /// Absolute path inside the node.
     pub path: String,
+    /// Have the node's agent do it, instead of doing it from outside.
+    #[serde(default)]
+    #[param(required = false)]
+    pub agent: bool,
 }
 
 /// What to capture.

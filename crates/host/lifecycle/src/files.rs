@@ -46,12 +46,20 @@ impl Host {
         unmount_held(&self.inner, &entry).await
     }
 
-    /// A tar stream of a file or folder of a node. One that does not run is mounted for it.
+    /// A tar stream of a file or folder of a node. One that does not run is mounted for it; `by_agent` has the node's agent
+    /// read it.
     ///
     /// # Errors
     /// The path is not there.
-    pub async fn copy_out(&self, node: &str, path: &str) -> Result<Reader> {
+    pub async fn copy_out(&self, node: &str, path: &str, by_agent: bool) -> Result<Reader> {
         let entry = self.inner.registry.find(node)?;
+        if by_agent {
+            let guest = self.inner.guest(&entry).await?;
+            let name = entry.with(|record| record.node.clone());
+            return vnode_driver::guest::archive_out(&name, &guest, path)
+                .await
+                .map_err(driver_error);
+        }
         if runs(&entry) {
             return entry.live()?.archive_out(path).await.map_err(driver_error);
         }
@@ -85,12 +93,19 @@ impl Host {
         Ok(Box::pin(reader))
     }
 
-    /// Unpacks a tar stream below a folder of the node. One that does not run is mounted for it.
+    /// Unpacks a tar stream below a folder of the node. One that does not run is mounted for it; `by_agent` has the node's
+    /// agent write it, with the node's `tar`.
     ///
     /// # Errors
     /// The folder is not there, or the archive would leave it.
-    pub async fn copy_in(&self, node: &str, path: &str, tar: Reader) -> Result<()> {
+    pub async fn copy_in(&self, node: &str, path: &str, tar: Reader, by_agent: bool) -> Result<()> {
         let entry = self.inner.registry.find(node)?;
+        if by_agent {
+            let guest = self.inner.guest(&entry).await?;
+            let name = entry.with(|record| record.node.clone());
+            let done = vnode_driver::guest::archive_in(&name, &guest, path, tar).await;
+            return done.map_err(driver_error);
+        }
         if runs(&entry) {
             return entry.live()?.archive_in(path, tar).await.map_err(driver_error);
         }

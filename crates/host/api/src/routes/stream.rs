@@ -167,7 +167,7 @@ pub(crate) async fn copy_out(
     Params(params): Params<FileParams>,
 ) -> Result<Response, Problem> {
     let permit = room(&api)?;
-    let reader = api.host.copy_out(&node, &params.path).await?;
+    let reader = api.host.copy_out(&node, &params.path, params.agent).await?;
     Ok(streamed("application/x-tar", reader, &api, permit))
 }
 
@@ -197,7 +197,8 @@ pub(crate) async fn copy_in(
             .ok_or_else(|| std::io::Error::other("the archive is too large"))?;
         Ok::<_, std::io::Error>(piece)
     });
-    api.host.copy_in(&node, &params.path, Box::pin(StreamReader::new(pieces))).await?;
+    let tar = Box::pin(StreamReader::new(pieces));
+    api.host.copy_in(&node, &params.path, tar, params.agent).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
