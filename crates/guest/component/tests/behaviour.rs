@@ -411,4 +411,12 @@ async fn w23_the_verbs_of_the_command_line() {
         text.contains("bad.instance:3: warning:") && text.contains("bad.instance:4: error:"),
         "{text}"
     );
+    // The two files of a component, when both are given.
+    let component = world.path("x.component");
+    let text = "[Vyatta Component]\nName=a.b\nDescription=x\nEphemeral=true\n[Model a.b.v2]\nModules=m\nModelSets=s\n";
+    std::fs::write(&component, text).unwrap();
+    let instance = world.path("x.instance");
+    std::fs::write(&instance, "[Component]\nName=a.b\n[Model a.b.v1]\n").unwrap();
+    let text = ok(&["check", component.to_str().unwrap(), instance.to_str().unwrap()]);
+    assert!(text.contains("no model `a.b.v1`") && text.contains("no `[Model a.b.v2]`"), "{text}");
 }

@@ -4,6 +4,7 @@
 //! [`normalise`] gives them the second, and [`personality`] takes a program called by upstream's name.
 
 mod args;
+mod check;
 mod data;
 mod definitions;
 mod serve;
@@ -125,8 +126,8 @@ async fn perform(verb: Verb) -> Result<(), Error> {
     match verb {
         Verb::Serve(serve) => serve::run(serve).await,
         Verb::Check { target, data, yang, bus } => {
-            if definitions::is_file(&target[0]) {
-                return definitions::check(&target, data.as_deref(), &yang.folders, bus.json);
+            if check::is_file(&target[0]) {
+                return check::check(&target, data.as_deref(), &yang.folders, bus.json);
             }
             let [model] = &target[..] else {
                 return Err(Error::Usage("data are checked by one model, named first".to_owned()));
