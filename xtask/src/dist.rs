@@ -101,11 +101,11 @@ pub(crate) fn build() -> Result<PathBuf, String> {
     let machine = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut cargo = command(
         "cargo",
-        &["build", "--release", "--locked", "-p", "vnode-agent", "--target", &machine],
+        &["build", "--profile", "dist", "--locked", "-p", "vnode-agent", "--target", &machine],
     );
     cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
     shell::log(cargo, "dist-agent")?;
-    Ok(shell::target().join(machine).join("release/vnode-agent"))
+    Ok(shell::target().join(machine).join("dist/vnode-agent"))
 }
 
 fn stage(program: &Path, staged: &Path) -> Result<(), String> {

@@ -75,6 +75,12 @@ pub(crate) fn run(what: For) -> Result<(), String> {
     if need_tools {
         tools::unpack()?;
     }
+    if what == For::Test
+        && !tools::python_is_there()
+        && let Err(error) = tools::python()
+    {
+        println!("some clients are not there for the tests: {error}");
+    }
     Ok(())
 }
 

@@ -20,10 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vnode-network", &["base"]),
     ("vnode-monitor", &["base"]),
     ("vnode-guest", &["base"]),
-    (
-        "vnode-driver",
-        &["base", "vnode-image", "vnode-network", "vnode-monitor", "vnode-guest"],
-    ),
+    ("vnode-driver", &["base", "vnode-image", "vnode-network", "vnode-monitor", "vnode-guest"]),
     (
         "vnode-qemu",
         &["base", "vnode-driver", "vnode-image", "vnode-network", "vnode-guest", "vnode-monitor"],
@@ -60,10 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vnode-netconf", &["base"]),
     ("vnode-component", &["base"]),
     ("vnode-vnf", &["base"]),
-    (
-        "vnode-agent",
-        &["base", "vnode-xenstore", "vnode-netconf", "vnode-component", "vnode-vnf"],
-    ),
+    ("vnode-agent", &["base", "vnode-xenstore", "vnode-netconf", "vnode-component", "vnode-vnf"]),
     ("vnode-nfv", &["base", "vnode-image"]),
     ("vnode-imagelist", &["base", "vnode-image"]),
     ("vnode-testkit", &["base"]),

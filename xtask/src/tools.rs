@@ -36,6 +36,36 @@ const UNPACKED: &[&str] = &[
 /// Written last, with the list above: a directory without it, or with another list, is made again.
 const LIST: &str = "unpacked.list";
 
+/// Clients of other people that the tests let speak to us, from the Python package index: the OpenStack client and its
+/// plugin for network functions.
+const PYTHON: &[&str] = &["python-openstackclient==10.5.0", "python-tackerclient==2.6.0"];
+
+/// Whether the Python packages have been installed before.
+pub(crate) fn python_is_there() -> bool {
+    let list = shell::target().join("guest/python").join(LIST);
+    std::fs::read_to_string(list).is_ok_and(|text| text == PYTHON.join("\n"))
+}
+
+/// Installs the Python packages into `guest/python` of the target directory, where `PYTHONPATH` leads to them. A test
+/// whose client is not there says so and is skipped: nothing else hangs on the index.
+pub(crate) fn python() -> Result<(), String> {
+    let guest = shell::target().join("guest");
+    let [partial, done] = ["python.partial", "python"].map(|name| guest.join(name));
+    for dir in [&partial, &done] {
+        clear(dir)?;
+    }
+    println!("installing for the tests: {}", PYTHON.join(" "));
+    let target = partial.display().to_string();
+    let mut args = vec!["install", "--quiet", "--disable-pip-version-check", "--target", &target];
+    args.extend(PYTHON);
+    shell::log(command("pip3", &args), "install-python")?;
+    let list = partial.join(LIST);
+    std::fs::write(&list, PYTHON.join("\n"))
+        .map_err(|e| format!("cannot write {}: {e}", list.display()))?;
+    std::fs::rename(&partial, &done)
+        .map_err(|e| format!("cannot rename {}: {e}", partial.display()))
+}
+
 /// Whether all of the list has been unpacked before.
 pub(crate) fn are_there() -> bool {
     let list = shell::target().join("guest/tools").join(LIST);

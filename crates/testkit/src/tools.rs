@@ -15,6 +15,8 @@ use std::process::Command;
 
 /// Directory in the target directory that the packages are unpacked into.
 const DIR: &str = "guest/tools";
+/// Written last: a folder without it is not whole.
+const LIST: &str = "unpacked.list";
 /// Where the unpacked libraries lie, relative to that directory; the last two are Xen's own.
 const LIBRARIES: &[&str] = &[
     "usr/lib/x86_64-linux-gnu",
@@ -25,23 +27,39 @@ const LIBRARIES: &[&str] = &[
     "usr/lib/xen-4.17/lib/aarch64-linux-gnu",
 ];
 
+/// Where Python packages are installed, in the target directory.
+const PYTHON: &str = "guest/python";
+
 /// The unpacked root: `VNODE_TOOLS_DIR`, else that of the target directory the test was built in, else that of the
 /// checkout's own `target`, so that builds with another `CARGO_TARGET_DIR` need no set-up of their own.
 ///
 /// # Errors
 /// A sentence for `skipped: ...`, when none is there.
 pub fn root() -> Result<PathBuf, String> {
-    let mut places = Vec::new();
-    places.extend(std::env::var_os("VNODE_TOOLS_DIR").map(PathBuf::from));
+    let set = std::env::var_os("VNODE_TOOLS_DIR").map(PathBuf::from);
+    set.into_iter()
+        .chain(in_targets(DIR))
+        .find(|place| place.join(LIST).is_file())
+        .ok_or_else(|| "no unpacked packages: run `cargo xtask setup`".to_owned())
+}
+
+/// Folder of other people's Python packages, for `PYTHONPATH`: found as [`root`] is.
+///
+/// # Errors
+/// A sentence for `skipped: ...`, when none is there.
+pub fn python() -> Result<PathBuf, String> {
+    in_targets(PYTHON)
+        .find(|place| place.join(LIST).is_file())
+        .ok_or_else(|| "no Python packages: run `cargo xtask setup`".to_owned())
+}
+
+/// A folder in the running test's target directory, and in the checkout's.
+fn in_targets(name: &str) -> impl Iterator<Item = PathBuf> {
     let test = std::env::current_exe().expect("the running test has a path");
     // target/debug/deps/test
-    places.extend(test.ancestors().nth(3).map(|target| target.join(DIR)));
+    let own = test.ancestors().nth(3).map(|target| target.join(name));
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
-    places.extend(checkout.map(|root| root.join("target").join(DIR)));
-    places
-        .into_iter()
-        .find(|place| place.join("unpacked.list").is_file())
-        .ok_or_else(|| "no unpacked packages: run `cargo xtask setup`".to_owned())
+    own.into_iter().chain(checkout.map(|root| root.join("target").join(name)))
 }
 
 /// The file of that name, as in the package: `usr/sbin/qemu-ga`.

@@ -62,7 +62,10 @@ impl Functions for Nodes {
             if let Some(hold) = hold {
                 hold.notified().await;
             }
-            let failure = self.failures.lock().unwrap().pop_front().flatten();
+            let mut failure = self.failures.lock().unwrap().pop_front().flatten();
+            if matches!(&task.ask, Ask::Heal { cause: Some(cause), .. } if cause == "fail") {
+                failure = Some(Failure::failed("told to fail"));
+            }
             let mut functions = self.functions.lock().unwrap();
             let function = functions.entry(task.function.clone()).or_default();
             if let Some(failure) = failure {
