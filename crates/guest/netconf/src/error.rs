@@ -39,8 +39,14 @@ pub enum InputError {
     #[error("`{0}` names no interface of this guest")]
     UnknownName(String),
     /// Said of a config drive or a seed.
-    #[error("{what} `{value}` is not supported; describe plain Ethernet interfaces")]
+    #[error("{what} `{value}` is not supported")]
     Unsupported { what: &'static str, value: String },
+    #[error("{what}")]
+    Part { what: &'static str },
+    #[error(
+        "`{name}` is part of another interface: it has no addresses of its own, and one master"
+    )]
+    Member { name: String },
     #[error("the text is no YAML that we read: {0}")]
     Yaml(String),
     #[error("the text is longer than {most} bytes")]

@@ -20,6 +20,8 @@ pub struct Wanted {
 /// What one interface shall be, before it is known which one that is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
+    /// What other descriptions of the same source call it; empty where none does.
+    pub id: String,
     pub select: Select,
     pub config: Config,
 }
@@ -40,10 +42,92 @@ impl std::fmt::Display for Select {
     }
 }
 
+/// What an interface is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A device of its own.
+    #[default]
+    Physical,
+    Vlan(Vlan),
+    Bond(Bond),
+    Bridge(Bridge),
+}
+
+/// A VLAN on another interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vlan {
+    pub parent: String,
+    /// 1 to 4094.
+    pub tag: u16,
+}
+
+/// Several interfaces as one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bond {
+    pub members: Vec<String>,
+    /// The kernel's word: `active-backup`, `802.3ad`.
+    pub mode: String,
+    /// How often the links are looked at, in milliseconds.
+    pub look_ms: Option<u32>,
+    /// The kernel's word for how packets are spread: `layer2`, `layer3+4`.
+    pub hash: Option<String>,
+    /// LACP messages every second instead of every 30 s.
+    pub fast: bool,
+    /// Its own address; without one it has that of its first member.
+    pub mac: Option<Mac>,
+}
+
+/// A bridge with its ports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bridge {
+    pub members: Vec<String>,
+    /// The spanning tree protocol.
+    pub stp: bool,
+}
+
+impl Kind {
+    /// The interfaces it stands on, by name (in a description: by the id the source gives them).
+    pub fn below(&self) -> &[String] {
+        match self {
+            Self::Physical => &[],
+            Self::Vlan(vlan) => std::slice::from_ref(&vlan.parent),
+            Self::Bond(bond) => &bond.members,
+            Self::Bridge(bridge) => &bridge.members,
+        }
+    }
+
+    pub(crate) fn below_mut(&mut self) -> &mut [String] {
+        match self {
+            Self::Physical => &mut [],
+            Self::Vlan(vlan) => std::slice::from_mut(&mut vlan.parent),
+            Self::Bond(bond) => &mut bond.members,
+            Self::Bridge(bridge) => &mut bridge.members,
+        }
+    }
+
+    /// The interfaces that have no addresses any more, because they are part of this one.
+    pub fn members(&self) -> &[String] {
+        if matches!(self, Self::Vlan(_)) { &[] } else { self.below() }
+    }
+
+    /// A word for texts; `None` for a device of its own.
+    pub fn word(&self) -> Option<&'static str> {
+        match self {
+            Self::Physical => None,
+            Self::Vlan(_) => Some("a VLAN"),
+            Self::Bond(_) => Some("a bond"),
+            Self::Bridge(_) => Some("a bridge"),
+        }
+    }
+}
+
 /// The addresses, routes and servers of one interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
+    /// What it is made of. Never set by `resetnetwork`.
+    pub kind: Kind,
     /// Name of the network, for comments; one line of printable text.
     pub label: Option<String>,
     pub ip4s: Vec<Ipv4Net>,

@@ -2,7 +2,7 @@
 
 use crate::address::Mac;
 use crate::error::{InputError, shown};
-use crate::model::{Description, Interface, Select};
+use crate::model::{Description, Interface, Kind, Select};
 
 /// One Ethernet interface, as the kernel describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,9 +55,12 @@ pub struct Bound {
 }
 
 /// Finds the interface of each description. When several interfaces have the address, the last one listed is taken.
+/// What is made out of others need not be there yet; what it is made of has to be.
 pub fn bind(descriptions: &[Description], nics: &[Nic]) -> Bound {
     let mut bound = Bound::default();
-    for description in descriptions {
+    // What the source calls an interface, and the name it has here.
+    let mut names: Vec<(&str, String)> = Vec::new();
+    for description in descriptions.iter().filter(|d| d.config.kind == Kind::Physical) {
         let found = nics.iter().rev().find(|nic| match &description.select {
             Select::Mac(mac) => nic.is_candidate() && nic.identity() == *mac,
             Select::Name(name) => nic.name == *name,
@@ -66,6 +69,7 @@ pub fn bind(descriptions: &[Description], nics: &[Nic]) -> Bound {
             bound.missing.push(description.select.clone());
             continue;
         };
+        names.push((&description.id, nic.name.clone()));
         bound.interfaces.retain(|other| other.name != nic.name);
         bound.interfaces.push(Interface {
             name: nic.name.clone(),
@@ -75,8 +79,52 @@ pub fn bind(descriptions: &[Description], nics: &[Nic]) -> Bound {
             config: description.config.clone(),
         });
     }
+    let derived: Vec<&Description> =
+        descriptions.iter().filter(|d| d.config.kind != Kind::Physical).collect();
+    for description in &derived {
+        if let Select::Name(name) = &description.select {
+            names.push((&description.id, name.clone()));
+        }
+    }
+    for description in derived {
+        match made_of(description, &names, &bound.interfaces, nics) {
+            Some(interface) => bound.interfaces.push(interface),
+            None => bound.missing.push(description.select.clone()),
+        }
+    }
     bound.interfaces.sort_by(|a, b| a.name.cmp(&b.name));
     bound
+}
+
+/// An interface made out of others, with those under the names they have here.
+fn made_of(
+    description: &Description,
+    names: &[(&str, String)],
+    bound: &[Interface],
+    nics: &[Nic],
+) -> Option<Interface> {
+    let Select::Name(name) = &description.select else { return None };
+    let mut config = description.config.clone();
+    for below in config.kind.below_mut() {
+        let (_, real) = names.iter().find(|(id, _)| *id == below.as_str())?;
+        below.clone_from(real);
+    }
+    let there = nics.iter().find(|nic| nic.name == *name);
+    let own = match &config.kind {
+        Kind::Bond(bond) => bond.mac,
+        _ => None,
+    };
+    let below = config.kind.below().first();
+    let first = below.and_then(|first| bound.iter().find(|other| other.name == *first));
+    let mac = own.or(there.map(|nic| nic.mac)).or(first.map(|first| first.mac));
+    Some(Interface {
+        name: name.clone(),
+        // Nothing is found by it: the name is enough.
+        mac: mac.unwrap_or(Mac([0; 6])),
+        permanent_mac: false,
+        up: there.is_some_and(|nic| nic.up),
+        config,
+    })
 }
 
 /// The error of a description that no interface fits.

@@ -138,6 +138,7 @@ pub fn plan(
         state_folder: &settings.state_folder,
     };
     let mut draft = Draft::new(view);
+    render::check_kinds(backend, &interfaces)?;
     let renderer = render::renderer(backend);
     let mut fragments = Vec::new();
     // Without a description only the name is of interest.

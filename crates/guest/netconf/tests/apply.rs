@@ -520,3 +520,75 @@ fn ne_04_killed_between_files_and_kernel_the_next_start_finishes_or_takes_back()
         });
     }
 }
+
+/// A system whose programs all end with 7, or whose name cannot be set.
+#[derive(Default)]
+struct Refusing {
+    name: bool,
+    ran: Mutex<Vec<String>>,
+}
+
+impl System for Refusing {
+    async fn run(&self, program: &Program) -> Result<i32, String> {
+        self.ran.lock().unwrap().push(program.argv.join(" "));
+        Ok(7)
+    }
+
+    fn nics(&self) -> Result<Vec<Nic>, KernelError> {
+        Ok(vec![Nic::plain(1, "eth0", MAC.parse().unwrap(), true)])
+    }
+
+    fn state(&self, _: &[String]) -> Result<Option<kernel::State>, KernelError> {
+        Ok(None)
+    }
+
+    fn flush(&self, _: &str, _: &[ipnet::IpNet]) -> Result<(), KernelError> {
+        Ok(())
+    }
+
+    fn apply(&self, _: &vnode_netconf::Interface) -> Result<(), KernelError> {
+        Ok(())
+    }
+
+    fn hostname(&self) -> Option<String> {
+        Some("before".to_owned())
+    }
+
+    fn set_hostname(&self, _: &str) -> std::io::Result<()> {
+        if self.name { Err(std::io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
+    }
+}
+
+/// The last rows of the specification's table: what the system refuses.
+#[test]
+fn ne_01_what_the_system_refuses_is_told_as_before() {
+    use vnode_netconf::Form;
+    let networkless = |backend, files: &[(&str, &str)], system: &Refusing| {
+        let (folder, root) = bare();
+        for (path, text) in files {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let form = Some(Form::Compatible);
+        let settings = Settings { backend: Some(backend), form, ..Settings::default() };
+        let node = description("192.0.2.42", "192.0.2.1");
+        let wanted = Wanted { hostname: Some("web1".to_owned()), ..read(&[node]).unwrap() };
+        run(system, &root, &settings, &wanted).unwrap_err()
+    };
+    for (backend, files, text) in [
+        (Backend::Ifupdown, &[][..], "Couldn't restart network: 7; "),
+        (Backend::Ifcfg, &[("etc/init.d/network", "")], "Couldn't restart network: 7; "),
+        (Backend::Suse, &[("etc/init.d/network", "")], "Couldn't restart network: 7; "),
+        (Backend::Netifrc, &[], "Couldn't restart network eth0: 7; "),
+        (Backend::RcConf, &[("etc/rc.conf", "")], "Couldn't restart IPv4 networking: 7; "),
+        (Backend::ArchNetcfg, &[("etc/rc.conf", "")], "Failed to start eth0; "),
+        (Backend::ArchNetctl, &[], "Failed to start eth0; "),
+    ] {
+        let error = networkless(backend, files, &Refusing::default());
+        assert!(error.starts_with(text), "{backend:?}: {error}");
+    }
+    let nameless = Refusing { name: true, ..Refusing::default() };
+    let error = networkless(Backend::Ifupdown, &[], &nameless);
+    assert!(error.starts_with("Couldn't set hostname: permission denied; "), "{error}");
+}

@@ -290,3 +290,173 @@ fn shell_files_are_shell() {
         }
     }
 }
+
+/// A seed with a bond of two devices, a VLAN on it, and a bridge of a third.
+const KINDS: &[u8] = b"version: 2
+ethernets:
+  a: {match: {macaddress: '02:00:00:00:00:01'}}
+  b: {match: {macaddress: '02:00:00:00:00:02'}}
+  c: {match: {macaddress: '02:00:00:00:00:03'}}
+bonds:
+  bond0:
+    interfaces: [a, b]
+    parameters: {mode: 802.3ad, mii-monitor-interval: 100, transmit-hash-policy: layer3+4, lacp-rate: fast}
+    addresses: [192.0.2.7/24]
+vlans:
+  bond0.5: {id: 5, link: bond0, addresses: [198.51.100.7/24], mtu: 1400}
+bridges:
+  br0: {interfaces: [c], parameters: {stp: false}, addresses: ['2001:db8::7/64'], gateway6: 2001:db8::1}
+";
+
+fn kinds() -> Vec<Interface> {
+    let wanted = vnode_netconf::source::nocloud::read(KINDS, None).unwrap();
+    let nic = |n: u32| {
+        let mac = format!("02:00:00:00:00:0{n}").parse().unwrap();
+        vnode_netconf::Nic::plain(n, &format!("eth{n}"), mac, false)
+    };
+    let bound = vnode_netconf::bind(&wanted.descriptions, &[nic(1), nic(2), nic(3)]);
+    assert!(bound.missing.is_empty(), "{bound:?}");
+    bound.interfaces
+}
+
+#[test]
+fn netplan_makes_of_bonds_vlans_and_bridges_what_we_tell_networkd() {
+    needs!(Tool("usr/libexec/netplan/generate"));
+    let made = generated(&netplan(&kinds())).unwrap();
+    let ours = files(&system("ubuntu"), Backend::Networkd, None, &kinds());
+    let key_lines = |text: &str| {
+        let keys = [
+            "Address=",
+            "Gateway=",
+            "Bond=",
+            "Bridge=",
+            "VLAN=",
+            "Kind=",
+            "Id=",
+            "Mode=",
+            "MIIMonitorSec=",
+            "TransmitHashPolicy=",
+            "LACPTransmitRate=",
+            "LinkLocalAddressing=",
+            "MTUBytes=",
+        ];
+        let mut lines: Vec<String> = text
+            .lines()
+            .filter(|line| keys.iter().any(|key| line.starts_with(key)))
+            .map(str::to_owned)
+            .collect();
+        lines.sort();
+        lines
+    };
+    for name in [
+        "eth1.network",
+        "eth2.network",
+        "eth3.network",
+        "bond0.network",
+        "bond0.netdev",
+        "bond0.5.network",
+        "bond0.5.netdev",
+        "br0.network",
+        "br0.netdev",
+    ] {
+        let (_, theirs) = made
+            .iter()
+            .find(|(file, _)| file.ends_with(&format!("-{name}")))
+            .unwrap_or_else(|| panic!("{name} in {made:?}"));
+        let own = &ours[&format!("/etc/systemd/network/10-vnode-agent-{name}")];
+        let same = |text: &str| {
+            let mut lines = key_lines(text);
+            // The MTU of a VLAN stands in its `.netdev` there, and in its `.network` here: both are read.
+            lines.retain(|line| !line.starts_with("MTUBytes="));
+            lines
+        };
+        assert_eq!(same(own), same(theirs), "{name}:\n{own}\n{theirs}");
+    }
+}
+
+#[test]
+fn nmcli_keeps_all_of_bonds_vlans_and_bridges() {
+    needs!(Tool("usr/bin/nmcli"));
+    let all = files(&system("fedora"), Backend::NetworkManager, None, &kinds());
+    for (name, parts) in [
+        ("eth1", &["master=bond0", "slave-type=bond"][..]),
+        ("eth3", &["master=br0", "slave-type=bridge"]),
+        (
+            "bond0",
+            &[
+                "type=bond",
+                "mode=802.3ad",
+                "miimon=100",
+                "xmit_hash_policy=layer3+4",
+                "lacp_rate=fast",
+                "address1=192.0.2.7/24",
+            ],
+        ),
+        ("bond0.5", &["type=vlan", "id=5", "parent=bond0", "mtu=1400", "address1=198.51.100.7/24"]),
+        ("br0", &["type=bridge", "stp=false", "address1=2001:db8::7/64,2001:db8::1"]),
+    ] {
+        let path =
+            format!("/etc/NetworkManager/system-connections/vnode-agent-{name}.nmconnection");
+        let kept = normal_form(&all[&path]);
+        for part in parts {
+            assert!(kept.lines().any(|line| line == *part), "{part} in\n{kept}");
+        }
+    }
+    let uuids: std::collections::BTreeSet<&str> =
+        all.values().filter_map(|text| text.lines().find(|l| l.starts_with("uuid="))).collect();
+    assert_eq!(uuids.len(), 6, "each profile has its own");
+}
+
+#[test]
+fn ifup_makes_vlans_and_the_others_are_said_for_their_packages() {
+    let all = files(&system("debian"), Backend::Ifupdown, None, &kinds());
+    let text = &all["/etc/network/interfaces"];
+    for part in [
+        "iface eth1 inet manual\n    bond-master bond0\n",
+        "    bond-slaves eth1 eth2\n    bond-mode 802.3ad\n    bond-miimon 100\n    bond-xmit-hash-policy layer3+4\n    bond-lacp-rate fast\n",
+        "    vlan-raw-device bond0\n",
+        "iface eth3 inet manual\n",
+        "    bridge-ports eth3\n    bridge-stp off\n",
+    ] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    needs!(Tool("sbin/ifup"));
+    assert_in_order(
+        &ifup(text),
+        &[
+            "ip link add link bond0 name bond0.5 type vlan id 5",
+            "ip addr add 198.51.100.7/255.255.255.0",
+        ],
+    );
+}
+
+#[test]
+fn ifcfg_files_of_bonds_vlans_and_bridges() {
+    let all = files(&system("centos"), Backend::Ifcfg, None, &kinds());
+    let of = |name: &str| &all[&format!("/etc/sysconfig/network-scripts/ifcfg-{name}")];
+    assert!(of("eth1").contains("MASTER=bond0\nSLAVE=yes\n"));
+    assert!(of("eth3").contains("BRIDGE=br0\n"));
+    assert!(of("bond0").contains(
+        "BONDING_OPTS=\"mode=802.3ad miimon=100 xmit_hash_policy=layer3+4 lacp_rate=fast\"\n"
+    ));
+    assert!(of("bond0.5").contains("TYPE=Vlan\nVLAN=yes\nPHYSDEV=bond0\nVLAN_ID=5\n"));
+    assert!(of("br0").contains("TYPE=Bridge\nSTP=off\n"));
+}
+
+#[test]
+fn back_ends_that_know_no_bonds_say_so() {
+    use vnode_netconf::{Settings, plan};
+    for backend in [
+        Backend::Suse,
+        Backend::Netifrc,
+        Backend::ArchNetctl,
+        Backend::ArchNetcfg,
+        Backend::ArchLegacy,
+        Backend::RcConf,
+        Backend::Direct,
+    ] {
+        let settings = Settings { backend: Some(backend), ..Settings::default() };
+        let error = plan(&system("test"), &settings, kinds(), None, &[]).unwrap_err().to_string();
+        assert!(error.contains("cannot do a bond, as `bond0` wants"), "{backend:?}: {error}");
+    }
+}

@@ -14,8 +14,8 @@ impl Renderer for CloudInit {
         draft: &mut Draft<'_>,
     ) -> Result<Vec<Fragment>, RenderError> {
         let path = format!("/etc/cloud/cloud.cfg.d/99-{}-network.cfg", input.agent);
-        let blocks: String = input.interfaces.iter().map(|i| netplan::ethernet(i, false)).collect();
-        draft.write_private(&path, format!("{}{blocks}", netplan::head(2)).into_bytes());
+        let text = netplan::document(input.interfaces, false, |_, _| {});
+        draft.write_private(&path, text.into_bytes());
         Ok(Vec::new())
     }
 

@@ -93,7 +93,10 @@ pub fn stored(view: &dyn View, state_folder: &str) -> Result<Vec<Description>, V
     let failed =
         |source: Box<dyn std::error::Error + Send + Sync>| ViewError { path: path.clone(), source };
     let stored: Stored = serde_json::from_slice(&content).map_err(|e| failed(e.into()))?;
-    let description =
-        |one: StoredInterface| Description { select: Select::Mac(one.mac), config: one.config };
+    let description = |one: StoredInterface| Description {
+        id: String::new(),
+        select: Select::Mac(one.mac),
+        config: one.config,
+    };
     Ok(stored.interfaces.into_iter().map(description).collect())
 }

@@ -5,7 +5,7 @@ use super::{
     label_line, pairs, program,
 };
 use crate::draft::Draft;
-use crate::model::Interface;
+use crate::model::{Interface, Kind};
 use crate::settings::Form;
 use crate::text;
 use crate::view::View;
@@ -28,12 +28,15 @@ impl Renderer for Ifcfg {
         let mut written = Vec::new();
         for interface in input.interfaces {
             let mut files = match form {
-                Form::Compatible => compatible(interface),
+                Form::Compatible => {
+                    super::only_plain("ifcfg (compatible)", interface)?;
+                    compatible(interface)
+                }
                 Form::Modern => {
                     let name = format!("ifcfg-{}", interface.name);
                     let old = draft.read_or_empty(&format!("{FOLDER}/{name}"))?;
                     let service = has_service(draft.base());
-                    vec![(name, modern(interface, &old, service))]
+                    vec![(name, modern(interface, &made_of(interface, input), &old, service))]
                 }
             };
             files.extend(routes(interface));
@@ -179,10 +182,45 @@ fn servers(interface: &Interface) -> String {
     out
 }
 
+/// What an interface is made of, or part of.
+fn made_of(interface: &Interface, input: &Input<'_>) -> String {
+    let mut out = match &interface.config.kind {
+        Kind::Physical => String::new(),
+        Kind::Vlan(vlan) => {
+            let (parent, tag) = (&vlan.parent, vlan.tag);
+            format!("TYPE=Vlan\nVLAN=yes\nPHYSDEV={parent}\nVLAN_ID={tag}\n")
+        }
+        Kind::Bridge(bridge) => {
+            format!("TYPE=Bridge\nSTP={}\n", if bridge.stp { "on" } else { "off" })
+        }
+        Kind::Bond(bond) => {
+            let mut options = format!("mode={}", bond.mode);
+            if let Some(ms) = bond.look_ms {
+                options += &format!(" miimon={ms}");
+            }
+            if let Some(hash) = &bond.hash {
+                options += &format!(" xmit_hash_policy={hash}");
+            }
+            if bond.fast {
+                options += " lacp_rate=fast";
+            }
+            let mac = bond.mac.map_or_else(String::new, |mac| format!("MACADDR={mac}\n"));
+            format!("TYPE=Bond\nBONDING_MASTER=yes\nBONDING_OPTS=\"{options}\"\n{mac}")
+        }
+    };
+    match input.master_of(&interface.name).map(|master| (&master.name, &master.config.kind)) {
+        Some((name, Kind::Bond(_))) => out += &format!("MASTER={name}\nSLAVE=yes\n"),
+        Some((name, _)) => out += &format!("BRIDGE={name}\n"),
+        None => {}
+    }
+    out
+}
+
 /// One file for the interface, with what others wrote into it and we know nothing of.
-pub(crate) fn modern(interface: &Interface, old: &[u8], service: bool) -> Vec<u8> {
+pub(crate) fn modern(interface: &Interface, made_of: &str, old: &[u8], service: bool) -> Vec<u8> {
     let config = &interface.config;
     let mut out = format!("{HEADER}\n{}DEVICE={}\n", label_line(interface), interface.name);
+    out += made_of;
     out += &format!("BOOTPROTO={}\n", boot_protocol(interface, true));
     if interface.permanent_mac {
         out += &format!("HWADDR={}\n", interface.mac);
@@ -237,6 +275,17 @@ fn is_managed(key: &[u8]) -> bool {
                 | "MTU"
                 | "ONBOOT"
                 | "NM_CONTROLLED"
+                | "TYPE"
+                | "VLAN"
+                | "PHYSDEV"
+                | "VLAN_ID"
+                | "STP"
+                | "BONDING_MASTER"
+                | "BONDING_OPTS"
+                | "MACADDR"
+                | "MASTER"
+                | "SLAVE"
+                | "BRIDGE"
         )
 }
 

@@ -7,7 +7,7 @@ use super::{
     pairs, program, write_resolv_conf,
 };
 use crate::draft::Draft;
-use crate::model::Interface;
+use crate::model::{Interface, Kind};
 use crate::settings::Form;
 use crate::text;
 use crate::view::View;
@@ -35,14 +35,16 @@ impl Renderer for Ifupdown {
         draft: &mut Draft<'_>,
     ) -> Result<Vec<Fragment>, RenderError> {
         let form = input.form_or(Form::Modern);
-        let blocks: Vec<(&Interface, String)> = input
-            .interfaces
-            .iter()
-            .map(|interface| match form {
-                Form::Compatible => (interface, compatible(interface)),
-                Form::Modern => (interface, modern(interface)),
-            })
-            .collect();
+        let mut blocks: Vec<(&Interface, String)> = Vec::new();
+        for interface in input.interfaces {
+            blocks.push(match form {
+                Form::Compatible => {
+                    super::only_plain("ifupdown (compatible)", interface)?;
+                    (interface, compatible(interface))
+                }
+                Form::Modern => (interface, modern(interface, &made_of(interface, input))),
+            });
+        }
         let all: String = blocks.iter().map(|(_, block)| format!("\n{block}")).collect();
         let old = draft.read_or_empty(FILE)?;
         let mut path = FILE.to_owned();
@@ -145,7 +147,7 @@ pub(crate) fn compatible(interface: &Interface) -> String {
     }
     if count == 0 {
         out += &format!("{}auto {}\n", label_line(interface), interface.name);
-        out += &without_addresses(interface);
+        out += &without_addresses(interface, "");
     }
     out
 }
@@ -173,12 +175,44 @@ fn compatible_routes(interface: &Interface) -> String {
     out
 }
 
-/// Several stanzas for one name, one for each address.
-pub(crate) fn modern(interface: &Interface) -> String {
+/// What an interface is made of, or part of, in the options of the packages vlan, ifenslave and bridge-utils.
+fn made_of(interface: &Interface, input: &Input<'_>) -> String {
+    let mut out = match &interface.config.kind {
+        Kind::Physical => String::new(),
+        Kind::Vlan(vlan) => {
+            option("vlan-raw-device", Some(&vlan.parent)) + &option("vlan-id", Some(vlan.tag))
+        }
+        Kind::Bridge(bridge) => {
+            let ports = match bridge.members.is_empty() {
+                true => "none".to_owned(),
+                false => bridge.members.join(" "),
+            };
+            let stp = if bridge.stp { "on" } else { "off" };
+            option("bridge-ports", Some(ports)) + &option("bridge-stp", Some(stp))
+        }
+        Kind::Bond(bond) => {
+            let mut out = option("bond-slaves", Some(bond.members.join(" ")));
+            out += &option("bond-mode", Some(&bond.mode));
+            out += &option("bond-miimon", bond.look_ms);
+            out += &option("bond-xmit-hash-policy", bond.hash.as_ref());
+            out += &option("bond-lacp-rate", bond.fast.then_some("fast"));
+            out + &option("hwaddress", bond.mac)
+        }
+    };
+    if let Some(master) = input.master_of(&interface.name)
+        && matches!(master.config.kind, Kind::Bond(_))
+    {
+        out += &option("bond-master", Some(&master.name));
+    }
+    out
+}
+
+/// Several stanzas for one name, one for each address. `made_of` stands with the first.
+pub(crate) fn modern(interface: &Interface, made_of: &str) -> String {
     let (name, config) = (&interface.name, &interface.config);
     let mut out = format!("{}auto {name}\n", label_line(interface));
     if config.ip4s.is_empty() && config.ip6s.is_empty() {
-        out += &without_addresses(interface);
+        out += &without_addresses(interface, made_of);
         return out;
     }
     // What is said once stands with the first stanza; a route with the last one of its family, when all addresses a
@@ -209,6 +243,7 @@ pub(crate) fn modern(interface: &Interface) -> String {
     for (k, (_, stanza)) in stanzas.iter().enumerate() {
         out += stanza;
         if k == 0 {
+            out += made_of;
             out += &option("mtu", config.mtu_bytes);
             out += &servers(interface);
         }
@@ -221,7 +256,7 @@ pub(crate) fn modern(interface: &Interface) -> String {
     out
 }
 
-fn without_addresses(interface: &Interface) -> String {
+fn without_addresses(interface: &Interface, made_of: &str) -> String {
     let (name, config) = (&interface.name, &interface.config);
     let mut out = String::new();
     if config.dhcp4 {
@@ -235,6 +270,7 @@ fn without_addresses(interface: &Interface) -> String {
     if out.is_empty() {
         out = format!("iface {name} inet manual\n");
     }
+    out += made_of;
     out += &option("mtu", config.mtu_bytes);
     out += &servers(interface);
     out + &modern_routes(interface, false) + &modern_routes(interface, true)

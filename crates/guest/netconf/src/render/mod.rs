@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::detect::{Backend, Distribution};
 use crate::draft::Draft;
 use crate::error::InputError;
-use crate::model::Interface;
+use crate::model::{Interface, Kind};
 use crate::settings::{Conflicts, Form};
 use crate::view::ViewError;
 
@@ -49,6 +49,19 @@ impl Input<'_> {
         self.form.unwrap_or(default)
     }
 
+    /// The bond or bridge that an interface is part of.
+    fn master_of(&self, name: &str) -> Option<&Interface> {
+        let is_member = |i: &&Interface| i.config.kind.members().iter().any(|m| m == name);
+        self.interfaces.iter().find(is_member)
+    }
+
+    /// The VLANs that stand on an interface.
+    fn vlans_on(&self, name: &str) -> impl Iterator<Item = &Interface> {
+        self.interfaces
+            .iter()
+            .filter(move |i| matches!(&i.config.kind, Kind::Vlan(vlan) if vlan.parent == name))
+    }
+
     fn manages(&self, name: &str) -> bool {
         self.interfaces.iter().any(|interface| interface.name == name)
     }
@@ -70,7 +83,9 @@ pub enum RenderError {
     Conflict { path: String, what: String, why: &'static str },
     #[error("the interface name `{0}` cannot stand in a configuration file; rename the interface")]
     Name(String),
-    #[error("the back-end {backend} cannot do {what} on `{interface}`; choose another back-end")]
+    #[error(
+        "the back-end {backend} cannot do {what}, as `{interface}` wants; choose another back-end"
+    )]
     Unsupported { backend: &'static str, what: &'static str, interface: String },
 }
 
@@ -164,6 +179,27 @@ pub fn renderer(backend: Backend) -> &'static dyn Renderer {
     }
 }
 
+/// Whether the back-end can say what the interfaces are made of.
+///
+/// # Errors
+/// Names the first that it cannot.
+pub(crate) fn check_kinds(backend: Backend, interfaces: &[Interface]) -> Result<(), RenderError> {
+    let word = match backend {
+        Backend::Netplan
+        | Backend::CloudInit
+        | Backend::NetworkManager
+        | Backend::Networkd
+        | Backend::Ifcfg
+        | Backend::Ifupdown => return Ok(()),
+        Backend::Suse => "suse",
+        Backend::Netifrc => "netifrc",
+        Backend::ArchNetctl | Backend::ArchNetcfg | Backend::ArchLegacy => "arch",
+        Backend::RcConf => "rc.conf",
+        Backend::Direct => "direct",
+    };
+    interfaces.iter().try_for_each(|interface| only_plain(word, interface))
+}
+
 /// Time for one program. With the waits before and after it an operation stays below 50 s, because the host waits 60.
 const PROGRAM_LIMIT: Duration = Duration::from_secs(15);
 
@@ -188,6 +224,16 @@ const RESTART: &str = "Couldn't restart network";
 /// `# Label <label>`, where there is one.
 fn label_line(interface: &Interface) -> String {
     interface.config.label.as_ref().map_or_else(String::new, |label| format!("# Label {label}\n"))
+}
+
+/// For back-ends that know devices of their own only.
+fn only_plain(backend: &'static str, interface: &Interface) -> Result<(), RenderError> {
+    match interface.config.kind.word() {
+        None => Ok(()),
+        Some(what) => {
+            Err(RenderError::Unsupported { backend, what, interface: interface.name.clone() })
+        }
+    }
 }
 
 /// The k-th IPv4 address beside the k-th IPv6 address, for forms that have one of each in a block.

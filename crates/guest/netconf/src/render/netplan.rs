@@ -6,7 +6,7 @@ use super::{
     Changed, Fragment, Input, RESTART, RenderError, Renderer, Steps, program, write_resolv_conf,
 };
 use crate::draft::Draft;
-use crate::model::Interface;
+use crate::model::{Interface, Kind};
 use crate::settings::Conflicts;
 use crate::source::parse_yaml;
 use crate::view::View;
@@ -26,13 +26,10 @@ impl Renderer for Netplan {
         let path = format!("{FOLDER}/90-{}.yaml", input.agent);
         move_rivals(input, draft, &path)?;
         let mut fragments = Vec::new();
-        let mut text = head(2);
-        for interface in input.interfaces {
-            let block = ethernet(interface, true);
-            text += &block;
-            let interface = interface.name.clone();
-            fragments.push(Fragment { interface, path: path.clone(), text: Some(block) });
-        }
+        let text = document(input.interfaces, true, |interface, block| {
+            let (interface, text) = (interface.name.clone(), Some(block.to_owned()));
+            fragments.push(Fragment { interface, path: path.clone(), text });
+        });
         draft.write_private(&path, text.into_bytes());
         write_resolv_conf(input, draft)?;
         Ok(fragments)
@@ -44,15 +41,76 @@ impl Renderer for Netplan {
     }
 }
 
-/// The lines above the interfaces.
-pub(super) fn head(version: u32) -> String {
-    format!("network:\n  version: {version}\n  ethernets:\n")
+/// The whole text: a section for each kind of interface that there is. `each` is shown every interface's own part.
+pub(super) fn document(
+    interfaces: &[Interface],
+    rename: bool,
+    mut each: impl FnMut(&Interface, &str),
+) -> String {
+    let mut text = "network:\n  version: 2\n  ethernets:\n".to_owned();
+    let mut last = "ethernets";
+    // In the order of the sections; the sort keeps the order within them.
+    let mut sorted: Vec<&Interface> = interfaces.iter().collect();
+    sorted.sort_by_key(|interface| section(&interface.config.kind).0);
+    for interface in sorted {
+        let (_, section) = section(&interface.config.kind);
+        if section != last {
+            text += &format!("  {section}:\n");
+            last = section;
+        }
+        let block = one(interface, rename);
+        each(interface, &block);
+        text += &block;
+    }
+    text
+}
+
+fn section(kind: &Kind) -> (u8, &'static str) {
+    match kind {
+        Kind::Physical => (0, "ethernets"),
+        Kind::Bond(_) => (1, "bonds"),
+        Kind::Bridge(_) => (2, "bridges"),
+        Kind::Vlan(_) => (3, "vlans"),
+    }
+}
+
+/// What a VLAN, bond or bridge is made of.
+fn made_of(kind: &Kind) -> String {
+    let members = |of: &[String]| {
+        let lines: String = of.iter().map(|m| format!("      - {}\n", key(m))).collect();
+        // No members is a list too.
+        if lines.is_empty() { String::new() } else { format!("      interfaces:\n{lines}") }
+    };
+    match kind {
+        Kind::Physical => String::new(),
+        Kind::Vlan(vlan) => format!("      id: {}\n      link: {}\n", vlan.tag, key(&vlan.parent)),
+        Kind::Bridge(bridge) => {
+            format!("{}      parameters:\n        stp: {}\n", members(&bridge.members), bridge.stp)
+        }
+        Kind::Bond(bond) => {
+            let mut out = members(&bond.members);
+            if let Some(mac) = bond.mac {
+                out += &format!("      macaddress: \"{mac}\"\n");
+            }
+            out += &format!("      parameters:\n        mode: {}\n", bond.mode);
+            if let Some(ms) = bond.look_ms {
+                out += &format!("        mii-monitor-interval: {ms}\n");
+            }
+            if let Some(hash) = &bond.hash {
+                out += &format!("        transmit-hash-policy: {hash}\n");
+            }
+            if bond.fast {
+                out += "        lacp-rate: fast\n";
+            }
+            out
+        }
+    }
 }
 
 /// One interface.
-pub(super) fn ethernet(interface: &Interface, rename: bool) -> String {
+fn one(interface: &Interface, rename: bool) -> String {
     let config = &interface.config;
-    let mut out = format!("    {}:\n", key(&interface.name));
+    let mut out = format!("    {}:\n{}", key(&interface.name), made_of(&config.kind));
     // Without an address of the device's own nothing but the name says which one it is.
     if interface.permanent_mac {
         out += &format!("      match:\n        macaddress: \"{}\"\n", interface.mac);
@@ -152,7 +210,7 @@ fn rivals(tree: &Value, input: &Input<'_>) -> Rivals {
             let at = |path: &str| definition.pointer(path).and_then(Value::as_str);
             let names = [Some(key.as_str()), at("/set-name"), at("/match/name")];
             let mac = at("/match/macaddress").map(str::to_ascii_lowercase);
-            let ours = kind == "ethernets"
+            let ours = ["ethernets", "bonds", "bridges", "vlans"].contains(&kind.as_str())
                 && input.interfaces.iter().any(|interface| {
                     mac.as_deref() == Some(interface.mac.to_string().as_str())
                         || (mac.is_none()

@@ -8,7 +8,7 @@ use super::{
     Changed, Fragment, Input, RESTART, RenderError, Renderer, Steps, attempt, label_line, program,
 };
 use crate::draft::Draft;
-use crate::model::Interface;
+use crate::model::{Interface, Kind};
 use crate::view::View;
 
 const FOLDER: &str = "/etc/NetworkManager/system-connections";
@@ -30,7 +30,7 @@ impl Renderer for NetworkManager {
             let name = format!("{prefix}{}.nmconnection", interface.name);
             let path = format!("{FOLDER}/{name}");
             // A profile that others may read is ignored.
-            draft.write_private(&path, profile(interface, input.agent).into_bytes());
+            draft.write_private(&path, profile(interface, input).into_bytes());
             own.push(name);
             fragments.push(Fragment { interface: interface.name.clone(), path, text: None });
         }
@@ -64,25 +64,72 @@ impl Renderer for NetworkManager {
 
 /// The profile's UUID: the same for one interface of one agent, always.
 pub(crate) fn uuid(agent: &str, interface: &Interface) -> Uuid {
-    let name = format!("{agent} {}", interface.mac);
+    let name = match interface.config.kind {
+        Kind::Physical => format!("{agent} {}", interface.mac),
+        // It may have the address of what it is made of.
+        _ => format!("{agent} {}", interface.name),
+    };
     Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
 }
 
+/// The section of what a VLAN, bond or bridge is made of, and the word for its kind.
+fn made_of(kind: &Kind) -> (&'static str, String) {
+    match kind {
+        Kind::Physical => ("ethernet", String::new()),
+        Kind::Vlan(vlan) => {
+            ("vlan", format!("\n[vlan]\nflags=1\nid={}\nparent={}\n", vlan.tag, vlan.parent))
+        }
+        Kind::Bridge(bridge) => ("bridge", format!("\n[bridge]\nstp={}\n", bridge.stp)),
+        Kind::Bond(bond) => {
+            let mut out = format!("\n[bond]\nmode={}\n", bond.mode);
+            if let Some(ms) = bond.look_ms {
+                out += &format!("miimon={ms}\n");
+            }
+            if let Some(hash) = &bond.hash {
+                out += &format!("xmit_hash_policy={hash}\n");
+            }
+            if bond.fast {
+                out += "lacp_rate=fast\n";
+            }
+            ("bond", out)
+        }
+    }
+}
+
 /// The interface's file.
-pub(crate) fn profile(interface: &Interface, agent: &str) -> String {
-    let (name, config) = (&interface.name, &interface.config);
+pub(crate) fn profile(interface: &Interface, input: &Input<'_>) -> String {
+    let (name, config, agent) = (&interface.name, &interface.config, input.agent);
+    let (kind, made_of) = made_of(&config.kind);
     let mut out = label_line(interface);
-    out += &format!(
-        "[connection]\nid={agent}-{name}\nuuid={}\ntype=ethernet\n",
-        uuid(agent, interface)
-    );
+    out +=
+        &format!("[connection]\nid={agent}-{name}\nuuid={}\ntype={kind}\n", uuid(agent, interface));
     // Wins over profiles others made for the same interface.
-    out += &format!("autoconnect-priority=100\ninterface-name={name}\n\n[ethernet]\n");
+    out += &format!("autoconnect-priority=100\ninterface-name={name}\n");
+    let master = input.master_of(name);
+    if let Some(master) = master {
+        let kind = if matches!(master.config.kind, Kind::Bond(_)) { "bond" } else { "bridge" };
+        out += &format!("master={}\nslave-type={kind}\n", master.name);
+    }
+    out += &made_of;
+    let own_mac = match &config.kind {
+        Kind::Bond(bond) => bond.mac,
+        _ => None,
+    };
+    if config.kind == Kind::Physical || config.mtu_bytes.is_some() || own_mac.is_some() {
+        out += "\n[ethernet]\n";
+    }
     if interface.permanent_mac {
         out += &format!("mac-address={}\n", interface.mac.to_string().to_ascii_uppercase());
     }
+    if let Some(mac) = own_mac {
+        out += &format!("cloned-mac-address={}\n", mac.to_string().to_ascii_uppercase());
+    }
     if let Some(mtu) = config.mtu_bytes {
         out += &format!("mtu={mtu}\n");
+    }
+    if master.is_some() {
+        // Part of another: no addresses.
+        return out;
     }
     let v4: Vec<String> = config.ip4s.iter().map(ToString::to_string).collect();
     let method = match (config.dhcp4, v4.is_empty()) {

@@ -5,7 +5,7 @@ use super::{
     write_resolv_conf,
 };
 use crate::draft::Draft;
-use crate::model::Interface;
+use crate::model::{Interface, Kind};
 use crate::settings::Conflicts;
 use crate::text;
 use crate::view::View;
@@ -27,19 +27,30 @@ impl Renderer for Networkd {
         for interface in input.interfaces {
             let name = format!("10-{}-{}.network", input.agent, interface.name);
             let path = format!("{FOLDER}/{name}");
-            draft.write(&path, network(interface).into_bytes())?;
+            draft.write(&path, network(interface, input).into_bytes())?;
             own.push(name);
             fragments.push(Fragment { interface: interface.name.clone(), path, text: None });
+            if let Some(text) = netdev(interface) {
+                let name = format!("10-{}-{}.netdev", input.agent, interface.name);
+                let path = format!("{FOLDER}/{name}");
+                draft.write(&path, text.into_bytes())?;
+                own.push(name);
+                fragments.push(Fragment { interface: interface.name.clone(), path, text: None });
+            }
         }
         let prefix = format!("10-{}-", input.agent);
         for name in draft.list(FOLDER)? {
-            if own.contains(&name) || !name.ends_with(".network") {
+            let (is_network, is_netdev) = (name.ends_with(".network"), name.ends_with(".netdev"));
+            if own.contains(&name) || !(is_network || is_netdev) {
                 continue;
             }
             let path = format!("{FOLDER}/{name}");
             if name.starts_with(&prefix) {
                 // Ours, of an interface the host no longer speaks of.
                 draft.remove(&path);
+                continue;
+            }
+            if is_netdev {
                 continue;
             }
             // The first file that fits an interface is the one that counts.
@@ -72,12 +83,44 @@ impl Renderer for Networkd {
     }
 }
 
+/// What makes a VLAN, bond or bridge, as systemd.netdev(5) has it.
+fn netdev(interface: &Interface) -> Option<String> {
+    let head = |kind| format!("[NetDev]\nName={}\nKind={kind}\n", interface.name);
+    Some(match &interface.config.kind {
+        Kind::Physical => return None,
+        Kind::Vlan(vlan) => format!("{}\n[VLAN]\nId={}\n", head("vlan"), vlan.tag),
+        Kind::Bridge(bridge) => {
+            let stp = if bridge.stp { "yes" } else { "no" };
+            format!("{}\n[Bridge]\nSTP={stp}\n", head("bridge"))
+        }
+        Kind::Bond(bond) => {
+            let mut out = head("bond");
+            if let Some(mac) = bond.mac {
+                out += &format!("MACAddress={mac}\n");
+            }
+            out += &format!("\n[Bond]\nMode={}\n", bond.mode);
+            if let Some(ms) = bond.look_ms {
+                out += &format!("MIIMonitorSec={ms}ms\n");
+            }
+            if let Some(hash) = &bond.hash {
+                out += &format!("TransmitHashPolicy={hash}\n");
+            }
+            if bond.fast {
+                out += "LACPTransmitRate=fast\n";
+            }
+            out
+        }
+    })
+}
+
 /// The interface's file.
-pub(crate) fn network(interface: &Interface) -> String {
+pub(crate) fn network(interface: &Interface, input: &Input<'_>) -> String {
     let config = &interface.config;
     let mut out = format!("{}[Match]\n", label_line(interface));
     // An address given by software can be another interface's too.
-    if interface.permanent_mac {
+    if config.kind != Kind::Physical {
+        out += &format!("Name={}\n", interface.name);
+    } else if interface.permanent_mac {
         out += &format!("PermanentMACAddress={}\n", interface.mac);
     } else {
         out += &format!("MACAddress={}\nName={}\n", interface.mac, interface.name);
@@ -86,6 +129,14 @@ pub(crate) fn network(interface: &Interface) -> String {
         out += &format!("\n[Link]\nMTUBytes={mtu}\n");
     }
     out += "\n[Network]\n";
+    let master = input.master_of(&interface.name);
+    if let Some(master) = master {
+        let kind = if matches!(master.config.kind, Kind::Bond(_)) { "Bond" } else { "Bridge" };
+        out += &format!("{kind}={}\n", master.name);
+    }
+    for vlan in input.vlans_on(&interface.name) {
+        out += &format!("VLAN={}\n", vlan.name);
+    }
     match (config.dhcp4, config.dhcp6) {
         (true, true) => out += "DHCP=yes\n",
         (true, false) => out += "DHCP=ipv4\n",
@@ -102,7 +153,7 @@ pub(crate) fn network(interface: &Interface) -> String {
         out += &format!("Domains={}\n", config.search.join(" "));
     }
     out += if config.accept_ra { "IPv6AcceptRA=yes\n" } else { "IPv6AcceptRA=no\n" };
-    out += "LinkLocalAddressing=ipv6\n";
+    out += if master.is_some() { "LinkLocalAddressing=no\n" } else { "LinkLocalAddressing=ipv6\n" };
     for route in config.all_routes() {
         out +=
             &format!("\n[Route]\nDestination={}\nGateway={}\n", route.destination, route.gateway);

@@ -2,12 +2,13 @@
 
 use serde_json::{Map, Value};
 
+use super::derived::{self, Parameters};
 use super::value::{address_at, bounded, domain, json, label, list_or_null, object, server, text};
 use super::vmdata::{net4, net6, route_of};
 use super::{MAX_INTERFACES, MAX_ROUTES};
 use crate::address::{Mac, prefix4, prefix6};
 use crate::error::{InputError, shown};
-use crate::model::{Config, Description, Select, Wanted};
+use crate::model::{Config, Description, Kind, Select, Wanted};
 
 /// Kinds of links that are one Ethernet interface of the guest.
 const PHYSICAL: &[&str] = &[
@@ -42,7 +43,7 @@ const PHYSICAL: &[&str] = &[
 /// Reads `network_data.json`, and the name in `meta_data.json` where that is given.
 ///
 /// # Errors
-/// When a text is not what it should be, or describes bonds and VLANs.
+/// When a text is not what it should be, or describes links of a kind we do not know.
 pub fn read(network_data: &[u8], meta_data: Option<&[u8]>) -> Result<Wanted, InputError> {
     let mut wanted = Wanted::default();
     if let Some(meta_data) = meta_data {
@@ -54,27 +55,15 @@ pub fn read(network_data: &[u8], meta_data: Option<&[u8]>) -> Result<Wanted, Inp
     if links.len() > MAX_INTERFACES {
         return Err(InputError::TooMany { what: "interfaces", most: MAX_INTERFACES });
     }
-    let mut ids = Vec::new();
+    let mut bonds = 0;
     for link in links {
         let link = object(link, "links")?;
-        let id = text(link, "id")?.unwrap_or_default();
-        let kind = text(link, "type")?.unwrap_or_else(|| "phy".to_owned());
-        if !PHYSICAL.contains(&kind.as_str()) {
-            return Err(InputError::Unsupported { what: "the link type", value: shown(&kind) });
-        }
-        let mac = text(link, "ethernet_mac_address")?.ok_or(InputError::NoMac)?;
-        let mac: Mac = mac.parse().map_err(|_| InputError::UnknownMac(shown(&mac)))?;
-        let mtu_bytes = link.get("mtu").and_then(Value::as_u64).and_then(|m| u32::try_from(m).ok());
-        ids.push(id);
-        wanted.descriptions.push(Description {
-            select: Select::Mac(mac),
-            config: Config { mtu_bytes, ..Config::default() },
-        });
+        wanted.descriptions.push(one_link(link, &wanted.descriptions, &mut bonds)?);
     }
     for network in list_or_null(tree, "networks")? {
         let network = object(network, "networks")?;
         let link = text(network, "link")?.unwrap_or_default();
-        let Some(at) = ids.iter().position(|id| *id == link) else {
+        let Some(at) = wanted.descriptions.iter().position(|d| d.id == link) else {
             wanted
                 .warnings
                 .push(format!("network on link `{}`, which is not described", shown(&link)));
@@ -96,7 +85,63 @@ pub fn read(network_data: &[u8], meta_data: Option<&[u8]>) -> Result<Wanted, Inp
         bounded(config)?;
         config.tidy();
     }
+    derived::check(&mut wanted.descriptions)?;
     Ok(wanted)
+}
+
+/// A link; `before` are those that stand above it in the list.
+fn one_link(
+    link: &Map<String, Value>,
+    before: &[Description],
+    bonds: &mut u32,
+) -> Result<Description, InputError> {
+    let id = text(link, "id")?.unwrap_or_default();
+    let word = text(link, "type")?.unwrap_or_else(|| "phy".to_owned());
+    let (kind, select) = match word.as_str() {
+        "bond" => {
+            let members = list_or_null(link, "bond_links")?.iter().filter_map(Value::as_str);
+            let members = members.map(str::to_owned).collect();
+            let mac = text(link, "ethernet_mac_address")?;
+            let kind = Parameters::new(link, "bond-").bond(members, mac)?;
+            // Its id may be any text; cloud-init numbers them too.
+            *bonds += 1;
+            (kind, Select::Name(format!("bond{}", *bonds - 1)))
+        }
+        "vlan" => {
+            let parent = text(link, "vlan_link")?;
+            let kind = derived::vlan(parent, text(link, "vlan_id")?)?;
+            (kind.clone(), Select::Name(vlan_name(&kind, before)))
+        }
+        word if PHYSICAL.contains(&word) => {
+            let mac = text(link, "ethernet_mac_address")?.ok_or(InputError::NoMac)?;
+            let mac: Mac = mac.parse().map_err(|_| InputError::UnknownMac(shown(&mac)))?;
+            (Kind::Physical, Select::Mac(mac))
+        }
+        word => return Err(InputError::Unsupported { what: "the link type", value: shown(word) }),
+    };
+    let mtu_bytes = link.get("mtu").and_then(Value::as_u64).and_then(|m| u32::try_from(m).ok());
+    Ok(Description { id, select, config: Config { kind, mtu_bytes, ..Config::default() } })
+}
+
+/// `bond0.5` on a bond; `vlan5` on a device, whose name is not known before it is found.
+fn vlan_name(kind: &Kind, before: &[Description]) -> String {
+    let Kind::Vlan(vlan) = kind else { return String::new() };
+    let parent = before.iter().find(|d| d.id == vlan.parent);
+    match parent.map(|parent| &parent.select) {
+        Some(Select::Name(parent)) => format!("{parent}.{}", vlan.tag),
+        _ => {
+            // Two devices may carry the same number.
+            let name = format!("vlan{}", vlan.tag);
+            let others = before.iter().filter(|d| match &d.select {
+                Select::Name(other) => other.split('-').next() == Some(name.as_str()),
+                Select::Mac(_) => false,
+            });
+            match others.count() {
+                0 => name,
+                n => format!("{name}-{n}"),
+            }
+        }
+    }
 }
 
 /// The name in `meta_data.json`.
@@ -232,8 +277,47 @@ mod tests {
     }
 
     #[test]
-    fn a_bond_is_refused_by_name() {
-        let text = br#"{"links": [{"id": "b", "type": "bond", "ethernet_mac_address": "fa:16:3e:9c:bf:3d"}]}"#;
-        assert!(read(text, None).unwrap_err().to_string().contains("`bond`"));
+    fn bonds_and_vlans_stand_on_links() {
+        let text = br#"{"links": [
+            {"id": "a", "type": "phy", "ethernet_mac_address": "fa:16:3e:9c:bf:01"},
+            {"id": "b", "type": "phy", "ethernet_mac_address": "fa:16:3e:9c:bf:02"},
+            {"id": "both", "type": "bond", "bond_links": ["a", "b"], "bond_mode": "802.3ad", "bond_miimon": 100,
+             "bond_xmit_hash_policy": "layer3+4", "ethernet_mac_address": "fa:16:3e:9c:bf:01"},
+            {"id": "v", "type": "vlan", "vlan_link": "both", "vlan_id": 101, "vlan_mac_address": "fa:16:3e:9c:bf:03"},
+            {"id": "c", "type": "phy", "ethernet_mac_address": "fa:16:3e:9c:bf:04"},
+            {"id": "w", "type": "vlan", "vlan_link": "c", "vlan_id": "5"}],
+            "networks": [{"id": "n", "link": "v", "type": "ipv4", "ip_address": "192.0.2.7", "netmask": "255.255.255.0"}]}"#;
+        let wanted = read(text, None).unwrap();
+        let name = |at: usize| wanted.descriptions[at].select.to_string();
+        assert_eq!(
+            (name(2), name(3), name(5)),
+            ("bond0".into(), "bond0.101".into(), "vlan5".into())
+        );
+        let Kind::Bond(bond) = &wanted.descriptions[2].config.kind else { panic!("no bond") };
+        assert_eq!((bond.mode.as_str(), bond.look_ms), ("802.3ad", Some(100)));
+        assert_eq!(bond.hash.as_deref(), Some("layer3+4"));
+        assert_eq!(wanted.descriptions[3].config.ip4s.len(), 1);
+    }
+
+    #[test]
+    fn what_stands_on_nothing_is_refused() {
+        let link = |text: &str| {
+            let all = format!(
+                r#"{{"links": [{{"id": "a", "type": "phy", "ethernet_mac_address": "fa:16:3e:9c:bf:01"}}, {text}]}}"#
+            );
+            read(all.as_bytes(), None).unwrap_err().to_string()
+        };
+        assert_eq!(
+            link(r#"{"id": "w", "type": "wormhole"}"#),
+            "the link type `wormhole` is not supported"
+        );
+        let bond = r#"{"id": "b", "type": "bond", "bond_links": ["no"]}"#;
+        assert_eq!(link(bond), "`no` names no interface of this guest");
+        let bond = r#"{"id": "b", "type": "bond", "bond_links": ["a"], "bond_mode": "x\nup id"}"#;
+        assert_eq!(link(bond), "the bond mode `x up id` is not supported");
+        let vlan = r#"{"id": "v", "type": "vlan", "vlan_link": "v", "vlan_id": 5}"#;
+        assert_eq!(link(vlan), "an interface stands on itself");
+        let vlan = r#"{"id": "v", "type": "vlan", "vlan_link": "a", "vlan_id": 4095}"#;
+        assert_eq!(link(vlan), "the VLAN number `4095` is not supported");
     }
 }

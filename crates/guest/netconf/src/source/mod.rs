@@ -1,6 +1,7 @@
 //! Readers of what hosts and seeds write: one file for each format, all to [`Wanted`](crate::Wanted).
 
 pub mod configdrive;
+mod derived;
 pub mod nocloud;
 mod value;
 pub mod vmdata;

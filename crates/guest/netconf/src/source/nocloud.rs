@@ -4,17 +4,18 @@ use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use super::configdrive::{push_route, with_mask};
+use super::derived::{self, Parameters};
 use super::value::{address_at, bounded, domain, list_or_null, object, server, text};
 use super::vmdata::{net4, net6, route_of};
 use super::{MAX_INTERFACES, yaml};
 use crate::address::{Mac, prefix4, prefix6};
 use crate::error::{InputError, shown};
-use crate::model::{Config, Description, Route, Select, Wanted};
+use crate::model::{Config, Description, Kind, Route, Select, Wanted};
 
 /// Reads `network-config`, and the name in `meta-data` where that is given.
 ///
 /// # Errors
-/// When a text is no YAML, has another version, or describes bonds, bridges or VLANs.
+/// When a text is no YAML, has another version, or describes what is neither Ethernet nor a VLAN, bond or bridge of it.
 pub fn read(network_config: &[u8], meta_data: Option<&[u8]>) -> Result<Wanted, InputError> {
     let mut wanted = Wanted::default();
     if let Some(meta_data) = meta_data {
@@ -35,6 +36,7 @@ pub fn read(network_config: &[u8], meta_data: Option<&[u8]>) -> Result<Wanted, I
         bounded(&description.config)?;
         description.config.tidy();
     }
+    derived::check(&mut wanted.descriptions)?;
     Ok(wanted)
 }
 
@@ -105,18 +107,20 @@ fn version1(tree: &Map<String, Value>, wanted: &mut Wanted) -> Result<(), InputE
         let entry = object(entry, "config")?;
         let kind = text(entry, "type")?.unwrap_or_default();
         match kind.as_str() {
-            "physical" => {
+            "physical" | "vlan" | "bond" | "bridge" => {
                 let name = text(entry, "name")?;
-                let mut config = Config { mtu_bytes: mtu(entry), ..Config::default() };
+                let kind = kind1(entry, &kind)?;
+                let mut config = Config { kind, mtu_bytes: mtu(entry), ..Config::default() };
                 for subnet in list_or_null(entry, "subnets")? {
                     subnet1(object(subnet, "subnets")?, &mut config, &mut wanted.warnings)?;
                 }
                 names.push(name.clone());
-                let select = select(text(entry, "mac_address")?, name)?;
-                wanted.descriptions.push(Description { select, config });
-                if wanted.descriptions.len() > MAX_INTERFACES {
-                    return Err(InputError::TooMany { what: "interfaces", most: MAX_INTERFACES });
-                }
+                let id = name.clone().unwrap_or_default();
+                let select = match config.kind {
+                    Kind::Physical => select(text(entry, "mac_address")?, name)?,
+                    _ => select(None, name)?,
+                };
+                push(wanted, Description { id, select, config })?;
             }
             "nameserver" => {
                 for one in strings(entry, "address")? {
@@ -154,6 +158,32 @@ fn version1(tree: &Map<String, Value>, wanted: &mut Wanted) -> Result<(), InputE
                 push_route(config, *route);
             }
         }
+    }
+    Ok(())
+}
+
+/// What an entry of version 1 is made of.
+fn kind1(entry: &Map<String, Value>, kind: &str) -> Result<Kind, InputError> {
+    let none = Map::new();
+    let given = entry.get("params").and_then(Value::as_object).unwrap_or(&none);
+    match kind {
+        "vlan" => derived::vlan(text(entry, "vlan_link")?, text(entry, "vlan_id")?),
+        "bond" => {
+            let members = strings(entry, "bond_interfaces")?;
+            Parameters::new(given, "bond-").bond(members, text(entry, "mac_address")?)
+        }
+        "bridge" => {
+            let members = strings(entry, "bridge_interfaces")?;
+            Parameters::new(given, "bridge-").bridge(members)
+        }
+        _ => Ok(Kind::Physical),
+    }
+}
+
+fn push(wanted: &mut Wanted, description: Description) -> Result<(), InputError> {
+    wanted.descriptions.push(description);
+    if wanted.descriptions.len() > MAX_INTERFACES {
+        return Err(InputError::TooMany { what: "interfaces", most: MAX_INTERFACES });
     }
     Ok(())
 }
@@ -207,71 +237,101 @@ fn subnet1(
     Ok(())
 }
 
+/// The sections of version 2 that we know.
+const SECTIONS: [&str; 4] = ["ethernets", "bonds", "bridges", "vlans"];
+
 fn version2(tree: &Map<String, Value>, wanted: &mut Wanted) -> Result<(), InputError> {
-    for kind in ["bonds", "bridges", "vlans", "wifis", "tunnels", "vrfs", "modems"] {
+    for kind in ["wifis", "tunnels", "vrfs", "modems"] {
         let any = tree.get(kind).and_then(Value::as_object).is_some_and(|map| !map.is_empty());
         if any {
             return Err(InputError::Unsupported { what: "the section", value: kind.to_owned() });
         }
     }
-    let Some(ethernets) = tree.get("ethernets").filter(|v| !v.is_null()) else { return Ok(()) };
-    for (id, entry) in object(ethernets, "ethernets")? {
-        let entry = object(entry, "ethernets")?;
-        let none = Map::new();
-        let matched = entry.get("match").and_then(Value::as_object).unwrap_or(&none);
-        let mac = text(matched, "macaddress")?;
-        let name = match text(matched, "name")? {
-            Some(pattern) if pattern.contains(['*', '?', '[']) && mac.is_none() => {
-                let value = shown(&pattern);
-                return Err(InputError::Unsupported { what: "the name pattern", value });
-            }
-            Some(name) => name,
-            None => id.clone(),
-        };
-        let mut config = Config {
-            dhcp4: truth(entry, "dhcp4").unwrap_or(false),
-            dhcp6: truth(entry, "dhcp6").unwrap_or(false),
-            accept_ra: truth(entry, "accept-ra").unwrap_or(false),
-            gateway4: address_at(entry, "gateway4")?,
-            gateway6: address_at(entry, "gateway6")?,
-            mtu_bytes: mtu(entry),
-            ..Config::default()
-        };
-        for one in list_or_null(entry, "addresses")? {
-            // An address may be a map of one key with options.
-            let text = one.as_str().or_else(|| one.as_object()?.keys().next().map(String::as_str));
-            let text =
-                text.ok_or(InputError::Type { key: "addresses", wanted: "a list of addresses" })?;
-            push_address(&mut config, text, None)?;
-        }
-        if let Some(servers) = entry.get("nameservers").and_then(Value::as_object) {
-            for one in strings(servers, "addresses")? {
-                config.dns.extend(server(&one, &mut wanted.warnings));
-            }
-            for one in strings(servers, "search")? {
-                config.search.extend(domain(&one, &mut wanted.warnings));
-            }
-        }
-        for route in list_or_null(entry, "routes")? {
-            let route = object(route, "routes")?;
-            let via = text(route, "via")?.ok_or(InputError::MissingRoute { key: "gateway" })?;
-            let to = text(route, "to")?.ok_or(InputError::MissingRoute { key: "route" })?;
-            let to = match (to.as_str(), via.contains(':')) {
-                ("default", true) => "::/0".to_owned(),
-                ("default", false) => "0.0.0.0/0".to_owned(),
-                _ => to,
-            };
-            let whole = if to.contains(':') { "128" } else { "32" };
-            let (network, mask) = with_mask(&to, Some(whole.to_owned()))
-                .ok_or(InputError::MissingRoute { key: "netmask" })?;
-            push_route(&mut config, route_of(&network, &mask, &via)?);
-        }
-        wanted.descriptions.push(Description { select: select(mac, Some(name))?, config });
-        if wanted.descriptions.len() > MAX_INTERFACES {
-            return Err(InputError::TooMany { what: "interfaces", most: MAX_INTERFACES });
+    for section in SECTIONS {
+        let Some(entries) = tree.get(section).filter(|v| !v.is_null()) else { continue };
+        for (id, entry) in object(entries, section)? {
+            one_of_version2(section, id, object(entry, section)?, wanted)?;
         }
     }
     Ok(())
+}
+
+/// What an entry of version 2 is made of.
+fn kind2(section: &str, entry: &Map<String, Value>) -> Result<Kind, InputError> {
+    let none = Map::new();
+    let given = entry.get("parameters").and_then(Value::as_object).unwrap_or(&none);
+    match section {
+        "vlans" => derived::vlan(text(entry, "link")?, text(entry, "id")?),
+        "bonds" => {
+            let members = strings(entry, "interfaces")?;
+            Parameters::new(given, "").bond(members, text(entry, "macaddress")?)
+        }
+        "bridges" => Parameters::new(given, "").bridge(strings(entry, "interfaces")?),
+        _ => Ok(Kind::Physical),
+    }
+}
+
+fn one_of_version2(
+    section: &str,
+    id: &str,
+    entry: &Map<String, Value>,
+    wanted: &mut Wanted,
+) -> Result<(), InputError> {
+    let kind = kind2(section, entry)?;
+    let none = Map::new();
+    let matched = match kind {
+        Kind::Physical => entry.get("match").and_then(Value::as_object).unwrap_or(&none),
+        _ => &none,
+    };
+    let mac = text(matched, "macaddress")?;
+    let name = match text(matched, "name")? {
+        Some(pattern) if pattern.contains(['*', '?', '[']) && mac.is_none() => {
+            let value = shown(&pattern);
+            return Err(InputError::Unsupported { what: "the name pattern", value });
+        }
+        Some(name) => name,
+        None => id.to_owned(),
+    };
+    let mut config = Config {
+        kind,
+        dhcp4: truth(entry, "dhcp4").unwrap_or(false),
+        dhcp6: truth(entry, "dhcp6").unwrap_or(false),
+        accept_ra: truth(entry, "accept-ra").unwrap_or(false),
+        gateway4: address_at(entry, "gateway4")?,
+        gateway6: address_at(entry, "gateway6")?,
+        mtu_bytes: mtu(entry),
+        ..Config::default()
+    };
+    for one in list_or_null(entry, "addresses")? {
+        // An address may be a map of one key with options.
+        let text = one.as_str().or_else(|| one.as_object()?.keys().next().map(String::as_str));
+        let text =
+            text.ok_or(InputError::Type { key: "addresses", wanted: "a list of addresses" })?;
+        push_address(&mut config, text, None)?;
+    }
+    if let Some(servers) = entry.get("nameservers").and_then(Value::as_object) {
+        for one in strings(servers, "addresses")? {
+            config.dns.extend(server(&one, &mut wanted.warnings));
+        }
+        for one in strings(servers, "search")? {
+            config.search.extend(domain(&one, &mut wanted.warnings));
+        }
+    }
+    for route in list_or_null(entry, "routes")? {
+        let route = object(route, "routes")?;
+        let via = text(route, "via")?.ok_or(InputError::MissingRoute { key: "gateway" })?;
+        let to = text(route, "to")?.ok_or(InputError::MissingRoute { key: "route" })?;
+        let to = match (to.as_str(), via.contains(':')) {
+            ("default", true) => "::/0".to_owned(),
+            ("default", false) => "0.0.0.0/0".to_owned(),
+            _ => to,
+        };
+        let whole = if to.contains(':') { "128" } else { "32" };
+        let (network, mask) = with_mask(&to, Some(whole.to_owned()))
+            .ok_or(InputError::MissingRoute { key: "netmask" })?;
+        push_route(&mut config, route_of(&network, &mask, &via)?);
+    }
+    push(wanted, Description { id: id.to_owned(), select: select(mac, Some(name))?, config })
 }
 
 #[cfg(test)]
@@ -350,8 +410,8 @@ ethernets:
 
     #[test]
     fn what_we_cannot_do_is_said() {
-        let bond = b"version: 2\nbonds: {bond0: {interfaces: [a, b]}}\n";
-        assert!(read(bond, None).unwrap_err().to_string().contains("`bonds`"));
+        let wifi = b"version: 2\nwifis: {wlan0: {access-points: {}}}\n";
+        assert!(read(wifi, None).unwrap_err().to_string().contains("`wifis`"));
         assert!(read(b"version: 3\n", None).is_err());
         assert!(read(b"[1]", None).is_err());
     }

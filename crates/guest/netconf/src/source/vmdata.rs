@@ -94,7 +94,7 @@ pub fn interface(node: &Value, warnings: &mut Vec<String>) -> Result<Description
     }
     value::bounded(&config)?;
     config.tidy();
-    Ok(Description { select, config })
+    Ok(Description { id: String::new(), select, config })
 }
 
 /// Python's idea of false, for a value that ought to be a list.
