@@ -37,7 +37,9 @@ pub struct Channel {
 #[derive(Debug, Default)]
 pub struct Busy {
     running: AtomicUsize,
+    begun: AtomicUsize,
     idle: Notify,
+    begins: Notify,
 }
 
 /// One piece of work; done when dropped.
@@ -47,14 +49,37 @@ pub struct BusyGuard(Arc<Busy>);
 impl Busy {
     pub fn enter(self: &Arc<Self>) -> BusyGuard {
         self.running.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.begins.notify_waiters();
         BusyGuard(Arc::clone(self))
+    }
+
+    /// How many pieces of work have been begun; wraps.
+    pub fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing is worked on.
+    pub fn is_idle(&self) -> bool {
+        self.running.load(Ordering::Relaxed) == 0
+    }
+
+    /// Returns when work has been begun since `seen` was asked for.
+    pub async fn begins(&self, seen: usize) {
+        loop {
+            let begins = self.begins.notified();
+            if self.begun() != seen {
+                return;
+            }
+            begins.await;
+        }
     }
 
     /// Returns when nothing is worked on.
     pub async fn idle(&self) {
         loop {
             let idle = self.idle.notified();
-            if self.running.load(Ordering::Relaxed) == 0 {
+            if self.is_idle() {
                 return;
             }
             idle.await;

@@ -1,5 +1,9 @@
 //! Keeping the agent's memory small: it lives in other people's machines.
 
+use std::{sync::Arc, time::Duration};
+
+use crate::channel::Busy;
+
 /// Has the allocator give back what large requests needed, and not make an arena for each thread. To be called first,
 /// before there is a second thread.
 pub fn bound_allocator() {
@@ -13,38 +17,58 @@ pub fn bound_allocator() {
 }
 
 /// After this the start is over.
-const SETTLE: std::time::Duration = std::time::Duration::from_secs(1);
+const SETTLE: Duration = Duration::from_secs(1);
+/// After so long without a request the next one is not expected soon.
+const QUIET: Duration = Duration::from_secs(10);
 
-/// Waits until the start is over, and lets go of its code.
-pub async fn settle() {
-    tokio::time::sleep(SETTLE).await;
-    if let Err(error) = let_go_of_start() {
-        tracing::debug!(%error, "the start's code stays in memory");
+/// Lets go of the code that only the start needed, and whenever nobody has asked for a while, of what the requests
+/// needed. Wakes nobody who sleeps: after a start and after each time of work once.
+pub async fn settle(busy: Arc<Busy>) {
+    let mut wait = SETTLE;
+    loop {
+        let seen = busy.begun();
+        tokio::time::sleep(wait).await;
+        wait = QUIET;
+        if busy.is_idle() && busy.begun() == seen {
+            if let Err(error) = let_go() {
+                tracing::debug!(%error, "code that is not used stays in memory");
+                return;
+            }
+            busy.begins(seen).await;
+        }
+        busy.idle().await;
     }
 }
 
-/// Lets go of the code that only the start needed. What is used again comes back from the page cache as it is called.
+/// Lets go of the pages of our program's file. What is used again comes back from the page cache as it is touched.
 ///
 /// # Errors
 /// When the kernel does not tell where our code lies, or keeps it.
-fn let_go_of_start() -> std::io::Result<()> {
+fn let_go() -> std::io::Result<()> {
     let program = std::fs::read_link("/proc/self/exe")?;
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     for line in maps.lines() {
         // start-end rights offset device inode path
         let mut words = line.split_ascii_whitespace();
-        let (Some(range), Some("r-xp")) = (words.next(), words.next()) else { continue };
+        let (Some(range), Some(rights)) = (words.next(), words.next()) else { continue };
         if words.nth(3).map(std::path::Path::new) != Some(program.as_path()) {
             continue;
         }
         let number = |text: &str| usize::from_str_radix(text, 16).ok();
         let Some((start, end)) = range.split_once('-') else { continue };
         let (Some(start), Some(end)) = (number(start), number(end)) else { continue };
+        // Constants lie before the code. What lies behind it was written when the program started.
+        if !matches!(rights, "r--p" | "r-xp") {
+            break;
+        }
         let length = end.saturating_sub(start);
         let start = std::ptr::with_exposed_provenance_mut(start);
         // SAFETY: a mapping of our program's file that was never writable holds what the file holds; dropped pages are
         // read again from it. The kernel named its bounds just now, and code is never unmapped.
         unsafe { rustix::mm::madvise(start, length, rustix::mm::Advice::LinuxDontNeed)? };
+        if rights == "r-xp" {
+            break;
+        }
     }
     Ok(())
 }

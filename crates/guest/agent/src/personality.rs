@@ -150,7 +150,7 @@ async fn until_stopped(channel: Channel, context: Context, daemon: bool) -> Resu
         let quiet = null.and_then(|null| Ok(rustix::stdio::dup2_stderr(null.as_fd())?));
         quiet.map_err(|error| format!("cannot let go of the terminal: {error}"))?;
     }
-    tokio::spawn(crate::memory::settle());
+    tokio::spawn(crate::memory::settle(context.state::<crate::channel::Busy>()));
     let stop = CancellationToken::new();
     let mut running = std::pin::pin!(channel.run(stop.clone()));
     loop {

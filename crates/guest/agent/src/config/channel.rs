@@ -38,7 +38,10 @@ pub(super) fn read(config: &mut Config, reader: &mut Reader<'_>, table: &Table<'
         block: list(table, "block").unwrap_or(earlier_policy.block),
     };
     commands_exist(table, &parser);
-    let mut limits = earlier.map(|channel| channel.limits).unwrap_or_default();
+    let mut limits = match earlier {
+        Some(channel) if channel.parser == parser => channel.limits,
+        _ => parser.limits(),
+    };
     set_limits(&mut limits, table);
     if reader.faults.len() > before {
         return;

@@ -95,7 +95,11 @@ pub(super) const CHANNEL: &[Key] = &[
         "The only commands that may be used; default: all that are on by default.",
     ),
     key("block", Kind::Texts, "Commands that may not be used; comes after `allow`."),
-    key("request-bytes", Kind::Integer(1024, 4 << 20), "Largest request (default 1048576)."),
+    key(
+        "request-bytes",
+        Kind::Integer(1024, 4 << 20),
+        "Largest request (default 1048576; of the OpenStack form 65536).",
+    ),
     key("response-bytes", Kind::Integer(1024, 4 << 20), "Largest response (default 1048576)."),
     key("connections", Kind::Integer(1, 64), "Connections at a time (default 8)."),
     key(

@@ -114,16 +114,27 @@ pub enum ParserConfig {
     Plugin(ProgramConfig),
 }
 
+impl ParserConfig {
+    /// What clients of this language may take, where the channel does not say otherwise.
+    pub fn limits(&self) -> Limits {
+        let request_bytes = match self {
+            Self::Openstack => crate::parser::openstack::BODY_BYTES,
+            _ => Limits::default().request_bytes,
+        };
+        Limits { request_bytes, ..Limits::default() }
+    }
+}
+
 impl Default for Config {
     /// A unix socket and a virtio port in our own language, qemu-ga's virtio port, and XenStore. What needs a
     /// device waits for it without cost.
     fn default() -> Self {
-        let channel = |name: &str, exchange, parser| ChannelConfig {
+        let channel = |name: &str, exchange, parser: ParserConfig| ChannelConfig {
             name: name.to_owned(),
             exchange,
+            limits: parser.limits(),
             parser,
             policy: Policy::default(),
-            limits: Limits::default(),
         };
         let port =
             |name: &str| ExchangeConfig::Virtio { path: Path::new("/dev/virtio-ports").join(name) };

@@ -15,8 +15,8 @@ use crate::{
     limits::Limits,
 };
 
-/// Largest body, bytes.
-const BODY_MAX: usize = 64 << 10;
+/// Largest body, bytes, where a channel's `request-bytes` does not say otherwise (R-J6).
+pub const BODY_BYTES: usize = 64 << 10;
 /// Deepest nesting of a body.
 const DEPTH_MAX: usize = 64;
 
@@ -88,7 +88,6 @@ impl fmt::Debug for Request {
 /// The message of the answer, whose code is 500.
 pub fn read(body: &[u8], limits: &Limits) -> Result<Request, &'static str> {
     let mut limits = limits.clone();
-    limits.request_bytes = limits.request_bytes.min(BODY_MAX);
     limits.depth = limits.depth.min(DEPTH_MAX);
     limits.check(body).map_err(|_| MALFORMED)?;
     let text = std::str::from_utf8(body).map_err(|_| MALFORMED)?;

@@ -47,7 +47,7 @@ async fn ask_with(commands: Vec<Stand>, body: Option<&[u8]>, limit: usize) -> St
     let session = Session {
         context: context.for_channel("test", Arc::clone(&commands)),
         commands,
-        limits: Limits::default(),
+        limits: crate::config::ParserConfig::Openstack.limits(),
         budget: Budget::default(),
     };
     let answer = parser().unwrap().handle(body, limit, &session).await;
