@@ -1,0 +1,98 @@
+//! A whole machine, from its creation to its end. One guest serves many cases: each boot costs seconds of emulation.
+
+#![allow(clippy::unwrap_used)]
+
+mod bed;
+
+use std::time::Duration;
+
+use bed::{PATIENCE, exec, link, ping, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use vnode_driver::{Driver, Ended, Phase, Recovered};
+
+#[test]
+fn t41_a_machine_boots_is_linked_spoken_to_paused_adopted_rebooted_and_gone() {
+    bed::run(|bed| async move {
+        let spec = bed.spec("vm").await;
+        let vm = bed.create(&spec).await.unwrap();
+        assert_eq!(vm.status().phase, Phase::Stopped);
+        let far = link(&*vm, "eth1", "10.9.0.1/24", "10.9.0.2/24");
+        // It waits for the agent (T-41).
+        vm.boot(&spec).await.unwrap();
+        assert_eq!(vm.status().phase, Phase::Running);
+
+        // Name and address came in; frames go out and come back through tap and pair.
+        assert_eq!(exec(&*vm, &["hostname"]).await, (0, "vm\n".to_owned()));
+        let (_, text) = exec(&*vm, &["ip", "address", "show", "eth1"]).await;
+        assert!(text.contains("10.9.0.1/24"), "{text}");
+        assert!(ping(&far, "10.9.0.1"), "the machine does not answer");
+        assert_eq!(exec(&*vm, &["ping", "-c", "1", "10.9.0.2"]).await.0, 0);
+        assert_eq!(exec(&*vm, &["false"]).await.0, 1);
+
+        // The console is a shell on the serial line.
+        let mut console = vm.console().await.unwrap();
+        console.input.write_all(b"\necho $((6 * 7))answer\n").await.unwrap();
+        let mut seen = String::new();
+        while !seen.contains("42answer") {
+            let mut some = [0; 4096];
+            let read = tokio::time::timeout(PATIENCE, console.output.read(&mut some));
+            let n = read.await.expect("the console answers").unwrap();
+            assert!(n > 0, "the console ended: {seen}");
+            seen.push_str(&String::from_utf8_lossy(&some[..n]));
+        }
+        drop(console);
+
+        // QEMU runs as nobody in particular, in a root with nothing of the host's but /usr.
+        let pid = vm.pid().unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let field = |name: &str| {
+            status.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned()
+        };
+        assert_eq!(field("Uid:").split_whitespace().nth(1), Some("1073807360"), "{status}");
+        assert!(field("CapEff:").ends_with("0000000000000000"));
+        assert!(field("NoNewPrivs:").ends_with('1') && field("Seccomp:").ends_with('2'));
+        assert!(!bed::exists(format!("/proc/{pid}/root/etc/shadow").as_ref()));
+
+        // Paused, its time stands still and it answers nobody.
+        vm.pause().await.unwrap();
+        assert_eq!(vm.status().phase, Phase::Paused);
+        assert!(!ping(&far, "10.9.0.1"));
+
+        // T-55: the daemon is killed and another one comes; the machine has gone on, paused as it was.
+        drop(vm);
+        bed.forget();
+        bed.open().await;
+        let Recovered::Live(vm) = bed.driver().recover(&spec, &bed.folder("vm")).await.unwrap()
+        else {
+            panic!("the machine is gone");
+        };
+        assert_eq!((vm.status().phase, vm.pid()), (Phase::Paused, Some(pid)));
+        vm.resume().await.unwrap();
+        assert_eq!(exec(&*vm, &["true"]).await.0, 0);
+        assert!(ping(&far, "10.9.0.1"));
+
+        // R-7, T-47: a reboot inside is told as one; interfaces and their neighbours stay.
+        let boots = vm.status().boots;
+        // Its end takes the connection along.
+        drop(vm.exec(&words(&["reboot", "-f"])).await);
+        let status = until(&*vm, Phase::Stopped).await;
+        assert_eq!(status.last_exit.unwrap().ended, Ended::Reboot);
+        assert!(far.has_interface("far").unwrap());
+        vm.boot(&spec).await.unwrap();
+        assert_eq!(vm.status().boots, boots + 1);
+        assert!(ping(&far, "10.9.0.1"), "not after the reboot");
+
+        // It ends when it is asked to.
+        let exit = vm.halt(PATIENCE).await.unwrap();
+        assert_eq!(exit.ended, Ended::Poweroff, "{exit:?}");
+        // A second halt succeeds (T-46).
+        vm.halt(Duration::from_secs(1)).await.unwrap();
+    });
+}
+
+fn words(words: &[&str]) -> vnode_driver::ExecSpec {
+    vnode_driver::ExecSpec {
+        argv: words.iter().map(|&word| word.to_owned()).collect(),
+        ..vnode_driver::ExecSpec::default()
+    }
+}
