@@ -71,6 +71,11 @@ impl Host {
     /// The folder is held by another daemon, the store is damaged, or the driver cannot start.
     pub async fn open(options: Options) -> Result<Arc<Self>> {
         make_private(&options.state_dir)?;
+        for folder in ["nodes", "labs"] {
+            let folder = options.state_dir.join(folder);
+            make_private(&folder)?;
+            vnode_driver::container::spread(&folder);
+        }
         let store = vnode_store::open(&options.state_dir.join("store.redb")).map_err(|source| {
             Error::failed(format!("cannot open the state in `{}`", options.state_dir.display()))
                 .because(source)

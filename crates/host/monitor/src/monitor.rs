@@ -198,6 +198,8 @@ impl Monitor {
             if let Some((connection, id)) = self.quitting
                 && self.init.is_none()
                 && self.programs.is_empty()
+                // Who removes the folder while the overlay lets go of it makes the kernel spin until that is done.
+                && self.releasing.is_none()
             {
                 self.answer(connection, id, Answer::Done, &[]);
                 return Ok(());

@@ -329,10 +329,11 @@ fn make_folder(spec: &NodeSpec, dir: &Path) -> Result<bool> {
 /// Asks the file system to keep the folders made in this one apart from each other, as it does with `/home` (ext4's
 /// flag `T`). Without it all labs share one group of inodes, where each new file looks at every one deleted in the last
 /// minutes: after some `up` and `down` of a hundred nodes that was a fifth of the next one's time.
-fn spread(folder: &Path) {
+pub fn spread(folder: &Path) {
     use rustix::fs::{IFlags, Mode, OFlags, ioctl_getflags, ioctl_setflags, open};
     let set = || {
-        let folder = open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = open(folder, how, Mode::empty())?;
         let flags = ioctl_getflags(&folder)?;
         if flags.contains(IFlags::TOPDIR) {
             return Ok(());

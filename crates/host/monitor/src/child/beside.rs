@@ -27,7 +27,8 @@ impl Stack {
     fn new() -> io::Result<Self> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
         // SAFETY: a new mapping, wherever the kernel likes.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), STACK, libc::PROT_NONE, flags, -1, 0) };
+        let base =
+            unsafe { libc::mmap(std::ptr::null_mut(), STACK, libc::PROT_NONE, flags, -1, 0) };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }

@@ -36,7 +36,12 @@ pub(super) fn leave_propagation() -> Result<()> {
         .doing(|| "make the mounts private")
 }
 
-pub(super) fn mount_setattr(tree: BorrowedFd<'_>, recursive: bool, set: u64, user: u64) -> io::Result<()> {
+pub(super) fn mount_setattr(
+    tree: BorrowedFd<'_>,
+    recursive: bool,
+    set: u64,
+    user: u64,
+) -> io::Result<()> {
     #[repr(C)]
     struct MountAttr {
         set: u64,
@@ -60,7 +65,11 @@ pub(super) fn mount_setattr(tree: BorrowedFd<'_>, recursive: bool, set: u64, use
     .map(drop)
 }
 
-pub(super) fn clone_tree(at: BorrowedFd<'_>, path: &str, recursive: bool) -> rustix::io::Result<OwnedFd> {
+pub(super) fn clone_tree(
+    at: BorrowedFd<'_>,
+    path: &str,
+    recursive: bool,
+) -> rustix::io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
