@@ -8,6 +8,7 @@ mod bounds;
 mod exchanges;
 #[path = "core/files.rs"]
 mod files;
+mod machine;
 #[path = "core/native.rs"]
 mod native;
 #[path = "core/once.rs"]
@@ -20,3 +21,5 @@ mod plugins;
 mod program;
 #[path = "core/support.rs"]
 mod support;
+#[path = "core/virtual_machine.rs"]
+mod virtual_machine;

@@ -173,3 +173,41 @@ async fn an_idle_agent_is_not_woken() {
     }
     panic!("it was woken in every half second");
 }
+
+/// R-J6: a body of 64 KiB; R-F2: larger files where the channel allows them.
+#[tokio::test]
+async fn r_f2_a_large_file_goes_where_the_channel_allows_it() {
+    use base64::Engine as _;
+    let channel = |name: &str, folder: &std::path::Path, more: &str| {
+        format!(
+            "[[channel]]\nname = \"{name}\"\nexchange = \"unix\"\nparser = \"openstack\"\npath = \"{}/{name}\"\n{more}",
+            folder.display()
+        )
+    };
+    let agent = Agent::with(|folder| {
+        let large = channel("large", folder, "request-bytes = 4194304\n");
+        format!("defaults = false\n{}{large}", channel("small", folder, ""))
+    });
+    let ask = async |socket: &str, bytes: usize| {
+        let mut content = agent.path("file").into_os_string().into_encoded_bytes();
+        content.push(b',');
+        content.resize(content.len() + bytes, 0xa5);
+        let value = base64::engine::general_purpose::STANDARD.encode(content);
+        let request = json!({"name": "injectfile", "value": value}).to_string() + "\n";
+        let path = agent.path(socket);
+        let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it answers").unwrap();
+        serde_json::from_slice::<Value>(&answer).unwrap()
+    };
+    super::support::eventually("both sockets", || {
+        agent.path("small").exists() && agent.path("large").exists()
+    });
+    assert_eq!(ask("small", 40 << 10).await["returncode"], "0");
+    assert_eq!(ask("small", 60 << 10).await["message"], "Request is malformed");
+    assert_eq!(ask("large", 3_000_000).await["returncode"], "0");
+    assert_eq!(std::fs::metadata(agent.path("file")).unwrap().len(), 3_000_000);
+    assert_eq!(ask("large", 4 << 20).await["message"], "Request is malformed");
+}

@@ -18,7 +18,7 @@ fn content(bytes: usize) -> Vec<u8> {
 }
 
 /// Sends `content` as it is granted; gives the request's number.
-async fn put(client: &mut Client, value: serde_json::Value, content: &[u8]) -> u32 {
+pub(crate) async fn put(client: &mut Client, value: serde_json::Value, content: &[u8]) -> u32 {
     let request = client.begin("file-put", value).await;
     let mut window = vnode_protocol::frame::WINDOW as usize;
     let mut rest = content;

@@ -105,6 +105,10 @@ impl Host {
         self.client.write(NONE, &path, body.as_ref()).await.unwrap();
     }
 
+    pub(crate) async fn write(&mut self, path: &str, value: &str) {
+        self.client.write(NONE, &format!("{HOME}/{path}"), value.as_bytes()).await.unwrap();
+    }
+
     pub(crate) async fn withdraw(&mut self, id: &str) {
         self.client.rm(NONE, &format!("{HOME}/data/host/{id}")).await.unwrap();
     }
