@@ -1,17 +1,9 @@
 //! From a message to its one answer.
 
-use std::{
-    collections::HashMap,
-    panic::AssertUnwindSafe,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Instant,
-};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use futures_util::FutureExt;
-use tracing::{debug, warn};
+use tracing::warn;
 use zbus::{Message, message::Flags, message::Type};
 
 use super::{
@@ -19,61 +11,17 @@ use super::{
     data::{self, Datum},
     entry::{Entry, Loaded, Phase, Place},
     known::Route,
+    load::{Share, caller},
     own, undo,
 };
 use crate::{
-    bus::{INTROSPECTABLE, PEER, introspect, names, object, object::Target, refusal::Refusal},
-    definition::{EnvironmentKind, Model, Operation},
+    bus::{INTROSPECTABLE, PEER, introspect, object, object::Target, refusal::Refusal},
+    definition::Operation,
     json,
     rpc_error::RpcError,
-    script::{self, Caller, Request},
+    script::{self, Request},
     yang::Direction,
 };
-
-/// Most calls that wait or run at one time, and bytes of their messages.
-const MOST_CALLS: usize = 16_384;
-const MOST_BYTES: usize = 256 << 20;
-/// Callers whose user is remembered.
-const MOST_CALLERS: usize = 1024;
-
-/// What is waiting or running, and who asked.
-#[derive(Debug, Default)]
-pub(super) struct Load {
-    calls: AtomicUsize,
-    bytes: AtomicUsize,
-    callers: Mutex<HashMap<String, Caller>>,
-}
-
-impl Load {
-    /// On another bus the same names are other callers.
-    pub(super) fn forget_callers(&self) {
-        self.callers.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-}
-
-/// A call's share of the load.
-struct Share {
-    shared: Arc<Shared>,
-    bytes: usize,
-}
-
-impl Share {
-    fn take(shared: &Arc<Shared>, bytes: usize) -> Option<Self> {
-        let load = &shared.load;
-        let share = Self { shared: Arc::clone(shared), bytes };
-        let calls = load.calls.fetch_add(1, Ordering::Relaxed);
-        let sum = load.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        // One large message alone is always let in.
-        (calls < MOST_CALLS && (sum <= MOST_BYTES || sum == bytes)).then_some(share)
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.shared.load.calls.fetch_sub(1, Ordering::Relaxed);
-        self.shared.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
 
 /// What a call means.
 enum Meaning {
@@ -342,34 +290,6 @@ fn spoken(error: Box<RpcError>, operation: Operation, strict: bool) -> Refusal {
 
 fn unreadable(error: &zbus::Error) -> Refusal {
     Refusal::invalid_args(error.to_string())
-}
-
-/// Who asks, when the model wants to know.
-async fn caller(shared: &Arc<Shared>, message: &Message, model: &Model) -> Caller {
-    if model.settings.environment() != EnvironmentKind::Extended {
-        return Caller::default();
-    }
-    let header = message.header();
-    let Some(sender) = header.sender() else { return Caller::default() };
-    let callers = || shared.load.callers.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(caller) = callers().get(sender.as_str()) {
-        return *caller;
-    }
-    match names::credentials(&shared.bus(), sender.as_str()).await {
-        Ok(caller) => {
-            // The bus never gives a unique name twice, so what was remembered stays true.
-            let mut callers = callers();
-            if callers.len() >= MOST_CALLERS {
-                callers.clear();
-            }
-            callers.insert(sender.to_string(), caller);
-            caller
-        }
-        Err(error) => {
-            debug!(%error, "a caller is gone before it was known");
-            Caller::default()
-        }
-    }
 }
 
 fn machine_id() -> Result<String, Refusal> {

@@ -1,7 +1,7 @@
 //! The daemon: one connection to the bus, on it every name of every active component.
 //!
 //! * `known`: what is defined, what is active, who owns which name. `entry`: one component.
-//! * `call`: from a message to its one answer. `lifecycle`: activate and deactivate.
+//! * `call`: from a message to its one answer. `load`: how much there is of them. `lifecycle`: activate and deactivate.
 //! * `reload`, `watch`: the folder of instance files. `own`: the daemon's own model. `schema`: the schema service.
 //! * `data`: what goes in and out, checked against YANG. `undo`: the configuration of before, after a Set that failed.
 
@@ -10,6 +10,7 @@ mod data;
 mod entry;
 mod known;
 mod lifecycle;
+mod load;
 mod own;
 mod reload;
 pub(crate) mod schema;
@@ -120,7 +121,7 @@ pub(crate) struct Shared {
     yang: Schemas,
     /// A reload was asked for.
     reload: Notify,
-    load: call::Load,
+    load: load::Load,
 }
 
 impl Shared {
@@ -155,13 +156,16 @@ pub async fn run(options: Options) -> Result<(), Error> {
         schema: Schema::default(),
         yang: Schemas::default(),
         reload: Notify::new(),
-        load: call::Load::default(),
+        load: load::Load::default(),
         options,
     });
     reload::load(&shared).await;
     let reloader = tokio::spawn(reload::follow(Arc::clone(&shared), watcher));
+    let settling = Arc::clone(&shared);
+    let settler = tokio::spawn(async move { settling.load.settle().await });
     let result = serve(&shared, stream, &mut terminate, &mut interrupt, &mut hangup).await;
     reloader.abort();
+    settler.abort();
     result
 }
 
