@@ -39,7 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "vnode-monitor",
         ],
     ),
-    ("vnode-api", &["base", "vnode-lifecycle", "vnode-imagelist", "vnode-topology"]),
+    ("vnode-api", &["base", "vnode-lifecycle", "vnode-nfv", "vnode-imagelist", "vnode-topology"]),
     (
         "vnode-cli",
         &[
@@ -49,6 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "vnode-topology",
             "vnode-image",
             "vnode-imagelist",
+            "vnode-qemu",
             "vnode-driver",
             "vnode-network",
         ],
@@ -60,6 +61,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vnode-agent", &["base", "vnode-xenstore", "vnode-netconf", "vnode-component", "vnode-vnf"]),
     ("vnode-nfv", &["base", "vnode-image"]),
     ("vnode-imagelist", &["base", "vnode-image"]),
+    ("vnode-opennebula", &["base", "vnode-image", "vnode-imagelist"]),
     ("vnode-testkit", &["base"]),
     ("vnode-tests", &["base", "vnode-testkit", "vnode-topology"]),
     ("vnode-bench", &["base", "vnode-testkit"]),
