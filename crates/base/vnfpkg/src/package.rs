@@ -189,8 +189,7 @@ pub(crate) fn walk(
             return Err(Problem::new(
                 Code::Truncated,
                 "the archive ends in the middle; send it again",
-            )
-            .into());
+            ));
         }
         if !damaged {
             return Err(Problem::new(Code::Format, "what is packed is no tar archive"));

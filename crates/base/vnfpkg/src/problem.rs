@@ -172,6 +172,3 @@ impl fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
-
-/// Result of reading a package.
-pub type Result<T, E = Refused> = std::result::Result<T, E>;

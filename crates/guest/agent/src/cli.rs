@@ -78,6 +78,8 @@ pub enum Command {
     },
     /// Small management features as scripts on the bus: serve them, ask them, write new ones
     Component(vnode_component::cli::Args),
+    /// Network functions as packages of scripts: push, instantiate, watch, operate
+    Vnf(vnode_vnf::cli::Args),
     /// Be a container's init: start PROGRAM, reap what it leaves, pass signals on, end with its exit code
     Init {
         /// Run the agent beside it, and start it again when it ends

@@ -55,6 +55,12 @@ fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|word| word == "component") {
         arguments = components::normalise(arguments.into_iter()).collect();
     }
+    // `--state-dir DIR` may stand before `vnf` too.
+    if arguments.get(1).is_some_and(|word| word == "--state-dir")
+        && arguments.get(3).is_some_and(|word| word == "vnf")
+    {
+        arguments[1..4].rotate_right(1);
+    }
     let name = arguments.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
     if let Some(code) = components::personality(name, arguments.get(1..).unwrap_or_default()) {
         return ExitCode::from(code);
@@ -99,6 +105,7 @@ fn run(cli: Cli) -> Result {
         Some(Command::Check { config, json }) => explain(config.as_deref(), json),
         Some(Command::QemuGa { options }) => Ok(personality::run(options)),
         Some(Command::Component(args)) => Ok(components::run(args)),
+        Some(Command::Vnf(args)) => Ok(vnode_vnf::cli::run(args)),
         Some(Command::Init { serve, config, user, program }) => runtime()?
             .block_on(init::run(init::Settings { program, serve, config, user }))
             .map_err(|error| Failure::new(127, &error)),

@@ -94,6 +94,73 @@ fn init_ends_with_the_programs_exit_code_and_passes_signals_on() {
 }
 
 #[test]
+fn init_passes_on_what_other_inits_are_asked_with_and_drops_to_the_programs_user() {
+    // Of systemd (SIGRTMIN+3) and of power failures.
+    for (signal, code) in [(37, 43), (libc::SIGPWR, 44)] {
+        let script = format!("trap 'exit {code}' {signal}; echo ready; while :; do read x; done");
+        let mut child = Command::new(PROGRAM)
+            .args(["init", "--", "sh", "-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+        // SAFETY: signals our own child, which is not waited for yet.
+        unsafe { libc::kill(i32::try_from(child.id()).unwrap(), signal) };
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"\n").unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+    }
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root becomes somebody else");
+        return;
+    }
+    let ids = "id -u; id -g; id -G";
+    let output = run(&["init", "--user", "12345:54321", "--", "sh", "-c", ids]);
+    assert_eq!(text(&output.stdout), "12345\n54321\n54321\n");
+    let output = run(&["init", "--user", "nobody", "--", "id", "-un"]);
+    assert_eq!(text(&output.stdout), "nobody\n");
+    let output = run(&["init", "--user", "nobody-of-that-name", "--", "true"]);
+    assert_eq!(output.status.code(), Some(127));
+    assert!(text(&output.stderr).contains("there is no such user"));
+}
+
+#[test]
+fn init_that_only_serves_starts_its_agent_again_and_ends_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, socket) = (folder.path().join("agent.toml"), folder.path().join("agent.sock"));
+    let config = format!(
+        "defaults = false\n[[channel]]\nname = \"native\"\nexchange = \"unix\"\nparser = \"native\"\n\
+         path = \"{}\"\n",
+        socket.display()
+    );
+    std::fs::write(&file, config).unwrap();
+    let mut child = Command::new(PROGRAM)
+        .args(["init", "--serve", "--config"])
+        .arg(&file)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    let served = |not: &str| {
+        vnode_testkit::eventually("the agent serves", super::support::PATIENCE, || {
+            let agent = std::fs::read_to_string(&children).unwrap().trim().to_owned();
+            let there = std::os::unix::net::UnixStream::connect(&socket).is_ok();
+            (there && !agent.is_empty() && agent != not).then_some(agent)
+        })
+    };
+    let first = served("");
+    // SAFETY: signals a child of our child, which is its parent and has not waited for it.
+    unsafe { libc::kill(first.parse().unwrap(), libc::SIGKILL) };
+    served(&first);
+    // SAFETY: signals our own child, which is not waited for yet.
+    unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGTERM) };
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(!socket.exists());
+}
+
+#[test]
 fn init_reaps_orphans() {
     // The orphan's parent ends at once; the orphan's own end is seen by its process id's going.
     let script = "sh -c 'sleep 0.01 & echo $! > orphan'; \

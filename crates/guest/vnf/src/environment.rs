@@ -1,0 +1,276 @@
+//! What a script finds: its environment, its parameters, its working copy; and what it leaves as values.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::unix::fs::{OpenOptionsExt, fchown},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use vnode_vnfpkg::{Descriptor, Event, Runs, runs};
+
+use crate::{
+    core::Core,
+    error::{Failure, Result},
+    log::RunLog,
+    model::{Instance, Occurrence},
+    script::{self, Outcome, Script},
+    user,
+};
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Bytes of values that a script may leave.
+const OUTPUT: u64 = 64 << 10;
+
+/// The variables that name one run of one script and nothing else.
+pub(crate) fn marks(op: &str, event: Event, index: usize, attempt: u32) -> Vec<String> {
+    vec![
+        format!("VNF_OP_ID={op}"),
+        format!("VNF_EVENT={}", event.text()),
+        format!("VNF_SCRIPT_INDEX={index}"),
+        format!("VNF_ATTEMPT={attempt}"),
+    ]
+}
+
+/// Values that must not be shown.
+pub(crate) fn secrets(descriptor: &Descriptor, values: &BTreeMap<String, String>) -> Vec<String> {
+    let secret = descriptor.parameters.iter().filter(|(_, parameter)| parameter.secret);
+    secret
+        .filter_map(|(name, _)| values.get(name).cloned())
+        .filter(|value| !value.is_empty())
+        .collect()
+}
+
+/// `value` as one word of a shell.
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\'', r"'\''"))
+}
+
+fn write_private(path: &Path, text: &str, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let mut file =
+        File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    if let Some((uid, gid)) = owner {
+        fchown(&file, Some(uid), Some(gid))?;
+    }
+    file.write_all(text.as_bytes())
+}
+
+impl Core {
+    /// What other functions provide, as `TYPE_key`.
+    fn provided(&self, descriptor: &Descriptor) -> BTreeMap<String, String> {
+        let tables = self.tables();
+        let mut found = BTreeMap::new();
+        for (wanted, require) in &descriptor.requires {
+            for other in tables.instances.values() {
+                let package = tables.packages.get(&(other.package.clone(), other.revision));
+                let Some(package) = package else { continue };
+                if package.name != *wanted && package.descriptor.kind.as_ref() != Some(wanted) {
+                    continue;
+                }
+                let values = other.outputs.iter().chain(&other.parameters);
+                for (key, value) in values {
+                    let secret = package
+                        .descriptor
+                        .parameters
+                        .get(key)
+                        .is_some_and(|parameter| parameter.secret);
+                    if !secret
+                        && (require.parameters.is_empty() || require.parameters.contains(key))
+                    {
+                        let name = format!("{wanted}_{key}").replace('-', "_");
+                        found.entry(name).or_insert_with(|| value.clone());
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// Writes `params.json` and `params.sh` into a working copy.
+    pub(crate) fn write_parameters(&self, instance: &Instance, revision: u32) -> Result<()> {
+        let descriptor = self.descriptor(&instance.package, revision)?;
+        let folder = self.paths.work(&instance.id, revision);
+        let owner = self.user(&descriptor, None)?.map(|user| (user.uid, user.gid));
+        let mut all = self.provided(&descriptor);
+        all.extend(instance.parameters.clone());
+        let shell: String =
+            all.iter().map(|(name, value)| format!("{name}={}\n", quoted(value))).collect();
+        let written =
+            write_private(&folder.join("params.json"), &(json!(all).to_string() + "\n"), owner)
+                .and_then(|()| write_private(&folder.join("params.sh"), &shell, owner));
+        written.map_err(|error| Failure::internal("write the parameters", &error))
+    }
+
+    /// The environment of a script: nothing of ours.
+    fn environment(
+        &self,
+        op: &Occurrence,
+        instance: &Instance,
+        descriptor: &Descriptor,
+        user: &user::User,
+    ) -> Vec<(String, String)> {
+        let mut all: Vec<(String, String)> = vec![
+            ("PATH".into(), PATH.into()),
+            ("HOME".into(), user.home.clone()),
+            ("USER".into(), user.name.clone()),
+            ("LANG".into(), "C.UTF-8".into()),
+        ];
+        all.extend(descriptor.environment.clone());
+        for (name, value) in &instance.parameters {
+            all.push((format!("VNF_PARAM_{name}"), value.clone()));
+            if descriptor.plain_parameters {
+                all.push((name.clone(), value.clone()));
+            }
+        }
+        all.extend(self.provided(descriptor));
+        all.push(("VNF_NAME".into(), instance.name.clone()));
+        all.push((
+            "VNF_PROCESS".into(),
+            descriptor.process.as_ref().map_or_else(String::new, |p| p.name.clone()),
+        ));
+        all.push(("VNF_INSTANCE_ID".into(), instance.id.clone()));
+        all.push(("VNF_CAUSE".into(), op.cause.clone()));
+        all.extend(op.variables.clone());
+        all
+    }
+
+    /// Runs one script of an event once, from the working copy of a revision.
+    #[expect(clippy::too_many_arguments, reason = "they name one run")]
+    pub(crate) async fn run_script(
+        self: &Arc<Self>,
+        op: &Occurrence,
+        instance: &Instance,
+        revision: u32,
+        event: Event,
+        index: usize,
+        attempt: u32,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
+        let descriptor = self.descriptor(&instance.package, revision)?;
+        let scripts = descriptor.scripts(event);
+        let declared =
+            scripts.get(index).ok_or_else(|| Failure::not_found("the script is gone"))?;
+        let keep = descriptor.events.get(&event).is_some_and(|hook| hook.keep_background);
+        let other = self.user(&descriptor, declared.user.as_deref())?;
+        let user = other.clone().unwrap_or_else(user::own);
+        let folder = self.paths.work(&instance.id, revision);
+        let path = folder.join(&declared.path);
+        let argv = argv(&path, &declared.args)?;
+        let version = |revision: u32| {
+            let tables = self.tables();
+            let package = tables.packages.get(&(instance.package.clone(), revision));
+            package.map_or_else(String::new, |package| package.version.clone())
+        };
+        let output = self.paths.instance(&instance.id).join(format!("output-{}-{index}", op.id));
+        let failed = |error: io::Error| Failure::internal("prepare a script", &error);
+        write_private(&output, "", other.as_ref().map(|user| (user.uid, user.gid)))
+            .map_err(failed)?;
+        let mut environment = self.environment(op, instance, &descriptor, &user);
+        let marks = marks(&op.id, event, index, attempt);
+        for mark in &marks {
+            if let Some((name, value)) = mark.split_once('=') {
+                environment.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        let content = self.paths.content(&instance.package, revision);
+        for (name, value) in [
+            ("VNF_VERSION", version(revision)),
+            (
+                "VNF_PREVIOUS_VERSION",
+                if revision == instance.revision {
+                    String::new()
+                } else {
+                    version(instance.revision)
+                },
+            ),
+            ("VNF_PACKAGE_DIR", content.display().to_string()),
+            ("VNF_WORK_DIR", folder.display().to_string()),
+            ("VNF_SCRIPT_COUNT", scripts.len().to_string()),
+            ("VNF_OUTPUT_FILE", output.display().to_string()),
+        ] {
+            environment.push((name.to_owned(), value));
+        }
+        let secret = if self.settings.log_secrets {
+            Vec::new()
+        } else {
+            secrets(&descriptor, &instance.parameters)
+        };
+        let mut log =
+            RunLog::open(&self.paths.logs(&instance.id), &op.id, secret).map_err(failed)?;
+        let script = Script {
+            name: declared.path.clone(),
+            argv,
+            folder,
+            environment,
+            marks,
+            user: other,
+            limits: descriptor.limits.clone(),
+            time_limit: Duration::from_secs(declared.timeout_s),
+            keep,
+        };
+        let data = json!({ "event": event, "script": declared.path, "attempt": attempt, "cause": op.cause });
+        self.event("script.started", &instance.name, Some(&op.id), data);
+        let outcome = script::run(&script, &mut log, self.watcher.ours(), cancel).await;
+        let values = read_output(&output);
+        // It may be gone by the script's own doing.
+        let _ = fs::remove_file(&output);
+        let outcome = outcome.map_err(|what| Failure::script(&op.id, what, "script-failed"))?;
+        self.event("script.ended", &instance.name, Some(&op.id), json!({
+            "event": event, "script": declared.path, "attempt": attempt, "exitCode": outcome.code,
+            "signal": outcome.signal, "timedOut": outcome.timed_out,
+        }));
+        if !values.is_empty() {
+            self.change_operation(&op.id, |op| op.outputs.extend(values))?;
+        }
+        Ok(outcome)
+    }
+}
+
+/// What is to be started for a script.
+fn argv(path: &Path, arguments: &[String]) -> Result<Vec<String>> {
+    let gone = |error: io::Error| {
+        Failure::internal(&format!("read the script `{}`", path.display()), &error)
+    };
+    let mut head = Vec::new();
+    File::open(path).map_err(gone)?.take(256).read_to_end(&mut head).map_err(gone)?;
+    let full = path.display().to_string();
+    let mut argv = match runs(&head)? {
+        Runs::Shell => vec!["/bin/sh".to_owned(), full],
+        Runs::Itself { interpreter } => {
+            if let Some(interpreter) =
+                interpreter.filter(|interpreter| !Path::new(interpreter).exists())
+            {
+                use vnode_vnfpkg::{Code, Problem};
+                let what = format!("the interpreter {interpreter} is not on this machine");
+                return Err(Problem::new(Code::ScriptInterpreter, what).entry(full).into());
+            }
+            vec![full]
+        }
+    };
+    argv.extend(arguments.iter().cloned());
+    Ok(argv)
+}
+
+/// The lines `key=value` of a script's output file.
+fn read_output(path: &Path) -> BTreeMap<String, String> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(OUTPUT).read_to_string(&mut text));
+    if read.is_err() {
+        return BTreeMap::new();
+    }
+    let is_key = |key: &str| {
+        (1..=64).contains(&key.len())
+            && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    pairs
+        .filter(|(key, _)| is_key(key))
+        .take(256)
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}

@@ -1,0 +1,204 @@
+//! The manager: opened on a state folder, it takes up what an earlier life left.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::json;
+use vnode_event::{Log, Options as Keep};
+use vnode_operation::{Engine, Options};
+
+use crate::{
+    core::{Core, Settings, prepare_folders, put_instance, put_operation},
+    error::{Failure, Result},
+    model::{Occurrence, Progress, State, Trouble},
+    operate::PLAN,
+    runner::Runner,
+    tree,
+    watch::Watcher,
+};
+
+/// Events kept.
+const EVENTS: u64 = 10_000;
+
+/// Packages, instances and their processes on this machine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Manager {
+    pub(crate) core: Arc<Core>,
+}
+
+impl Manager {
+    /// Opens the state folder, makes an end of operations that were cut off, and follows every function again. Must be
+    /// called in a tokio runtime.
+    ///
+    /// # Errors
+    /// When the folder or its store cannot be used, or another process has it.
+    pub async fn open(settings: Settings) -> Result<Self> {
+        let state = settings.state.clone();
+        std::fs::create_dir_all(&state)
+            .map_err(|error| Failure::internal(&format!("make `{}`", state.display()), &error))?;
+        let store = vnode_store::open(&state.join("vnf.redb")).map_err(|error| {
+            Failure::internal(&format!("open the store in `{}`", state.display()), &error)
+        })?;
+        // Only who holds the store may sweep.
+        prepare_folders(&state)?;
+        let keep = Keep { keep_count: EVENTS, ..Keep::default() };
+        let log = Log::open(Arc::clone(&store), keep)
+            .await
+            .map_err(|error| Failure::internal("open the events", &error))?;
+        let watcher = Watcher::start(settings.poll)
+            .await
+            .map_err(|error| Failure::internal("look at processes", &error))?;
+        let core = Arc::new(Core::load(settings, store, log, watcher).await?);
+        core.end_leftovers().await?;
+        let options = Options { keep: 16, grace: Duration::from_secs(15), ..Options::default() };
+        let engine = Engine::new(Arc::clone(&core.store), Arc::clone(&core.log), options);
+        engine.register(PLAN, Arc::new(Runner(Arc::clone(&core))));
+        let recovered = engine
+            .recover()
+            .await
+            .map_err(|error| Failure::internal("take up operations", &error))?;
+        // Kept for good: the cell is empty here.
+        let _ = core.engine.set(engine.clone());
+        for id in recovered.operations {
+            engine
+                .wait(id)
+                .await
+                .map_err(|error| Failure::internal("take up an operation", &error))?;
+        }
+        core.settle().await?;
+        let manager = Self { core };
+        let instances: Vec<String> = manager.core.tables().instances.keys().cloned().collect();
+        for id in instances {
+            let resting = manager.core.instance(&id)?.operation.is_some();
+            let unwatched = resting
+                && manager.core.tables().operations.values().any(|op| {
+                    op.instance == id
+                        && matches!(
+                            op.operation,
+                            crate::model::Kind::Terminate | crate::model::Kind::ChangeVnfpkg
+                        )
+                });
+            if !unwatched {
+                manager.core.watch_again(&id).await;
+            }
+        }
+        manager.core.event(
+            "service.started",
+            "service",
+            None,
+            json!({ "watch": manager.core.watcher.mechanism() }),
+        );
+        Ok(manager)
+    }
+
+    /// Where everything lies.
+    pub fn state(&self) -> PathBuf {
+        self.core.paths.state.clone()
+    }
+
+    /// Waits for what runs, at most so long, and writes everything down.
+    ///
+    /// # Errors
+    /// When the events cannot be written.
+    pub async fn close(&self, patience: Duration) -> Result<()> {
+        if let Some(engine) = self.core.engine.get() {
+            engine.drain(patience).await;
+        }
+        self.core.log.close().await.map_err(|error| Failure::internal("write the events", &error))
+    }
+}
+
+impl Core {
+    /// After the engine has taken up what it knew: hooks that were cut off, and whatever does not fit together.
+    async fn settle(&self) -> Result<()> {
+        let mut changes = Vec::new();
+        let mut stale = Vec::new();
+        {
+            let mut tables = self.tables();
+            let tables = &mut *tables;
+            for op in tables.operations.values_mut() {
+                if op.state == State::FailedTemp || op.state.is_final() {
+                    continue;
+                }
+                // A hook: its driver runs it again. (What the engine knew has ended by now.)
+                op.state = if op.automatic { State::Failed } else { State::FailedTemp };
+                op.entered = Timestamp::now();
+                op.error = Some(Trouble {
+                    status: 500,
+                    title: "Operation interrupted".to_owned(),
+                    detail: "the agent ended while the operation ran".to_owned(),
+                    code: "interrupted".to_owned(),
+                    ..Trouble::default()
+                });
+                for step in op.steps.iter_mut().filter(|step| step.progress == Progress::Running) {
+                    step.progress = Progress::Failed;
+                }
+                changes.push(put_operation(op)?);
+                if op.state.is_final() {
+                    stale.push(op.id.clone());
+                }
+            }
+            tables.operations.retain(|id, op| !stale.contains(id) && !op.state.is_final());
+            for instance in tables.instances.values_mut() {
+                if instance.operation.as_ref().is_some_and(|id| !tables.operations.contains_key(id))
+                {
+                    instance.operation = None;
+                    changes.push(put_instance(instance)?);
+                }
+            }
+        }
+        if !changes.is_empty() {
+            self.commit(changes).await?;
+        }
+        self.sweep();
+        Ok(())
+    }
+
+    /// Removes what a crash left on the disk and no record names.
+    fn sweep(&self) {
+        let tables = self.tables();
+        let names = |folder: PathBuf| {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            entries
+                .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
+                .collect::<Vec<_>>()
+        };
+        let mut left = Vec::new();
+        for (name, path) in names(self.paths.state.join("packages")) {
+            for (revision, path) in names(path) {
+                let known = revision
+                    .parse()
+                    .is_ok_and(|revision| tables.packages.contains_key(&(name.clone(), revision)));
+                if !known {
+                    left.push(path);
+                }
+            }
+        }
+        for (id, path) in names(self.paths.state.join("instances")) {
+            if !tables.instances.contains_key(&id) {
+                left.push(path);
+            }
+        }
+        drop(tables);
+        for path in left {
+            if let Err(error) = tree::remove(&path) {
+                tracing::warn!(path = %path.display(), %error, "something is left over and cannot be removed");
+            }
+        }
+    }
+
+    /// Waits until an operation is final or rests in FAILED_TEMP.
+    pub(crate) async fn wait(&self, id: &str) -> Option<Occurrence> {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            let now = self.tables().operations.get(id).map(|op| op.state);
+            match now {
+                None => return self.operation(id).await.ok(),
+                Some(State::FailedTemp) => return self.operation(id).await.ok(),
+                Some(_) => ended.await,
+            }
+        }
+    }
+}

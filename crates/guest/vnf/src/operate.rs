@@ -1,0 +1,635 @@
+//! Beginning operations, and deciding over those that failed.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use vnode_operation::{Plan, Step as PlanStep};
+use vnode_vnfpkg::{Code, Descriptor, Event, Mode, ParameterType, Problem};
+
+use crate::{
+    core::{Core, put_instance},
+    error::{Failure, Result},
+    model::{
+        CancelMode, Instance, Instantiation, Kind, Occurrence, Progress, State, Step, WatchState,
+        Work,
+    },
+    script::GRACE,
+};
+
+/// The kind of our plans: the engine finds its runner by it.
+pub(crate) const PLAN: &str = "vnf";
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ask {
+    pub(crate) parameters: BTreeMap<String, String>,
+    pub(crate) variables: BTreeMap<String, String>,
+    pub(crate) automatic: bool,
+    pub(crate) cause: String,
+    /// START or STOP, of OPERATE.
+    pub(crate) start: bool,
+    /// The new revision, of CHANGE_VNFPKG.
+    pub(crate) revision: Option<u32>,
+    pub(crate) aspect: String,
+    pub(crate) steps: u32,
+    pub(crate) scale_in: bool,
+    pub(crate) grace_s: u64,
+}
+
+impl Core {
+    /// The revision of a package: by version, or the newest.
+    pub(crate) fn revision(&self, package: &str, version: Option<&str>) -> Result<u32> {
+        let tables = self.tables();
+        let mut found = tables
+            .packages
+            .values()
+            .filter(|p| p.name == package && version.is_none_or(|v| p.version == v));
+        let newest = found.by_ref().map(|package| package.revision).max();
+        newest.ok_or_else(|| {
+            let version =
+                version.map_or_else(String::new, |version| format!(" in version {version}"));
+            Failure::not_found(format!(
+                "there is no package `{}`{version}; `vnf push` brings one",
+                package.escape_debug()
+            ))
+        })
+    }
+
+    /// Makes an instance, not instantiated.
+    pub(crate) async fn create(
+        &self,
+        package: &str,
+        version: Option<&str>,
+        name: Option<&str>,
+    ) -> Result<Instance> {
+        let revision = self.revision(package, version)?;
+        let name = name.unwrap_or(package);
+        if !is_instance_name(name) {
+            return Err(Failure::invalid(
+                "an instance is named with 1 to 64 letters, digits, `-`, `_` and `.`",
+            ));
+        }
+        let instance = Instance {
+            id: uuid::Uuid::now_v7().to_string(),
+            name: name.to_owned(),
+            package: package.to_owned(),
+            revision,
+            state: Instantiation::NotInstantiated,
+            created: Timestamp::now(),
+            parameters: BTreeMap::new(),
+            scale: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            operation: None,
+            watch: WatchState::default(),
+            started: None,
+            wanted: false,
+            runs: 0,
+        };
+        let change = put_instance(&instance)?;
+        {
+            let mut tables = self.tables();
+            if tables.instances.values().any(|other| other.name == name) {
+                return Err(Failure::conflict(format!(
+                    "there is an instance `{name}`; choose another with --name"
+                )));
+            }
+            tables.instances.insert(instance.id.clone(), instance.clone());
+        }
+        if let Err(error) = self.commit(vec![change]).await {
+            self.tables().instances.remove(&instance.id);
+            return Err(error);
+        }
+        self.event(
+            "instance.created",
+            name,
+            None,
+            json!({ "package": package, "revision": revision }),
+        );
+        Ok(instance)
+    }
+
+    /// Begins an operation; gives its id. It goes on by itself.
+    pub(crate) async fn begin(self: &Arc<Self>, id: &str, kind: Kind, ask: Ask) -> Result<String> {
+        let instance = self.instance(id)?;
+        let descriptor =
+            self.descriptor(&instance.package, ask.revision.unwrap_or(instance.revision))?;
+        self.allowed(&instance, kind, &ask, &descriptor)?;
+        let old = self.descriptor(&instance.package, instance.revision)?;
+        let parameters = values(&descriptor, &instance, &ask, kind)?;
+        let (steps, back) = works(&instance, &old, &descriptor, kind, &ask)?;
+        let op = Occurrence {
+            id: uuid::Uuid::now_v7().to_string(),
+            instance: instance.id.clone(),
+            instance_name: instance.name.clone(),
+            operation: kind,
+            state: State::Processing,
+            entered: Timestamp::now(),
+            started: Timestamp::now(),
+            automatic: ask.automatic,
+            cause: ask.cause.clone(),
+            params: json!({
+                "start": ask.start, "revision": ask.revision, "aspect": ask.aspect, "steps": ask.steps,
+                "scaleIn": ask.scale_in, "parameters": shown(&descriptor, &parameters),
+            }),
+            steps,
+            back,
+            error: None,
+            warnings: Vec::new(),
+            cancel: None,
+            outputs: BTreeMap::new(),
+            variables: ask.variables.clone(),
+            run: None,
+        };
+        {
+            let mut tables = self.tables();
+            let tables = &mut *tables;
+            let instance = tables
+                .instances
+                .get_mut(&instance.id)
+                .ok_or_else(|| Failure::not_found("it is gone"))?;
+            if let Some(other) = &instance.operation {
+                return Err(busy(&instance.name, tables.operations.get(other)));
+            }
+            instance.operation = Some(op.id.clone());
+            instance.parameters = parameters;
+            if kind == Kind::Operate {
+                instance.wanted = ask.start;
+            }
+            tables.operations.insert(op.id.clone(), op.clone());
+        }
+        self.tell(&op, State::Starting);
+        if matches!(kind, Kind::Terminate | Kind::ChangeVnfpkg) {
+            // From here it is we who say when the scripts run.
+            self.unwatch(&instance.id).await;
+        }
+        if let Err(error) = self.submit(&op.id, false).await {
+            self.forget(&op.id, &instance.id);
+            self.watch_again(&instance.id).await;
+            return Err(error);
+        }
+        Ok(op.id)
+    }
+
+    /// An operation that was never begun.
+    fn forget(&self, id: &str, instance: &str) {
+        let mut tables = self.tables();
+        tables.operations.remove(id);
+        if let Some(instance) = tables.instances.get_mut(instance) {
+            instance.operation = None;
+        }
+    }
+
+    /// Hands what is left of an operation to the engine.
+    async fn submit(self: &Arc<Self>, id: &str, back: bool) -> Result<()> {
+        let op = self.operation(id).await?;
+        let mut plan = Plan::new(PLAN, format!("vnf/{}", op.instance_name));
+        plan.data = json!({ "operation": op.id, "back": back });
+        let steps = if back { &op.back } else { &op.steps };
+        let mut previous = None;
+        for (index, step) in steps.iter().enumerate() {
+            if matches!(step.progress, Progress::Done | Progress::Skipped) {
+                continue;
+            }
+            let (kind, deadline) = match &step.work {
+                Work::Script { event, index, revision, .. } => {
+                    let instance = self.instance(&op.instance)?;
+                    let descriptor = self.descriptor(&instance.package, *revision)?;
+                    let script = descriptor.scripts(*event).get(*index).cloned();
+                    // The script's own limit comes first; this one is for what hangs in us.
+                    let each = script.map_or(0, |s| {
+                        (s.timeout_s + GRACE.as_secs() + 60 + s.retry_delay_ms / 1000)
+                            * u64::from(s.retries + 1)
+                    });
+                    ("vnf.script", Duration::from_secs(each + 60))
+                }
+                Work::Copy { .. } => ("vnf.copy", Duration::from_secs(3600)),
+                Work::StopProcess { grace_s } => ("vnf.process", Duration::from_secs(grace_s + 60)),
+                Work::StartProcess => ("vnf.process", Duration::from_secs(60)),
+                _ => ("vnf.prepare", Duration::from_secs(600)),
+            };
+            let step =
+                PlanStep::new(kind, &step.name).deadline(deadline).waits().data(json!(index));
+            previous = Some(plan.push(match previous {
+                Some(previous) => step.needs([previous]),
+                None => step,
+            }));
+        }
+        let engine =
+            self.engine.get().ok_or_else(|| Failure::conflict("the service is starting"))?;
+        let run = engine
+            .submit(plan)
+            .await
+            .map_err(|error| Failure::internal("begin the operation", &error))?;
+        self.change_operation(id, |op| op.run = Some(run.to_string()))?;
+        Ok(())
+    }
+
+    fn allowed(
+        &self,
+        instance: &Instance,
+        kind: Kind,
+        ask: &Ask,
+        descriptor: &Descriptor,
+    ) -> Result<()> {
+        let name = &instance.name;
+        if let Some(other) = &instance.operation {
+            return Err(busy(name, self.tables().operations.get(other)));
+        }
+        let there = instance.state == Instantiation::Instantiated;
+        match kind {
+            Kind::Instantiate if there => {
+                return Err(Failure::conflict(format!("{name} is instantiated already")));
+            }
+            Kind::Instantiate => self.dependencies(descriptor)?,
+            _ if !there => {
+                return Err(Failure::conflict(format!(
+                    "{name} is not instantiated; `vnf instantiate` does it"
+                )));
+            }
+            Kind::Scale => {
+                let aspect = descriptor.scaling.get(&ask.aspect).ok_or_else(|| {
+                    Failure::invalid(format!(
+                        "{name} has no aspect `{}` to scale",
+                        ask.aspect.escape_debug()
+                    ))
+                })?;
+                let now = instance.scale.get(&ask.aspect).copied().unwrap_or(0);
+                if ask.scale_in && ask.steps > now
+                    || !ask.scale_in && now + ask.steps > aspect.max_steps
+                {
+                    let what = format!(
+                        "{name} is at step {now} of {}, of at most {}",
+                        ask.aspect, aspect.max_steps
+                    );
+                    return Err(Failure::conflict(what));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn dependencies(&self, descriptor: &Descriptor) -> Result<()> {
+        let tables = self.tables();
+        for (wanted, require) in &descriptor.requires {
+            let range =
+                require.version.as_deref().and_then(|range| semver::VersionReq::parse(range).ok());
+            let there = tables.instances.values().any(|other| {
+                let package = tables.packages.get(&(other.package.clone(), other.revision));
+                other.state == Instantiation::Instantiated
+                    && package.is_some_and(|package| {
+                        let version = semver::Version::parse(&package.version).ok();
+                        (package.name == *wanted
+                            || package.descriptor.kind.as_ref() == Some(wanted))
+                            && range
+                                .as_ref()
+                                .is_none_or(|range| version.is_some_and(|v| range.matches(&v)))
+                    })
+            });
+            if !there {
+                let what = format!("{wanted} is required, and no instance of it is there");
+                return Err(Problem::new(Code::Dependency, what)
+                    .pointer(format!("/requires/{wanted}"))
+                    .into());
+            }
+        }
+        Ok(())
+    }
+
+    fn rests(&self, id: &str) -> Result<Occurrence> {
+        let op = self.tables().operations.get(id).cloned();
+        let op = op.ok_or_else(|| {
+            Failure::conflict(format!(
+                "the operation `{}` has ended, or never was",
+                id.escape_debug()
+            ))
+        })?;
+        if op.state != State::FailedTemp {
+            return Err(Failure::conflict(format!(
+                "the operation is {}, not FAILED_TEMP",
+                op.state.text()
+            )));
+        }
+        Ok(op)
+    }
+
+    /// Goes on where the operation failed.
+    pub(crate) async fn retry(self: &Arc<Self>, id: &str) -> Result<()> {
+        let op = self.rests(id)?;
+        self.change_operation(id, |op| {
+            op.state = State::Processing;
+            op.entered = Timestamp::now();
+            op.error = None;
+            op.cancel = None;
+            for step in &mut op.steps {
+                if matches!(step.progress, Progress::Failed | Progress::Running) {
+                    step.progress = Progress::Pending;
+                }
+            }
+        })?;
+        self.again(op, false).await
+    }
+
+    /// Undoes the operation.
+    pub(crate) async fn rollback(self: &Arc<Self>, id: &str) -> Result<()> {
+        let op = self.rests(id)?;
+        let possible = match op.operation {
+            Kind::Instantiate | Kind::ChangeVnfpkg | Kind::Operate => true,
+            Kind::Scale => op.params["scaleIn"] == false,
+            _ => false,
+        };
+        if !possible {
+            return Err(Failure::refused(format!(
+                "{} cannot be rolled back; retry it, or fail it",
+                op.operation
+            )));
+        }
+        self.change_operation(id, |op| {
+            op.state = State::RollingBack;
+            op.entered = Timestamp::now();
+            op.cancel = None;
+            op.back.iter_mut().for_each(|step| step.progress = Progress::Pending);
+        })?;
+        self.again(op, true).await
+    }
+
+    async fn again(self: &Arc<Self>, before: Occurrence, back: bool) -> Result<()> {
+        if let Err(error) = self.submit(&before.id, back).await {
+            self.change_operation(&before.id, |op| *op = before.clone())?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Takes a failed operation as it is.
+    pub(crate) async fn fail(self: &Arc<Self>, id: &str) -> Result<Occurrence> {
+        self.rests(id)?;
+        let op = self.change_operation(id, |op| {
+            op.state = State::Failed;
+            op.entered = Timestamp::now();
+        })?;
+        let (instance, failed) = {
+            let mut tables = self.tables();
+            let failed = tables
+                .operations
+                .get(id)
+                .cloned()
+                .ok_or_else(|| Failure::not_found("it is gone"))?;
+            tables.operations.remove(id);
+            (failed.instance.clone(), failed)
+        };
+        let change = self.change_instance(&instance, |instance| instance.operation = None)?;
+        self.commit(op.into_iter().chain(change).collect()).await?;
+        self.tell(&failed, State::Failed);
+        self.watch_again(&instance).await;
+        self.ended.notify_waiters();
+        Ok(failed)
+    }
+
+    /// Gives a running operation up: after its script, or at once.
+    pub(crate) async fn cancel(&self, id: &str, mode: CancelMode) -> Result<()> {
+        let token = {
+            let mut tables = self.tables();
+            let tables = &mut *tables;
+            let op = tables
+                .operations
+                .get_mut(id)
+                .filter(|op| matches!(op.state, State::Processing | State::RollingBack));
+            let op = op.ok_or_else(|| Failure::conflict("the operation does not run"))?;
+            op.cancel = Some(mode);
+            tables.cancels.get(id).cloned()
+        };
+        if mode == CancelMode::Forceful
+            && let Some(token) = token
+        {
+            token.cancel();
+        }
+        Ok(())
+    }
+
+    /// Tells of an operation's state.
+    pub(crate) fn tell(&self, op: &Occurrence, state: State) {
+        let mut data = json!({
+            "operation": op.operation, "state": state, "automatic": op.automatic, "cause": op.cause,
+            "instance": op.instance,
+        });
+        if let Some(error) = &op.error
+            && state == op.state
+        {
+            data["error"] = json!(error);
+        }
+        self.event("operation", &op.instance_name, Some(&op.id), data);
+    }
+}
+
+fn busy(name: &str, op: Option<&Occurrence>) -> Failure {
+    let what = match op {
+        Some(op) if op.state == State::FailedTemp => {
+            format!(
+                "{name}: {} has failed; retry it, roll it back or fail it first ({})",
+                op.operation, op.id
+            )
+        }
+        Some(op) => format!("{name}: {} runs ({})", op.operation, op.id),
+        None => format!("{name}: an operation runs"),
+    };
+    Failure { operation: op.map(|op| op.id.clone()), ..Failure::conflict(what) }
+}
+
+pub(crate) fn is_instance_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=64).contains(&name.len()) && name.bytes().all(fits) && !name.starts_with('.')
+}
+
+/// The parameters an operation works with: given, kept, defaults.
+fn values(
+    descriptor: &Descriptor,
+    instance: &Instance,
+    ask: &Ask,
+    kind: Kind,
+) -> Result<BTreeMap<String, String>> {
+    let mut values = BTreeMap::new();
+    for name in ask.parameters.keys() {
+        if !descriptor.parameters.contains_key(name) {
+            return Err(Failure::invalid(format!(
+                "the package has no parameter `{}`",
+                name.escape_debug()
+            )));
+        }
+    }
+    for (name, parameter) in &descriptor.parameters {
+        let value = ask
+            .parameters
+            .get(name)
+            .or_else(|| instance.parameters.get(name))
+            .or(parameter.default.as_ref());
+        let Some(value) = value else {
+            if parameter.required && matches!(kind, Kind::Instantiate | Kind::ChangeVnfpkg) {
+                return Err(Failure::invalid(format!(
+                    "the parameter `{name}` is required; give it with --param {name}=VALUE"
+                )));
+            }
+            continue;
+        };
+        let fits = !value.contains('\0')
+            && value.len() <= 32 << 10
+            && match parameter.kind {
+                ParameterType::String => true,
+                ParameterType::Integer => value.parse::<i64>().is_ok(),
+                ParameterType::Number => value.parse::<f64>().is_ok(),
+                ParameterType::Boolean => matches!(value.as_str(), "true" | "false"),
+            };
+        if !fits {
+            return Err(Failure::invalid(format!(
+                "the parameter `{name}` has a value that does not fit its type"
+            )));
+        }
+        values.insert(name.clone(), value.clone());
+    }
+    Ok(values)
+}
+
+/// Parameters without secrets.
+pub(crate) fn shown(descriptor: &Descriptor, values: &BTreeMap<String, String>) -> Value {
+    let secret =
+        |name: &String| descriptor.parameters.get(name).is_some_and(|parameter| parameter.secret);
+    values
+        .iter()
+        .map(|(name, value)| {
+            (name.clone(), if secret(name) { "***".into() } else { Value::from(value.clone()) })
+        })
+        .collect()
+}
+
+/// What an operation consists of, and what undoes it.
+fn works(
+    instance: &Instance,
+    old: &Descriptor,
+    descriptor: &Descriptor,
+    kind: Kind,
+    ask: &Ask,
+) -> Result<(Vec<Step>, Vec<Step>)> {
+    let here = instance.revision;
+    let managed = descriptor.mode == Mode::Managed;
+    let own = !descriptor.start_command.is_empty();
+    let scripts_of = |descriptor: &Descriptor,
+                      event: Event,
+                      revision: u32,
+                      only_if_started: bool|
+     -> Vec<Step> {
+        let scripts = descriptor.scripts(event).iter().enumerate();
+        scripts
+            .map(|(index, script)| {
+                let work = Work::Script { event, index, revision, only_if_started };
+                Step::new(work, format!("{} {}", event.text(), script.path))
+            })
+            .collect()
+    };
+    let scripts = |event| scripts_of(descriptor, event, here, false);
+    let prepare = |revision| {
+        vec![
+            Step::new(Work::Copy { revision }, "copy the package"),
+            Step::new(Work::Parameters { revision }, "write the parameters"),
+        ]
+    };
+    let start = || {
+        let mut steps = if managed { scripts(Event::Start) } else { Vec::new() };
+        if own {
+            steps.push(Step::new(Work::StartProcess, "start the process"));
+        }
+        steps
+    };
+    let stop = || {
+        let mut steps = scripts(Event::Stop);
+        if own || steps.is_empty() {
+            steps.push(Step::new(Work::StopProcess { grace_s: ask.grace_s }, "stop the process"));
+        }
+        steps
+    };
+    let cannot_start = || {
+        Failure::refused(
+            "nothing starts it: the package has neither start_command nor, in mode managed, START scripts",
+        )
+    };
+    Ok(match kind {
+        Kind::Instantiate => {
+            let mut steps = vec![Step::new(Work::Baseline, "see what runs already")];
+            steps.extend(prepare(here));
+            steps.extend(scripts(Event::Instantiate));
+            steps.extend(scripts(Event::Configure));
+            steps.extend(start());
+            let mut back = if own || managed { stop() } else { Vec::new() };
+            back.extend(scripts(Event::Remove));
+            back.push(Step::new(Work::RemoveCopy { revision: here }, "remove the copy"));
+            (steps, back)
+        }
+        Kind::Terminate => {
+            let mut steps = if own || managed { stop() } else { scripts(Event::Stop) };
+            steps.extend(scripts_of(descriptor, Event::Terminate, here, !managed));
+            steps.extend(scripts(Event::Remove));
+            steps.push(Step::new(Work::RemoveCopy { revision: here }, "remove the copy"));
+            (steps, Vec::new())
+        }
+        Kind::Operate if ask.start => {
+            let steps = start();
+            if steps.is_empty() {
+                return Err(cannot_start());
+            }
+            (steps, stop())
+        }
+        Kind::Operate => (stop(), start()),
+        Kind::Heal => {
+            let mut steps = scripts(Event::Heal);
+            if steps.is_empty() {
+                if start().is_empty() {
+                    return Err(Failure::refused(
+                        "the package has no HEAL scripts, and nothing starts it",
+                    ));
+                }
+                steps = stop();
+                steps.extend(start());
+            }
+            (steps, Vec::new())
+        }
+        Kind::Scale => {
+            let (to, fro) = if ask.scale_in {
+                (Event::ScaleIn, Event::ScaleOut)
+            } else {
+                (Event::ScaleOut, Event::ScaleIn)
+            };
+            let of = |event| {
+                let own = scripts(event);
+                if own.is_empty() { scripts(Event::Scale) } else { own }
+            };
+            (of(to), of(fro))
+        }
+        Kind::ModifyInfo => {
+            let mut steps =
+                vec![Step::new(Work::Parameters { revision: here }, "write the parameters")];
+            steps.extend(scripts(Event::Configure));
+            (steps, Vec::new())
+        }
+        Kind::ChangeVnfpkg => {
+            let new = ask.revision.unwrap_or(here);
+            let mut steps = prepare(new);
+            let update = scripts_of(descriptor, Event::Update, new, false);
+            if update.is_empty() {
+                steps.extend(scripts_of(descriptor, Event::Instantiate, new, false));
+            } else {
+                steps.extend(update);
+            }
+            steps.extend(scripts_of(descriptor, Event::Configure, new, false));
+            let mut back = scripts_of(old, Event::Rollback, here, false);
+            back.push(Step::new(Work::RemoveCopy { revision: new }, "remove the new copy"));
+            (steps, back)
+        }
+        Kind::Test => {
+            let steps = scripts(Event::Test);
+            if steps.is_empty() {
+                return Err(Failure::refused("the package has no TEST scripts"));
+            }
+            (steps, Vec::new())
+        }
+    })
+}

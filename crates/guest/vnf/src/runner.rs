@@ -1,0 +1,415 @@
+//! Does the steps of operations for the engine, and writes down how they ended.
+//!
+//! A script is on record before it is begun, and off it only with the next record: a crash in between leaves it on
+//! record as running, and the operation ends in FAILED_TEMP. Nothing is repeated without being told.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use vnode_operation::{
+    OperationId, Outcome as Ended, Plan, Runner as Steps, Step as PlanStep, StepContext, StepError,
+};
+use vnode_store::Change;
+use vnode_vnfpkg::OnError;
+
+use crate::{
+    core::{Core, put_instance, put_operation},
+    error::{Failure, Result},
+    model::{Instantiation, Kind, Presence, Progress, State, Step, Trouble, WatchState, Work},
+    onboard::blocking,
+    script::{self, Outcome},
+    tree,
+};
+
+#[derive(Debug)]
+pub(crate) struct Runner(pub(crate) Arc<Core>);
+
+fn ids(plan: &Plan) -> (String, bool) {
+    (plan.data["operation"].as_str().unwrap_or_default().to_owned(), plan.data["back"] == true)
+}
+
+impl Steps for Runner {
+    fn begin<'a>(&'a self, plan: &'a Plan) -> BoxFuture<'a, Result<Vec<Change>, StepError>> {
+        Box::pin(async move {
+            let (id, back) = ids(plan);
+            let tables = self.0.tables();
+            let gone = || StepError::new("the operation is gone");
+            let op = tables.operations.get(&id).ok_or_else(gone)?;
+            let instance = tables.instances.get(&op.instance).ok_or_else(gone)?;
+            let changes = [put_operation(op), put_instance(instance)];
+            let changes = changes
+                .into_iter()
+                .collect::<Result<Vec<_>>>()
+                .map_err(|error| StepError::from_error(&error))?;
+            let state = if back { State::RollingBack } else { State::Processing };
+            self.0.tell(op, state);
+            Ok(changes)
+        })
+    }
+
+    fn apply<'a>(
+        &'a self,
+        context: &'a StepContext,
+        step: &'a PlanStep,
+    ) -> BoxFuture<'a, Result<(), StepError>> {
+        Box::pin(async move {
+            let (id, back) = ids(context.plan());
+            let index = usize::try_from(step.data.as_u64().unwrap_or(0)).unwrap_or(0);
+            self.0
+                .perform(&id, back, index, context.cancellation())
+                .await
+                .map_err(|error| StepError::from_error(&error))
+        })
+    }
+
+    /// Going back is an operation's own decision: see [`Core::rollback`].
+    fn invert<'a>(
+        &'a self,
+        _: &'a StepContext,
+        _: &'a PlanStep,
+    ) -> BoxFuture<'a, Result<(), StepError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn finish<'a>(
+        &'a self,
+        _: OperationId,
+        plan: &'a Plan,
+        outcome: &'a Ended,
+    ) -> BoxFuture<'a, Result<Vec<Change>, StepError>> {
+        Box::pin(async move {
+            let (id, back) = ids(plan);
+            self.0.close(&id, back, outcome).map_err(|error| StepError::from_error(&error))
+        })
+    }
+
+    fn ended(&self, _: OperationId, plan: &Plan, _: &Ended) {
+        let (id, _) = ids(plan);
+        let core = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            if let Err(error) = core.after(&id).await {
+                tracing::error!(%error, operation = id, "what follows an operation could not be done");
+            }
+        });
+    }
+}
+
+impl Core {
+    /// Does one piece of an operation.
+    async fn perform(
+        self: &Arc<Self>,
+        id: &str,
+        back: bool,
+        index: usize,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        let list =
+            |op: &crate::model::Occurrence| if back { op.back.clone() } else { op.steps.clone() };
+        let op = self.operation(id).await?;
+        if op.cancel.is_some() {
+            return Err(Failure::conflict("cancelled"));
+        }
+        let Some(step) = list(&op).get(index).cloned() else { return Ok(()) };
+        let instance = self.instance(&op.instance)?;
+        let result = match &step.work {
+            Work::Baseline => self.baseline(&instance).await.map(|()| Progress::Done),
+            Work::Copy { revision } => {
+                let from = self.paths.content(&instance.package, *revision);
+                let to = self.paths.work(&instance.id, *revision);
+                let descriptor = self.descriptor(&instance.package, *revision)?;
+                let owner = self.user(&descriptor, None)?.map(|user| (user.uid, user.gid));
+                let done = blocking(move || {
+                    if let Some(parent) = to.parent() {
+                        std::fs::create_dir_all(parent)?;
+                    }
+                    tree::remove(&to)?;
+                    tree::copy(&from, &to, owner)
+                });
+                done.await?
+                    .map_err(|error| Failure::internal("copy the package", &error))
+                    .map(|()| Progress::Done)
+            }
+            Work::Parameters { revision } => {
+                self.write_parameters(&instance, *revision).map(|()| Progress::Done)
+            }
+            Work::RemoveCopy { revision } => {
+                let folder = self.paths.work(&instance.id, *revision);
+                let done = blocking(move || tree::remove(&folder)).await?;
+                done.map_err(|error| Failure::internal("remove the copy", &error))
+                    .map(|()| Progress::Done)
+            }
+            Work::StartProcess => self.start_process(&instance).await.map(|()| Progress::Done),
+            Work::StopProcess { grace_s } => self
+                .stop_process(&instance, Duration::from_secs(*grace_s))
+                .await
+                .map(|()| Progress::Done),
+            Work::Script { only_if_started: true, .. }
+                if instance.watch.acted == Presence::Absent =>
+            {
+                Ok(Progress::Skipped)
+            }
+            Work::Script { .. } => self.script_step(id, back, index, &step, cancel).await,
+        };
+        let progress = match &result {
+            Ok(progress) => *progress,
+            Err(_) => Progress::Failed,
+        };
+        self.change_operation(id, |op| {
+            let steps = if back { &mut op.back } else { &mut op.steps };
+            if let Some(step) = steps.get_mut(index) {
+                step.progress = progress;
+                step.ended = Some(Timestamp::now());
+            }
+            if let Err(error) = &result
+                && op.error.is_none()
+            {
+                op.error = Some(Trouble {
+                    status: error.status,
+                    title: "Step failed".to_owned(),
+                    detail: format!("{}: {}", step.name, error.detail),
+                    code: error.code.clone(),
+                    ..Trouble::default()
+                });
+            }
+        })?;
+        result.map(drop)
+    }
+
+    /// Runs a script of an operation, as often as its descriptor says.
+    async fn script_step(
+        self: &Arc<Self>,
+        id: &str,
+        back: bool,
+        index: usize,
+        step: &Step,
+        cancel: &CancellationToken,
+    ) -> Result<Progress> {
+        let Work::Script { event, index: number, revision, .. } = &step.work else {
+            return Ok(Progress::Skipped);
+        };
+        let op = self.operation(id).await?;
+        let instance = self.instance(&op.instance)?;
+        let descriptor = self.descriptor(&instance.package, *revision)?;
+        let Some(declared) = descriptor.scripts(*event).get(*number).cloned() else {
+            return Ok(Progress::Skipped);
+        };
+        let cancel = cancel.child_token();
+        self.tables().cancels.insert(id.to_owned(), cancel.clone());
+        let begun = step.attempts;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let attempt = begun + tries;
+            let record = self.change_operation(id, |op| {
+                let steps = if back { &mut op.back } else { &mut op.steps };
+                if let Some(step) = steps.get_mut(index) {
+                    step.progress = Progress::Running;
+                    step.attempts = attempt;
+                    step.began = Some(Timestamp::now());
+                }
+            })?;
+            self.commit(record.into_iter().collect()).await?;
+            let outcome = self
+                .run_script(&op, &instance, *revision, *event, *number, attempt, &cancel)
+                .await?;
+            let (code, signal) = (outcome.code, outcome.signal);
+            self.change_operation(id, |op| {
+                let steps = if back { &mut op.back } else { &mut op.steps };
+                if let Some(step) = steps.get_mut(index) {
+                    (step.exit_code, step.signal) = (code, signal);
+                }
+            })?;
+            crate::onboard::point("vnf.script.ran")?;
+            if outcome.ok() {
+                return Ok(Progress::Done);
+            }
+            if !outcome.cancelled && tries <= declared.retries {
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(declared.retry_delay_ms)) => continue,
+                    () = cancel.cancelled() => {}
+                }
+            }
+            let trouble = self.trouble(&declared.path, &outcome, &descriptor, &instance);
+            if declared.on_error == OnError::Continue && !outcome.cancelled {
+                self.change_operation(id, |op| op.warnings.push(trouble.detail.clone()))?;
+                return Ok(Progress::Done);
+            }
+            let detail = trouble.detail.clone();
+            self.change_operation(id, |op| op.error = Some(trouble))?;
+            return Err(Failure::script(id, detail, "script-failed"));
+        }
+    }
+
+    pub(crate) fn trouble(
+        &self,
+        script: &str,
+        outcome: &Outcome,
+        descriptor: &vnode_vnfpkg::Descriptor,
+        instance: &crate::model::Instance,
+    ) -> Trouble {
+        let how = match outcome {
+            Outcome { cancelled: true, .. } => "was cancelled".to_owned(),
+            Outcome { timed_out: true, .. } => "ran longer than it may".to_owned(),
+            Outcome { signal: Some(signal), .. } => format!("was ended by signal {signal}"),
+            Outcome { code, .. } => format!("exited with {}", code.unwrap_or(-1)),
+        };
+        let secrets = crate::environment::secrets(descriptor, &instance.parameters);
+        Trouble {
+            status: 500,
+            title: "Script failed".to_owned(),
+            detail: format!("{script} {how}"),
+            code: if outcome.cancelled { "cancelled" } else { "script-failed" }.to_owned(),
+            script: Some(script.to_owned()),
+            exit_code: outcome.code,
+            signal: outcome.signal,
+            timed_out: outcome.timed_out,
+            stderr_tail: crate::log::masked(&outcome.tail, &secrets),
+        }
+    }
+
+    /// What the end of a run means; the changes that make it so.
+    fn close(&self, id: &str, back: bool, outcome: &Ended) -> Result<Vec<Change>> {
+        let mut tables = self.tables();
+        let tables = &mut *tables;
+        tables.cancels.remove(id);
+        let Some(op) = tables.operations.get_mut(id) else { return Ok(Vec::new()) };
+        let Some(instance) = tables.instances.get_mut(&op.instance) else { return Ok(Vec::new()) };
+        let done = outcome.is_completed();
+        let state = match (done, back) {
+            (true, false) => State::Completed,
+            (true, true) => State::RolledBack,
+            (false, _) if op.automatic && op.operation == Kind::Heal => State::Failed,
+            (false, _) => State::FailedTemp,
+        };
+        if op.state != state {
+            op.entered = Timestamp::now();
+        }
+        op.state = state;
+        if done {
+            op.error = if back { op.error.take() } else { None };
+        } else if op.error.is_none() {
+            let detail = outcome
+                .failures()
+                .first()
+                .map_or("cancelled".to_owned(), |failure| failure.to_string());
+            let interrupted =
+                matches!(outcome, Ended::RolledBack { cause, .. } if cause.step.is_none());
+            op.error = Some(Trouble {
+                status: 500,
+                title: "Operation interrupted".to_owned(),
+                detail: if interrupted {
+                    "the agent ended while the operation ran".to_owned()
+                } else {
+                    detail
+                },
+                code: if interrupted { "interrupted" } else { "cancelled" }.to_owned(),
+                ..Trouble::default()
+            });
+        }
+        if done && !back {
+            match op.operation {
+                Kind::Instantiate => {
+                    instance.state = Instantiation::Instantiated;
+                    instance.wanted = true;
+                    instance.outputs.append(&mut op.outputs.clone());
+                }
+                Kind::Terminate => {
+                    instance.state = Instantiation::NotInstantiated;
+                    instance.watch = WatchState::default();
+                    instance.scale = BTreeMap::new();
+                    instance.started = None;
+                    instance.wanted = false;
+                }
+                Kind::ChangeVnfpkg => {
+                    if let Some(revision) = op.params["revision"].as_u64() {
+                        instance.revision = u32::try_from(revision).unwrap_or(instance.revision);
+                    }
+                    instance.outputs.append(&mut op.outputs.clone());
+                }
+                Kind::Scale => {
+                    let steps = op.params["steps"]
+                        .as_u64()
+                        .and_then(|n| u32::try_from(n).ok())
+                        .unwrap_or(0);
+                    let aspect = op.params["aspect"].as_str().unwrap_or_default().to_owned();
+                    let now = instance.scale.entry(aspect).or_default();
+                    *now = if op.params["scaleIn"] == true {
+                        now.saturating_sub(steps)
+                    } else {
+                        *now + steps
+                    };
+                }
+                Kind::ModifyInfo => instance.outputs.append(&mut op.outputs.clone()),
+                _ => {}
+            }
+        }
+        if done && back && op.operation == Kind::Instantiate {
+            instance.watch = WatchState::default();
+            instance.started = None;
+        }
+        if state.is_final() {
+            instance.operation = None;
+        }
+        Ok(vec![put_operation(op)?, put_instance(instance)?])
+    }
+
+    /// Once the end is durable.
+    async fn after(self: &Arc<Self>, id: &str) -> Result<()> {
+        let op = self.tables().operations.get(id).cloned();
+        let Some(op) = op else { return Ok(()) };
+        self.tell(&op, op.state);
+        if op.state.is_final() {
+            self.tables().operations.remove(id);
+            let instance = self.instance(&op.instance)?;
+            if op.operation == Kind::ChangeVnfpkg && op.state == State::Completed {
+                self.drop_other_copies(&instance).await?;
+            }
+            self.watch_again(&op.instance).await;
+            self.prune(&op.instance, None).await?;
+        }
+        self.ended.notify_waiters();
+        Ok(())
+    }
+
+    async fn drop_other_copies(&self, instance: &crate::model::Instance) -> Result<()> {
+        let folder = self.paths.instance(&instance.id);
+        let keep = self.paths.work(&instance.id, instance.revision);
+        let done = blocking(move || {
+            for entry in std::fs::read_dir(folder)? {
+                let path = entry?.path();
+                let work = path
+                    .file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with("work-"));
+                if work && path != keep {
+                    tree::remove(&path)?;
+                }
+            }
+            Ok::<(), std::io::Error>(())
+        });
+        done.await?.map_err(|error| Failure::internal("remove old copies", &error))
+    }
+
+    /// Makes an end of what an earlier life left running: a script on record as running is killed.
+    pub(crate) async fn end_leftovers(&self) -> Result<()> {
+        let running: Vec<Vec<String>> = {
+            let tables = self.tables();
+            let all = tables.operations.values().filter(|op| op.state != State::FailedTemp);
+            all.flat_map(|op| {
+                let steps = op.steps.iter().enumerate().chain(op.back.iter().enumerate());
+                steps.filter(|(_, step)| step.progress == Progress::Running).filter_map(
+                    |(_, step)| {
+                        let Work::Script { index, event, .. } = &step.work else { return None };
+                        Some(crate::environment::marks(&op.id, *event, *index, step.attempts))
+                    },
+                )
+            })
+            .collect()
+        };
+        for marks in running {
+            blocking(move || script::kill_marked(&marks, rustix::process::Signal::KILL)).await?;
+        }
+        Ok(())
+    }
+}

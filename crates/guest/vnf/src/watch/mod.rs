@@ -1,0 +1,485 @@
+//! Watching processes: one task for all functions.
+//!
+//! Appearing is told by the process connector, disappearing by a descriptor of each process. A scan confirms that
+//! nothing is left before a function is called absent, and once more every five seconds. Where the kernel gives no
+//! connector, the scan runs four times a second, and whoever sees the events may send them ([`Watcher::look_at`]).
+
+mod connector;
+pub(crate) mod pidfd;
+pub(crate) mod proc;
+pub(crate) mod rule;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    task::AbortHandle,
+    time::{sleep_until, timeout},
+};
+
+use connector::{Connector, Told};
+use pidfd::Ended;
+use proc::Table;
+pub(crate) use rule::{Ours, Rule};
+
+/// A full look in any case.
+const RECONCILE: Duration = Duration::from_secs(5);
+/// Between looks, where nobody tells.
+const POLL: Duration = Duration::from_millis(250);
+/// Share of a processor that looks may cost, as one of so many.
+const SHARE: u32 = 50;
+/// How long a process that has just ended may wait to be reaped before we do without its exit code.
+const REAP: Duration = Duration::from_millis(20);
+
+/// Names a process of this boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Identity {
+    pub pid: i32,
+    /// Ticks from the start of the machine to the start of the process.
+    pub start: u64,
+}
+
+/// By what means processes are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mechanism {
+    Connector,
+    Polling,
+}
+
+/// What a function's driver is told: what is so now, and what happened since it last asked.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    pub(crate) present: bool,
+    /// It came, or went, since the last [`View::take`].
+    pub(crate) appeared: bool,
+    pub(crate) vanished: bool,
+    pub(crate) changes: u32,
+    pub(crate) pids: Vec<Identity>,
+    /// Of the last process that went.
+    pub(crate) ended: Option<(i32, Ended)>,
+}
+
+/// What is seen of one function.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    seen: Mutex<Seen>,
+    pub(crate) changed: Notify,
+}
+
+impl View {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn get(&self) -> Seen {
+        self.lock().clone()
+    }
+
+    /// What is seen; what happened is told once.
+    pub(crate) fn take(&self) -> Seen {
+        let mut seen = self.lock();
+        let taken = seen.clone();
+        seen.appeared = false;
+        seen.vanished = false;
+        seen.changes = 0;
+        taken
+    }
+}
+
+enum Request {
+    Register { id: String, rule: Box<Rule>, reply: oneshot::Sender<Arc<View>> },
+    Unregister { id: String },
+    LookAt { pids: Vec<i32> },
+    Baseline { rule: Box<Rule>, reply: oneshot::Sender<Vec<Identity>> },
+    Gone { id: String, identity: Identity, ended: Ended },
+}
+
+/// Speaks to the task that watches. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Watcher {
+    requests: mpsc::Sender<Request>,
+    mechanism: Mechanism,
+    ours: Ours,
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Request")
+    }
+}
+
+impl Watcher {
+    /// Starts watching nothing. `poll`: as if the kernel gave no connector.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub(crate) async fn start(poll: bool) -> io::Result<Self> {
+        let connector = if poll {
+            None
+        } else {
+            match Connector::open().await {
+                Ok(connector) => Some(connector),
+                Err(error) => {
+                    tracing::info!(%error, "no process connector here: polling");
+                    None
+                }
+            }
+        };
+        let mechanism = if connector.is_some() { Mechanism::Connector } else { Mechanism::Polling };
+        let (requests, waiting) = mpsc::channel(256);
+        let ours = Ours::default();
+        let task = Task {
+            table: Table::new()?,
+            functions: BTreeMap::new(),
+            ours: ours.clone(),
+            own: std::process::id().cast_signed(),
+            requests: requests.downgrade(),
+            confirm: Vec::new(),
+        };
+        tokio::spawn(task.run(connector, waiting));
+        Ok(Self { requests, mechanism, ours })
+    }
+
+    pub(crate) fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+
+    pub(crate) fn ours(&self) -> &Ours {
+        &self.ours
+    }
+
+    /// Watches a function's processes. The first look is over on return.
+    pub(crate) async fn register(&self, id: &str, rule: Rule) -> Option<Arc<View>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Register { id: id.to_owned(), rule: Box::new(rule), reply }).await;
+        answer.await.ok()
+    }
+
+    pub(crate) async fn unregister(&self, id: &str) {
+        self.send(Request::Unregister { id: id.to_owned() }).await;
+    }
+
+    /// Who matches a rule at this moment.
+    pub(crate) async fn baseline(&self, rule: Rule) -> Vec<Identity> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Baseline { rule: Box::new(rule), reply }).await;
+        answer.await.unwrap_or_default()
+    }
+
+    /// Somebody else has seen these processes start or change, and gives their numbers as we know them.
+    pub(crate) async fn look_at(&self, pids: Vec<i32>) {
+        self.send(Request::LookAt { pids }).await;
+    }
+
+    async fn send(&self, request: Request) {
+        // The task ends only with the program.
+        let _ = self.requests.send(request).await;
+    }
+}
+
+struct Tracked {
+    start: u64,
+    waiter: AbortHandle,
+}
+
+struct Function {
+    rule: Rule,
+    view: Arc<View>,
+    tracked: HashMap<i32, Tracked>,
+}
+
+struct Task {
+    table: Table,
+    functions: BTreeMap<String, Function>,
+    ours: Ours,
+    own: i32,
+    requests: mpsc::WeakSender<Request>,
+    /// Functions that have lost a process since the last look.
+    confirm: Vec<String>,
+}
+
+impl Task {
+    async fn run(mut self, connector: Option<Connector>, mut waiting: mpsc::Receiver<Request>) {
+        let every = if connector.is_some() { RECONCILE } else { POLL };
+        let mut connector = connector;
+        let mut next = Instant::now() + every;
+        let mut full = Instant::now() + RECONCILE;
+        let mut told = Vec::new();
+        loop {
+            let asleep = self.functions.is_empty();
+            tokio::select! {
+                biased;
+                result = listen(connector.as_ref(), &mut told) => {
+                    if let Err(error) = result {
+                        tracing::error!(%error, "the process connector is broken: polling");
+                        connector = None;
+                        next = Instant::now();
+                    }
+                    for event in told.drain(..) {
+                        match event {
+                            Told::Changed(pid) => self.look(pid),
+                            Told::Lost => {
+                                tracing::warn!("events of processes were lost: looking at all");
+                                self.scan(true);
+                            }
+                        }
+                    }
+                }
+                request = waiting.recv() => {
+                    let Some(request) = request else { return };
+                    self.perform(request);
+                    // Several that ended together are confirmed by one look.
+                    while let Ok(request) = waiting.try_recv() {
+                        self.perform(request);
+                    }
+                    self.confirm();
+                }
+                () = sleep_until(next.into()), if !asleep => {
+                    let began = Instant::now();
+                    let whole = began >= full || connector.is_some();
+                    self.scan(whole);
+                    if whole {
+                        full = began + RECONCILE;
+                    }
+                    let every = if connector.is_some() { RECONCILE } else { POLL };
+                    next = began + every.max(began.elapsed() * SHARE);
+                }
+            }
+        }
+    }
+
+    fn perform(&mut self, request: Request) {
+        match request {
+            Request::Register { id, rule, reply } => {
+                let view = Arc::new(View::default());
+                self.drop_function(&id);
+                let function =
+                    Function { rule: *rule, view: Arc::clone(&view), tracked: HashMap::new() };
+                self.functions.insert(id, function);
+                self.scan(true);
+                // Who asked may have gone.
+                let _ = reply.send(view);
+            }
+            Request::Unregister { id } => self.drop_function(&id),
+            Request::LookAt { pids } => pids.into_iter().for_each(|pid| self.look(pid)),
+            Request::Baseline { rule, reply } => {
+                let mut found = Vec::new();
+                let (own, ours) = (self.own, self.ours.clone());
+                let mut fresh = Vec::new();
+                let scanned = self.table.scan(|pid, comm, new| {
+                    if new {
+                        fresh.push((pid, comm.to_vec()));
+                    }
+                    if pid != own
+                        && !ours.contains(pid)
+                        && rule.matches(pid, comm)
+                        && let Some(stat) = proc::stat(pid)
+                    {
+                        found.push(Identity { pid, start: stat.start });
+                    }
+                });
+                if let Err(error) = scanned {
+                    tracing::error!(%error, "cannot look at processes");
+                }
+                for (pid, comm) in fresh {
+                    self.consider(pid, &comm);
+                }
+                // Who asked may have gone.
+                let _ = reply.send(found);
+            }
+            Request::Gone { id, identity, ended } => self.gone(&id, identity, ended),
+        }
+    }
+
+    fn drop_function(&mut self, id: &str) {
+        if let Some(function) = self.functions.remove(id) {
+            function.tracked.values().for_each(|tracked| tracked.waiter.abort());
+        }
+    }
+
+    /// Looks at one process that has changed.
+    fn look(&mut self, pid: i32) {
+        if let Some(comm) = proc::comm(pid) {
+            self.consider(pid, &comm);
+        }
+    }
+
+    /// Looks at all; `whole`: also at those that have not changed their names.
+    fn scan(&mut self, whole: bool) {
+        let mut changed = Vec::new();
+        let functions = &self.functions;
+        let result = self.table.scan(|pid, comm, fresh| {
+            if (fresh || whole)
+                && functions.values().any(|f| f.rule.may_be(comm) || f.tracked.contains_key(&pid))
+            {
+                changed.push((pid, comm.to_vec()));
+            }
+        });
+        if let Err(error) = result {
+            tracing::error!(%error, "cannot look at processes");
+        }
+        for (pid, comm) in changed {
+            self.consider(pid, &comm);
+        }
+    }
+
+    fn confirm(&mut self) {
+        if self.confirm.is_empty() {
+            return;
+        }
+        // A child that was forked and never called exec was told by nobody.
+        self.scan(false);
+        for id in std::mem::take(&mut self.confirm) {
+            if let Some(function) = self.functions.get(&id) {
+                function.publish(None);
+            }
+        }
+    }
+
+    fn consider(&mut self, pid: i32, comm: &[u8]) {
+        if pid == self.own || self.ours.contains(pid) {
+            return;
+        }
+        for (id, function) in &mut self.functions {
+            let tracked = function.tracked.get(&pid).map(|tracked| tracked.start);
+            if tracked.is_none() && !function.rule.may_be(comm) {
+                continue;
+            }
+            let matches = function.rule.matches(pid, comm);
+            let start = if matches || tracked.is_some() {
+                proc::stat(pid).map(|stat| stat.start)
+            } else {
+                None
+            };
+            match (tracked, matches) {
+                (Some(known), true) if start == Some(known) => {}
+                // Its descriptor will tell, and how it ended.
+                (Some(known), false)
+                    if start.is_none()
+                        || proc::stat(pid).is_some_and(|s| s.start == known && !s.alive()) => {}
+                (Some(_), _) => {
+                    // Another name now, or another process under the number.
+                    if let Some(tracked) = function.tracked.remove(&pid) {
+                        tracked.waiter.abort();
+                    }
+                    if let (true, Some(start)) = (matches, start) {
+                        function.track(id, Identity { pid, start }, &self.requests);
+                    }
+                    function.publish(Some((pid, Ended::default())));
+                }
+                (None, true) => {
+                    if let Some(start) = start {
+                        function.track(id, Identity { pid, start }, &self.requests);
+                        function.publish(None);
+                    }
+                }
+                (None, false) => {}
+            }
+        }
+    }
+
+    fn gone(&mut self, id: &str, identity: Identity, ended: Ended) {
+        let Some(function) = self.functions.get_mut(id) else { return };
+        if function.tracked.get(&identity.pid).is_none_or(|tracked| tracked.start != identity.start)
+        {
+            return;
+        }
+        function.tracked.remove(&identity.pid);
+        function.view.lock().ended = Some((identity.pid, ended));
+        if !self.confirm.iter().any(|other| other == id) {
+            self.confirm.push(id.to_owned());
+        }
+    }
+}
+
+async fn listen(connector: Option<&Connector>, told: &mut Vec<Told>) -> io::Result<()> {
+    match connector {
+        Some(connector) => connector.next(told).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Function {
+    fn track(&mut self, id: &str, identity: Identity, requests: &mpsc::WeakSender<Request>) {
+        let held = match pidfd::open(identity.pid, identity.start).and_then(pidfd::watched) {
+            Ok(held) => held,
+            // Gone again: a life so short that nobody can hold it is still one.
+            Err(_) => {
+                let mut seen = self.view.lock();
+                if !seen.present && self.rule.process().min_instances == 1 {
+                    seen.appeared = true;
+                    seen.vanished = true;
+                    seen.changes += 2;
+                    seen.pids = vec![identity];
+                    drop(seen);
+                    self.view.changed.notify_one();
+                }
+                return;
+            }
+        };
+        let requests = requests.clone();
+        let id = id.to_owned();
+        let waiter = tokio::spawn(async move {
+            if held.readable().await.is_err() {
+                return;
+            }
+            let mut ended = pidfd::ended(held.get_ref(), identity.pid, identity.start);
+            let reaped = async {
+                while !ended.is_known() {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    ended = pidfd::ended(held.get_ref(), identity.pid, identity.start);
+                }
+            };
+            // Kernels before 6.15 never tell: then it stays unknown.
+            let _ = timeout(REAP, reaped).await;
+            if let Some(requests) = requests.upgrade() {
+                // The task ends only with the program.
+                let _ = requests.send(Request::Gone { id, identity, ended }).await;
+            }
+        });
+        self.tracked
+            .insert(identity.pid, Tracked { start: identity.start, waiter: waiter.abort_handle() });
+    }
+
+    /// Tells the driver what is so now.
+    fn publish(&self, ended: Option<(i32, Ended)>) {
+        let present = self.tracked.len() >= self.rule.process().min_instances as usize;
+        let mut seen = self.view.lock();
+        let mut pids: Vec<Identity> = self
+            .tracked
+            .iter()
+            .map(|(pid, tracked)| Identity { pid: *pid, start: tracked.start })
+            .collect();
+        pids.sort_unstable();
+        // Emptied and filled between two looks, by others.
+        let replaced = present && seen.present && !pids.iter().any(|pid| seen.pids.contains(pid));
+        if replaced {
+            seen.vanished = true;
+            seen.appeared = true;
+            seen.changes += 2;
+        } else if present != seen.present {
+            seen.appeared |= present;
+            seen.vanished |= !present;
+            seen.changes += 1;
+        }
+        let told = replaced || present != seen.present;
+        if ended.is_some() && !present {
+            seen.ended = ended;
+        }
+        seen.present = present;
+        if !pids.is_empty() {
+            seen.pids = pids;
+        }
+        drop(seen);
+        if told {
+            self.view.changed.notify_one();
+        }
+    }
+}

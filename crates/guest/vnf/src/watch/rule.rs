@@ -1,0 +1,142 @@
+//! Which processes are a function's.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use vnode_vnfpkg::{By, Process};
+
+use super::proc;
+use crate::user;
+
+/// Bytes of a name that the kernel keeps.
+const COMM: usize = 15;
+
+/// Programs of ours that run now and are never a function's process.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ours(Arc<Mutex<HashSet<i32>>>);
+
+impl Ours {
+    fn set(&self) -> MutexGuard<'_, HashSet<i32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add(&self, pid: i32) {
+        self.set().insert(pid);
+    }
+
+    pub(crate) fn remove(&self, pid: i32) {
+        self.set().remove(&pid);
+    }
+
+    pub(crate) fn contains(&self, pid: i32) -> bool {
+        self.set().contains(&pid)
+    }
+}
+
+/// The rule of one function, made ready.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    process: Process,
+    pattern: Option<regex_lite::Regex>,
+    uid: Option<u32>,
+}
+
+fn base(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
+}
+
+fn is_interpreter(comm: &[u8]) -> bool {
+    comm.starts_with(b"python")
+        || matches!(comm, b"perl" | b"ruby" | b"node" | b"java" | b"sh" | b"bash" | b"dash")
+}
+
+impl Rule {
+    /// # Errors
+    /// When the pattern is none, or the user is not known.
+    pub(crate) fn new(process: &Process) -> Result<Self, String> {
+        let pattern = match process.by {
+            By::Pgrep => Some(
+                regex_lite::Regex::new(&process.name)
+                    .map_err(|error| format!("`{}` is no pattern: {error}", process.name))?,
+            ),
+            _ => None,
+        };
+        let uid = match &process.user {
+            Some(name) => Some(user::find(name)?.uid),
+            None => None,
+        };
+        Ok(Self { process: process.clone(), pattern, uid })
+    }
+
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Whether the kernel's name alone can tell that it is not this process.
+    pub(crate) fn may_be(&self, comm: &[u8]) -> bool {
+        let name = self.process.name.as_bytes();
+        match self.process.by {
+            By::Name => comm == &name[..name.len().min(COMM)] || is_interpreter(comm),
+            By::Comm => comm == &name[..name.len().min(COMM)],
+            By::Pgrep => {
+                self.pattern.as_ref().is_some_and(|p| p.is_match(&String::from_utf8_lossy(comm)))
+            }
+            By::Argv0 | By::Exe | By::Pidfile => true,
+        }
+    }
+
+    /// Whether a process of that name and number is the function's.
+    pub(crate) fn matches(&self, pid: i32, comm: &[u8]) -> bool {
+        self.may_be(comm) && self.by(pid, comm) && self.further(pid)
+    }
+
+    fn by(&self, pid: i32, comm: &[u8]) -> bool {
+        let name = self.process.name.as_bytes();
+        match self.process.by {
+            By::Comm | By::Pgrep => true,
+            By::Argv0 => {
+                proc::command_line(pid).first().is_some_and(|argument| base(argument) == name)
+            }
+            By::Exe => proc::exe(pid).is_some_and(|exe| exe == name),
+            By::Pidfile => {
+                let text = std::fs::read_to_string(&self.process.name).unwrap_or_default();
+                text.trim().parse() == Ok(pid)
+            }
+            By::Name => {
+                if name.len() <= COMM && comm == name {
+                    return true;
+                }
+                let arguments = proc::command_line(pid);
+                let first = arguments.first().map_or(&[][..], Vec::as_slice);
+                // `python3 -u script`: the first that is no option.
+                let script =
+                    || arguments.iter().skip(1).find(|argument| !argument.starts_with(b"-"));
+                if name.len() > COMM && comm == &name[..COMM] {
+                    return base(first) == name
+                        || proc::exe(pid).is_some_and(|exe| base(&exe) == name)
+                        || (is_interpreter(base(first))
+                            && script().is_some_and(|script| base(script) == name));
+                }
+                is_interpreter(comm) && script().is_some_and(|script| base(script) == name)
+            }
+        }
+    }
+
+    fn further(&self, pid: i32) -> bool {
+        if self.uid.is_some_and(|uid| proc::owner(pid) != Some(uid)) {
+            return false;
+        }
+        if !self.process.args.is_empty() {
+            let arguments = proc::command_line(pid);
+            let has =
+                |wanted: &String| arguments.iter().any(|argument| argument == wanted.as_bytes());
+            if !self.process.args.iter().all(has) {
+                return false;
+            }
+        }
+        proc::stat(pid).is_some_and(|stat| stat.alive() && !stat.kernel)
+            && proc::in_our_namespace(pid)
+    }
+}
