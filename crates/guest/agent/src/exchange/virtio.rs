@@ -60,11 +60,18 @@ impl Port {
         Ok(Self { reads: events(&fd)?, writes: events(&fd)?, fd })
     }
 
-    /// What the port is ready for at this moment.
+    /// What the port is ready for at this moment; with ERR when it was pulled out.
     fn now(&self) -> io::Result<PollFlags> {
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN | PollFlags::OUT)];
         rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
-        Ok(fds[0].revents())
+        let now = fds[0].revents();
+        // A port without a host and one that is no more both poll with HUP. Reading nothing tells them apart.
+        if now.contains(PollFlags::HUP)
+            && rustix::io::read(&self.fd, &mut [0_u8; 0]) == Err(Errno::NODEV)
+        {
+            return Ok(now | PollFlags::ERR);
+        }
+        Ok(now)
     }
 
     /// Waits on one of the two until `is_ready` is true of what the port is ready for.
@@ -156,7 +163,7 @@ impl StreamExchange for Virtio {
             let now = poll_fn(|context| port.poll_until(&port.reads, context, connected))
                 .await
                 .map_err(failed)?;
-            // The device is there no more: POLLERR comes of a port that was unplugged.
+            // The device is there no more.
             if broken(now) || !self.path.exists() {
                 return Err(failed(io::ErrorKind::NotFound.into()));
             }
