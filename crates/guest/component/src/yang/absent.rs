@@ -28,7 +28,3 @@ impl Context {
         None
     }
 }
-
-pub(super) fn is_there(_: &[PathBuf], _: &str) -> bool {
-    false
-}

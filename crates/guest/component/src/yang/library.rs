@@ -3,7 +3,7 @@
 
 use std::{
     ffi::{CStr, CString, c_char},
-    path::{Path, PathBuf},
+    path::PathBuf,
     ptr::{self, NonNull},
     sync::Once,
 };
@@ -285,18 +285,4 @@ unsafe fn text(pointer: *const c_char) -> String {
     }
     // SAFETY: as demanded.
     unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
-}
-
-/// Whether one of the folders has a file of this module.
-pub(super) fn is_there(folders: &[PathBuf], module: &str) -> bool {
-    let is_of = |path: &Path| {
-        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        let stem = name.strip_suffix(".yang").or_else(|| name.strip_suffix(".yin"));
-        stem.is_some_and(|stem| stem.split('@').next() == Some(module))
-    };
-    folders.iter().any(|folder| {
-        // A folder that cannot be read has no modules; that it is missing was said when it was named.
-        std::fs::read_dir(folder)
-            .is_ok_and(|mut items| items.any(|item| item.is_ok_and(|item| is_of(&item.path()))))
-    })
 }

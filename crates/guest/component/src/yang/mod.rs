@@ -74,6 +74,16 @@ struct Shelf {
     refused: Mutex<HashMap<String, String>>,
 }
 
+impl Shelf {
+    fn is_ready(&self, subject: &Subject) -> bool {
+        // Somebody reads modules just now: then they are not.
+        let Ok(context) = self.context.try_read() else { return false };
+        context
+            .as_ref()
+            .is_some_and(|context| subject.modules().iter().all(|module| context.has(module)))
+    }
+}
+
 /// All modules that were read.
 #[derive(Debug, Default)]
 pub struct Schemas {
@@ -88,12 +98,7 @@ impl Schemas {
 
     /// Whether the modules of a model are read already, so that a check takes no time to speak of.
     pub fn is_ready(&self, subject: &Subject) -> bool {
-        let shelf = self.shelf(subject);
-        // Somebody reads modules just now: then they are not.
-        let Ok(context) = shelf.context.try_read() else { return false };
-        context
-            .as_ref()
-            .is_some_and(|context| subject.modules().iter().all(|module| context.has(module)))
+        self.shelf(subject).is_ready(subject)
     }
 
     /// Checks a text, which is one JSON value. Data of which nothing is known are valid: [`Schemas::problem`] tells.
@@ -109,14 +114,14 @@ impl Schemas {
         // No output is an empty one.
         let text =
             if text == "null" && kind.direction() == Direction::Output { "{}" } else { text };
-        if !shape::check(subject, kind, text)? || self.prepare(subject).is_err() {
+        let Ok(shelf) = self.prepare(subject) else { return Ok(()) };
+        if !shape::check(subject, kind, text)? {
             return Ok(());
         }
         let whole = match kind.operation() {
             Some(Name { module, name }) => &format!("{{\"{module}:{name}\":{text}}}"),
             None => text,
         };
-        let shelf = self.shelf(subject);
         let context = shelf.context.read().unwrap_or_else(PoisonError::into_inner);
         let Some(context) = context.as_ref() else { return Ok(()) };
         let found = context.check(kind, subject.modules(), whole);
@@ -140,10 +145,7 @@ impl Schemas {
 
     /// Whether a module has this RPC, notification or data node at its top; reads the modules.
     pub fn defines(&self, subject: &Subject, module: &str, name: &str) -> bool {
-        if self.prepare(subject).is_err() {
-            return false;
-        }
-        let shelf = self.shelf(subject);
+        let Ok(shelf) = self.prepare(subject) else { return false };
         let context = shelf.context.read().unwrap_or_else(PoisonError::into_inner);
         context
             .as_ref()
@@ -157,30 +159,31 @@ impl Schemas {
         subject.modules().iter().find_map(|module| refused.get(module).cloned())
     }
 
-    /// Sees to it that the modules of a model are read.
-    fn prepare(&self, subject: &Subject) -> Result<(), String> {
-        if self.is_ready(subject) {
-            return Ok(());
-        }
+    /// Sees to it that the modules of a model are read; gives where they are, whatever is forgotten meanwhile.
+    fn prepare(&self, subject: &Subject) -> Result<Arc<Shelf>, String> {
         let shelf = self.shelf(subject);
+        if shelf.is_ready(subject) {
+            return Ok(shelf);
+        }
         let mut refused = shelf.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reason) = subject.modules().iter().find_map(|module| refused.get(module)) {
             return Err(reason.clone());
         }
         let mut context = shelf.context.write().unwrap_or_else(PoisonError::into_inner);
-        let context = match &mut *context {
+        let read = match &mut *context {
             Some(context) => context,
             none => none.insert(library::Context::new(subject.folders())?),
         };
         for module in subject.modules() {
-            if let Err(reason) = context.load(module) {
+            if let Err(reason) = read.load(module) {
                 let reason = format!("module `{module}` cannot be used: {reason}");
                 tracing::warn!(%reason, "data are not checked");
                 refused.insert(module.clone(), reason.clone());
                 return Err(reason);
             }
         }
-        Ok(())
+        drop((context, refused));
+        Ok(shelf)
     }
 
     fn shelf(&self, subject: &Subject) -> Arc<Shelf> {

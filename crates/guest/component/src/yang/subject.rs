@@ -1,9 +1,49 @@
 //! Which modules a model has, and where they are.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
-use super::library;
 use crate::definition::Model;
+
+/// Bytes of a file in which its first keyword is looked for.
+const HEAD: u64 = 64 << 10;
+
+/// The file of a module in one of the folders: `NAME.yang` or `NAME@REVISION.yang`.
+fn file_of(folders: &[PathBuf], module: &str) -> Option<PathBuf> {
+    let is_of = |path: &Path| {
+        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let stem = name.strip_suffix(".yang").or_else(|| name.strip_suffix(".yin"));
+        stem.is_some_and(|stem| stem.split('@').next() == Some(module))
+    };
+    // A folder that cannot be read has no modules.
+    let items = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+    items.map(|item| item.path()).find(|path| is_of(path))
+}
+
+fn is_submodule(folders: &[PathBuf], module: &str) -> bool {
+    let Some(file) = file_of(folders, module).and_then(|path| fs::File::open(path).ok()) else {
+        return false;
+    };
+    let mut text = String::new();
+    // What is no text, libyang says better.
+    if file.take(HEAD).read_to_string(&mut text).is_err() {
+        return false;
+    }
+    let mut rest = text.trim_start_matches('\u{feff}').trim_start();
+    loop {
+        let comment = if rest.starts_with("//") {
+            rest.split_once('\n')
+        } else if rest.starts_with("/*") {
+            rest.split_once("*/")
+        } else {
+            return rest.starts_with("submodule");
+        };
+        rest = comment.map_or("", |(_, after)| after.trim_start());
+    }
+}
 
 /// Which way data go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,11 +76,17 @@ impl Subject {
             return None;
         }
         let declared = settings.modules.as_deref().or(declared);
-        let mut modules = declared.unwrap_or_default().to_vec();
+        // Component files list submodules too, which come with their modules.
+        let mut modules: Vec<String> = declared
+            .unwrap_or_default()
+            .iter()
+            .filter(|module| !is_submodule(&folders, module))
+            .cloned()
+            .collect();
         // Nobody says that there is a module for each RPC.
         let of_rpcs = model.rpcs.iter().map(|rpc| &rpc.module);
         for module in of_rpcs {
-            if !modules.contains(module) && library::is_there(&folders, module) {
+            if !modules.contains(module) && file_of(&folders, module).is_some() {
                 modules.push(module.clone());
             }
         }
@@ -50,7 +96,7 @@ impl Subject {
 
     /// One module by itself.
     pub fn module(module: &str, folders: &[PathBuf]) -> Option<Self> {
-        library::is_there(folders, module).then(|| Self {
+        file_of(folders, module).map(|_| Self {
             folders: folders.to_vec(),
             modules: vec![module.to_owned()],
             declared: true,

@@ -276,3 +276,24 @@ fn many_threads_check_at_once_and_each_gets_its_own_errors() {
         }
     });
 }
+
+#[test]
+fn submodules_come_with_their_modules() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "whole.yang",
+        "module whole { yang-version 1.1; namespace urn:w; prefix w; include part; }",
+    );
+    write(
+        "part@2026-01-01.yang",
+        "// a part\n/* of it */ submodule part { yang-version 1.1; belongs-to whole { prefix w; } leaf x { type int8; } }",
+    );
+    let keys = format!("X-Yang={}\nX-Modules=whole, part", folder.path().display());
+    let subject = subject(&keys).unwrap();
+    assert_eq!(subject.modules(), ["whole"]);
+    let schemas = Schemas::default();
+    assert_eq!(schemas.problem(&subject), None);
+    assert_eq!(schemas.check(&subject, Kind::Candidate, r#"{"whole:x":1}"#), Ok(()));
+    assert!(schemas.check(&subject, Kind::Candidate, r#"{"whole:x":300}"#).is_err());
+}
