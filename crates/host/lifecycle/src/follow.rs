@@ -14,7 +14,7 @@ use crate::inner::Inner;
 use crate::registry::{NodeEntry, lock};
 use crate::restart::{Decision, Ending};
 use crate::runner;
-use crate::state::Event;
+use crate::state::{Event, State};
 
 /// Starts the node's watcher, ending an earlier one.
 pub(crate) fn watch(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
@@ -37,6 +37,9 @@ pub(crate) fn watch(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
                 && (last.phase != Phase::Stopped || now.boots != last.boots);
             if ended && let Some(exit) = now.last_exit {
                 after_exit(&inner, &entry, &exit).await;
+            }
+            if (last.phase, now.phase) == (Phase::Running, Phase::Paused) {
+                paused(&inner, &entry);
             }
             if now.phase == Phase::Lost && last.phase != Phase::Lost {
                 lost(&inner, &entry).await;
@@ -170,6 +173,20 @@ async fn again(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
         inner.tell("node.restarted", &entry.subject(), None, json!({ "restarts": restarts }));
     }
     inner.save_node(entry).await;
+}
+
+/// A machine paused by itself, as when the host has no room for what it writes, shows as paused and can be resumed.
+fn paused(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
+    let (inner_of_task, entry) = (Arc::clone(inner), Arc::clone(entry));
+    inner.tasks.spawn(async move {
+        let _slot = entry.slot.lock().await;
+        // Whoever asked for it has told of it by now.
+        let still = entry.instance().is_some_and(|i| i.status().phase == Phase::Paused);
+        if still && entry.with(|record| record.state) == State::Running {
+            entry.settle(State::Paused);
+            inner_of_task.tell("node.paused", &entry.subject(), None, json!({ "by": "the machine" }));
+        }
+    });
 }
 
 async fn lost(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {

@@ -16,8 +16,8 @@ pub(crate) const VNC: &str = "vnc.sock";
 /// Of QEMU's own agent.
 pub(crate) const QGA: &str = "qga.sock";
 pub(crate) const SOCKETS: [&str; 4] = [QMP, AGENT, QGA, VNC];
-/// Ports of the guest's agent, ours and QEMU's, by the names they look for.
-const PORTS: [(&str, &str, &str); 2] =
+/// Ports of the guest's agent, ours and QEMU's: name of the line, socket, and the name the agent looks for.
+pub(crate) const PORTS: [(&str, &str, &str); 2] =
     [("agent", AGENT, "org.vnode.agent.0"), ("qga", QGA, "org.qemu.guest_agent.0")];
 
 /// What the shell executes.

@@ -232,19 +232,25 @@ impl Vm {
         if let Some(guest) = held.as_ref().filter(|guest| guest.is_open()) {
             return Ok(guest.clone());
         }
-        // Ours and QEMU's are asked at once: the one that is there answers, the other is silent.
-        let (ours, theirs) = (self.agent_at(command::AGENT), self.agent_at(command::QGA));
-        tokio::pin!(ours, theirs);
-        let guest = tokio::select! {
-            Ok(guest) = &mut ours => guest,
-            Ok(guest) = &mut theirs => guest,
-            else => return Err(Error::Exec {
-                node: self.node.clone(),
-                step: "no agent answers in the guest: install vnode-agent or qemu-guest-agent in its image, or wait \
-                       until it has started"
-                    .to_owned(),
-            }),
+        // Only a port that the guest has opened is spoken to: what is sent before waits in it, and would confuse the agent
+        // when it comes. Ours is preferred: it speaks QEMU's form too, and says more in its own.
+        let lines = self.command("query-chardev", json!({})).await?;
+        let open = |label: &str| {
+            let lines = lines.as_array().map(Vec::as_slice).unwrap_or_default();
+            lines.iter().any(|line| line["label"] == label && line["frontend-open"] == true)
         };
+        let mut found = Err(Error::Exec {
+            node: self.node.clone(),
+            step: "no agent listens in the guest: install vnode-agent or qemu-guest-agent in its image, or wait until \
+                   it has started"
+                .to_owned(),
+        });
+        for (label, socket, _) in command::PORTS {
+            if found.is_err() && open(label) {
+                found = self.agent_at(socket).await;
+            }
+        }
+        let guest = found?;
         Ok(held.insert(guest).clone())
     }
 

@@ -8,12 +8,25 @@ use std::time::Duration;
 
 use bed::{PATIENCE, exec, link, ping, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use vnode_driver::{Driver, Ended, Phase, Recovered};
+use vnode_action::CancellationToken;
+use vnode_driver::{BaseDisk, DiskFormat, Driver, Ended, Phase, Ready, Recovered};
 
 #[test]
-fn t41_a_machine_boots_is_linked_spoken_to_paused_adopted_rebooted_and_gone() {
+fn vm_t41_t47_t55_a_machine_boots_is_linked_spoken_to_paused_adopted_rebooted_and_gone() {
     bed::run(|bed| async move {
-        let spec = bed.spec("vm").await;
+        let mut spec = bed.spec("vm").await;
+        let base = bed.dir.path().join("base.raw");
+        let mut bytes = b"the image's own bytes".to_vec();
+        bytes.resize(1 << 20, 0);
+        std::fs::write(&base, &bytes).unwrap();
+        let machine = spec.machine.as_mut().unwrap();
+        // Grown to twice its image; and a second, empty disk.
+        let size_bytes = 2 << 20;
+        machine.disk = Some(BaseDisk { image: base.clone(), format: DiskFormat::Raw, size_bytes });
+        machine.disks = vec![4 << 20];
+        machine.cpus = 2;
+        machine.queues = 2;
+        machine.watchdog = true;
         let vm = bed.create(&spec).await.unwrap();
         assert_eq!(vm.status().phase, Phase::Stopped);
         let far = link(&*vm, "eth1", "10.9.0.1/24", "10.9.0.2/24");
@@ -28,6 +41,20 @@ fn t41_a_machine_boots_is_linked_spoken_to_paused_adopted_rebooted_and_gone() {
         assert!(ping(&far, "10.9.0.1"), "the machine does not answer");
         assert_eq!(exec(&*vm, &["ping", "-c", "1", "10.9.0.2"]).await.0, 0);
         assert_eq!(exec(&*vm, &["false"]).await.0, 1);
+
+        // Its disks: the image's bytes under an overlay of the size that was asked for.
+        let sectors = |disk: &str| format!("cat /sys/block/{disk}/size; head -c 21 /dev/{disk}");
+        let (_, text) = exec(&*vm, &["sh", "-c", &sectors("vda")]).await;
+        assert_eq!(text, "4096\nthe image's own bytes");
+        let (_, text) = exec(&*vm, &["sh", "-c", "cat /sys/block/vdb/size"]).await;
+        assert_eq!(text, "8192\n");
+        let write =
+            |word: &str| format!("printf {word} | dd of=/dev/vda conv=notrunc 2>/dev/null; sync");
+        assert_eq!(exec(&*vm, &["sh", "-c", &write("first")]).await.0, 0);
+        // The seed is there, and says what the topology said.
+        let seed = "mkdir -p /mnt; mount -t vfat -o ro /dev/vdc /mnt && cat /mnt/network-config";
+        let (_, text) = exec(&*vm, &["sh", "-c", seed]).await;
+        assert!(text.contains("10.9.0.1/24") && text.contains("eth1"), "{text}");
 
         // The console is a shell on the serial line.
         let mut console = vm.console().await.unwrap();
@@ -78,15 +105,47 @@ fn t41_a_machine_boots_is_linked_spoken_to_paused_adopted_rebooted_and_gone() {
         let status = until(&*vm, Phase::Stopped).await;
         assert_eq!(status.last_exit.unwrap().ended, Ended::Reboot);
         assert!(far.has_interface("far").unwrap());
+        // What was written is kept under a name, while the machine is stopped; not while it runs.
+        let (driver, folder, cancel) = (bed.driver(), bed.folder("vm"), CancellationToken::new());
+        driver.snapshot(&spec, &folder, "one", "me", &cancel).await.unwrap();
         vm.boot(&spec).await.unwrap();
         assert_eq!(vm.status().boots, boots + 1);
         assert!(ping(&far, "10.9.0.1"), "not after the reboot");
+        let read = ["sh", "-c", "head -c 5 /dev/vda"];
+        assert_eq!(exec(&*vm, &read).await.1, "first");
+        assert_eq!(exec(&*vm, &["sh", "-c", &write("other")]).await.0, 0);
+        assert!(driver.snapshot(&spec, &folder, "two", "me", &cancel).await.is_err());
 
         // It ends when it is asked to.
         let exit = vm.halt(PATIENCE).await.unwrap();
         assert_eq!(exit.ended, Ended::Poweroff, "{exit:?}");
         // A second halt succeeds (T-46).
         vm.halt(Duration::from_secs(1)).await.unwrap();
+
+        // The snapshot comes back; an image that was changed under its overlay is refused, and its own image never was.
+        driver.restore(&spec, &folder, "one", &cancel).await.unwrap();
+        vm.boot(&spec).await.unwrap();
+        assert_eq!(exec(&*vm, &read).await.1, "first");
+        assert_eq!(std::fs::read(&base).unwrap(), bytes);
+        // QEMU is killed: that is no power-off.
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(vm.pid().unwrap() as i32).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
+        assert_eq!(until(&*vm, Phase::Stopped).await.last_exit.unwrap().ended, Ended::Killed);
+        std::fs::write(&base, b"something else").unwrap();
+        let error = vm.boot(&spec).await.unwrap_err();
+        assert!(error.to_string().contains("another image"), "{error}");
+
+        // An empty disk over the image as it is now.
+        vm.reset_disk().await.unwrap();
+        let mut started = spec.clone();
+        started.machine.as_mut().unwrap().ready = Ready::Started;
+        vm.boot(&started).await.unwrap();
+        // A guest that ignores the button, as one that has not come up yet does, is ended in time (T-46).
+        let exit = vm.halt(Duration::from_millis(500)).await.unwrap();
+        assert_eq!(exit.ended, Ended::Killed);
     });
 }
 

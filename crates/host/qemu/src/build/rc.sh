@@ -7,6 +7,7 @@ mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /run
+echo "vnode: up" >/dev/console
 for module in /lib/modules/load/*.ko; do
     insmod "$module" 2>/dev/null
 done

@@ -174,8 +174,10 @@ pub(crate) fn arguments(machine: &Machine, bus: &str, all: &mut Vec<String>) {
             "driver=qcow2,node-name=disk{number},discard=unmap,file.driver=file,file.filename={file},file.locking=on"
         ));
         all.push("-device".to_owned());
+        // 0 is that of a kernel given by itself.
+        let order = number + 1;
         all.push(format!(
-            "virtio-blk-{bus},id=blk{number},drive=disk{number},serial=disk{number},bootindex={number}"
+            "virtio-blk-{bus},id=blk{number},drive=disk{number},serial=disk{number},bootindex={order}"
         ));
     }
 }
