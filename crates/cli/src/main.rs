@@ -15,6 +15,7 @@ mod session;
 mod stream;
 mod terminal;
 mod topology;
+mod vmcatcher;
 
 use std::process::ExitCode;
 
@@ -59,6 +60,10 @@ impl Context {
 }
 
 fn main() -> ExitCode {
+    // Links with vmcatcher's names lead here.
+    if let Some(code) = vmcatcher::dispatch() {
+        return code;
+    }
     let cli = Cli::parse();
     let json = cli.global.json;
     let output = Output::new(json, cli.global.quiet);

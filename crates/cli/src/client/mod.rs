@@ -113,6 +113,16 @@ impl Client {
         document(response).await.map(Some)
     }
 
+    /// An answer that is no document, whole.
+    pub(crate) async fn bytes(&mut self, path: &str) -> Result<Vec<u8>, Problem> {
+        let response = self.send(Method::GET, path, None, empty()).await?;
+        let body = http_body_util::Limited::new(response.into_body(), MAX_ANSWER);
+        let body = body.collect().await.map_err(|error| {
+            Problem::new(Code::Failed, format!("the daemon's answer broke off: {error}"))
+        })?;
+        Ok(body.to_bytes().to_vec())
+    }
+
     /// A request without a body.
     pub(crate) async fn act<T: DeserializeOwned>(
         &mut self,

@@ -1,6 +1,11 @@
 //! `vnode image`
 
+mod build;
+mod lists;
+
 use std::path::PathBuf;
+
+pub(crate) use lists::{pairs, worked};
 
 use clap::Subcommand;
 use hyper::Method;
@@ -46,6 +51,10 @@ enum Command {
         #[arg(long, value_name = "DAYS", default_value_t = 0)]
         unused: u32,
     },
+    /// Build a small virtual machine from Debian's packages: kernel, busybox, our agent
+    Build(build::Build),
+    #[command(flatten)]
+    Lists(lists::Command),
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result {
@@ -71,6 +80,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
         Command::Gc { unused } => {
             let unused = u64::from(unused) * 86_400;
             let path = format!("/v1/images/gc{}", query(&[("unused_s", Some(unused.to_string()))]));
+        // It came before there was a client.
+        Command::Build(_) => None,
+        Command::Lists(command) => return lists::run(command, client, context).await,
             let removed: Option<Removed> = client.act(Method::POST, &path).await?;
             return removed.map_or(Ok(0), |removed| print_removed(&removed, context));
         }

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use crate::error::{Code, Problem};
 use crate::metrics::Metrics;
 use crate::routes::{
-    event, image, lab, link, machine, node, operation, snapshot, stream, timeline, token,
+    event, image, lab, link, list, machine, node, operation, snapshot, stream, timeline, token,
 };
 use crate::serve::Peer;
 use crate::state::Api;
@@ -44,7 +44,7 @@ const LONG: Duration = Duration::from_secs(300);
     ),
     components(schemas(Problem)),
     tags(
-        (name = "labs"), (name = "nodes"), (name = "links"), (name = "images"),
+        (name = "labs"), (name = "nodes"), (name = "links"), (name = "images"), (name = "lists"),
         (name = "operations"), (name = "events"), (name = "machine"), (name = "tokens")
     )
 )]
@@ -74,6 +74,17 @@ fn all() -> OpenApiRouter<Api> {
         .routes(routes!(image::list))
         .routes(routes!(image::pull))
         .routes(routes!(image::import))
+        .routes(routes!(list::list))
+        .routes(routes!(list::show, list::unsubscribe))
+        .routes(routes!(list::message))
+        .routes(routes!(list::endorsers, list::endorser_add))
+        .routes(routes!(list::endorser_remove))
+        .routes(routes!(list::link, list::unlink))
+        .routes(routes!(list::images, list::select))
+        .routes(routes!(list::work, list::last))
+        .routes(routes!(list::events))
+        .routes(routes!(list::retry))
+        .routes(routes!(list::settings, list::set_settings))
         .routes(routes!(token::list, token::create))
         .routes(routes!(token::remove))
         .routes(routes!(machine::health))
@@ -92,6 +103,9 @@ fn all() -> OpenApiRouter<Api> {
         .routes(routes!(link::down))
         .routes(routes!(link::up))
         .routes(routes!(link::reset))
+        .routes(routes!(list::subscribe))
+        .routes(routes!(list::change))
+        .routes(routes!(list::migrate))
         .routes(routes!(image::remove))
         .routes(routes!(image::gc))
         .routes(routes!(machine::doctor))

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sources (the list's address, mirrors) ─▶ GET, Range with If-Range ─▶ channel of a few pieces ─▶ one blocking pass:
-//!                                                                        file, SHA-512, header, gzip or zstd inside
+//!                                                                        file, header; SHA-512 and unpacking beside it
 //! ```
 //!
 //! A part that is here is gone on with only when the server still has the same file, by its validator. Whatever a
@@ -12,6 +12,7 @@
 mod part;
 mod pipe;
 mod sink;
+mod unpack;
 
 use std::{
     fs::File, io, os::unix::fs::OpenOptionsExt as _, path::Path, path::PathBuf, time::Duration,

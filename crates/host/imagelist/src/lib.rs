@@ -46,7 +46,7 @@ pub use list::{Dropped, Endorser, Image, ImageList};
 pub use lists::Lists;
 pub use name::Principal;
 pub use site::Site;
-pub use trust::{Anchors, Problem, TrustError, TrustFolder, policy};
+pub use trust::{Anchors, Problem, TrustError, TrustFolder, crl_issuer, policy};
 pub use vnode_image::disk;
 
 /// Longest signed message, bytes: a list of 16 MiB and its signature.

@@ -40,11 +40,14 @@ use crate::{
 /// Longest id of an endorser, bytes.
 const MAX_ENDORSER_ID: usize = 256;
 
+/// Text of [`Error::Fetch`]: programs that know only texts tell it from a list that is refused.
+pub const NOT_FETCHED: &str = "the list cannot be fetched";
+
 /// Why something about subscriptions was not done.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    #[error("the list cannot be fetched")]
+    #[error("{NOT_FETCHED}")]
     Fetch(#[from] FetchError),
     #[error("the list of {uri} is refused")]
     Refused {
@@ -70,6 +73,8 @@ pub enum Error {
     },
     #[error("the work was cut off")]
     Stopped,
+    #[error(transparent)]
+    Injected(#[from] vnode_operation::fault::Injected),
 }
 
 impl Error {

@@ -5,6 +5,7 @@
 
 mod request;
 mod settings;
+mod tree;
 mod view;
 
 use std::{
@@ -283,6 +284,9 @@ impl Site {
             summary.add(report);
             self.told.notify_one();
         }
+        if let Some(folder) = &settings.serve_tree {
+            self.serve_tree(folder.clone()).await?;
+        }
         summary.ended = Some(self.lists.now());
         let value = record::encode(SCHEMA, &summary).map_err(write)?;
         // An idle run is not worth a write of its own.
@@ -366,6 +370,18 @@ impl Site {
             }
         }
         Ok((imported, adopted))
+    }
+
+    /// Offers what was given up again, to handler and publishers; gives how much that is.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn retry(&self) -> Result<usize, SiteError> {
+        let now = self.lists.now();
+        let events = self.queue.retry_given_up(now).await.map_err(write)?;
+        let changes = self.publishers.retry_given_up(now).await.map_err(write)?;
+        self.told.notify_one();
+        Ok(events + changes)
     }
 
     /// Tells handler and publishers what is due.

@@ -18,7 +18,7 @@ use openssl::{ssl::SslFiletype, x509::X509};
 use thiserror::Error;
 
 pub(crate) use chain::check;
-pub use folder::TrustFolder;
+pub use folder::{TrustFolder, crl_issuer};
 
 /// Why a folder cannot be used at all.
 #[derive(Debug, Error)]

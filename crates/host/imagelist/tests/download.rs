@@ -314,6 +314,11 @@ async fn e12_e13_wrong_files_leave_nothing() {
     }
 }
 
+/// Removes the whole file of the download before, which the next one would take.
+fn forget(folder: &Path) {
+    fs::remove_file(folder.join("image")).unwrap();
+}
+
 #[tokio::test]
 async fn mirrors_redirects_and_busy_servers() {
     let (server, folder, file) = (Server::new().await, tempfile::tempdir().unwrap(), bytes(50_000));
@@ -323,13 +328,17 @@ async fn mirrors_redirects_and_busy_servers() {
     assert_eq!(verified.size, 50_000);
     let other = bytes(50_001)[1..].to_vec();
     let wrong = server.put("/wrong", &other, &[]);
+    forget(folder.path());
     fetch(&job(&[&wrong, &mirror], &file), folder.path()).await.unwrap();
     let busy = server.put("/busy", &file, &[Trick::Status(503), Trick::Status(429)]);
+    forget(folder.path());
     fetch(&job(&[&busy], &file), folder.path()).await.unwrap();
     server.state.lock().unwrap().redirects.insert("/moved".into(), mirror.clone());
+    forget(folder.path());
     fetch(&job(&[&format!("{}/moved", server.base)], &file), folder.path()).await.unwrap();
     server.state.lock().unwrap().redirects.insert("/round".into(), "/round".into());
     let round = format!("{}/round", server.base);
+    forget(folder.path());
     assert!(fetch(&job(&[&round], &file), folder.path()).await.is_err());
 }
 
@@ -422,6 +431,10 @@ async fn files_links_and_space() {
     fetch(&job(&[&uri], &file), into.path()).await.unwrap();
     assert_eq!(fs::read(&trap).unwrap(), b"x");
     assert_eq!(fs::read(into.path().join("image")).unwrap(), file);
+    // What came whole is not fetched again: another run may have been cut off just then.
+    let again = fetch(&job(&["file:///nowhere"], &file), into.path()).await.unwrap();
+    assert_eq!(again.resumed, 400_000);
+    forget(into.path());
     assert!(fetch(&job(&["file:///dev/zero"], &file), into.path()).await.is_err());
     let full = Downloader::new(DownloadOptions { keep_free: u64::MAX / 4, ..options() }).unwrap();
     let never = CancellationToken::new();

@@ -4,6 +4,7 @@ pub(crate) mod event;
 pub(crate) mod image;
 pub(crate) mod lab;
 pub(crate) mod link;
+pub(crate) mod list;
 pub(crate) mod machine;
 pub(crate) mod node;
 pub(crate) mod operation;

@@ -46,6 +46,17 @@ impl Part {
         usable.then_some(meta.len()).zip(note.validator)
     }
 
+    /// Whether all bytes are here, under the name of the part or of the whole; they are then under the part's.
+    pub(super) fn is_whole(&self, job: &Job) -> bool {
+        let long = |path: &Path| {
+            fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == job.size)
+        };
+        if long(&self.whole) && fs::rename(&self.whole, &self.bytes).is_err() {
+            return false;
+        }
+        job.size > 0 && long(&self.bytes)
+    }
+
     pub(super) fn write_note(&self, note: &Note) -> Result<(), DownloadError> {
         let cannot =
             |source| DownloadError::File { doing: "write", path: self.note.clone(), source };

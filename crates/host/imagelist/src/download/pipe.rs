@@ -2,9 +2,11 @@
 
 use std::{path::Path, sync::Arc};
 
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use reqwest::{Response, StatusCode, Url, header};
 use tokio::sync::mpsc;
+use vnode_operation::fault;
 
 use super::{
     DownloadError, Downloader, Job, Progress, Verified,
@@ -15,8 +17,6 @@ use crate::fetch::{self, FetchError};
 
 /// Pieces between the network and the disk: they bound the memory of a download.
 const PIECES: usize = 16;
-
-type Bytes = Vec<u8>;
 
 impl Downloader {
     pub(super) async fn try_one(
@@ -29,6 +29,9 @@ impl Downloader {
         let url = fetch::address(source)?;
         let uri = url.to_string();
         let part = Part::new(folder, &job.name);
+        if let Some(verified) = self.complete(job, &part, progress).await? {
+            return Ok(verified);
+        }
         let here = part.here(job, &uri);
         let begun = here.as_ref().map_or(0, |(bytes, _)| *bytes);
         self.check_space(job, folder, begun)?;
@@ -70,10 +73,7 @@ impl Downloader {
             }
         };
         part.complete()?;
-        let unpacked = match (&job.unpack, &passed.unpacked, inner) {
-            (Some(unpack), Some((size, _)), Some(disk)) => Some((unpack.path.clone(), *size, disk)),
-            _ => None,
-        };
+        let unpacked = unpacked(job, &passed, inner);
         Ok(Verified {
             path: part.whole,
             size: passed.size,
@@ -82,6 +82,45 @@ impl Downloader {
             unpacked,
             resumed,
         })
+    }
+
+    /// A file that came whole before, and whose run was cut off: its bytes are read again, not fetched.
+    async fn complete(
+        &self,
+        job: &Job,
+        part: &Part,
+        progress: &dyn Progress,
+    ) -> Result<Option<Verified>, DownloadError> {
+        if !part.is_whole(job) {
+            return Ok(None);
+        }
+        let nothing = stream::empty::<Result<Bytes, DownloadError>>();
+        let passed = self.pump(job, part, job.size, nothing, "", progress).await;
+        match passed {
+            Ok(passed) if passed.sha512 == job.sha512 => {
+                let (disk, inner) = passed.probe()?;
+                part.complete()?;
+                Ok(Some(Verified {
+                    unpacked: unpacked(job, &passed, inner),
+                    path: part.whole.clone(),
+                    size: passed.size,
+                    sha512: passed.sha512,
+                    disk,
+                    resumed: job.size,
+                }))
+            }
+            Ok(_) => {
+                part.discard()?;
+                Ok(None)
+            }
+            Err(error) => {
+                part.discard()?;
+                if let Some(unpack) = &job.unpack {
+                    part::remove(&unpack.path)?;
+                }
+                Err(error)
+            }
+        }
     }
 
     fn check_space(&self, job: &Job, folder: &Path, here: u64) -> Result<(), DownloadError> {
@@ -162,8 +201,7 @@ impl Downloader {
                 sha512: job.sha512.clone(),
             })?;
         }
-        let body =
-            response.bytes_stream().map(|piece| piece.map(|p| p.to_vec()).map_err(transport));
+        let body = response.bytes_stream().map(|piece| piece.map_err(transport));
         let passed = self.pump(job, part, from, body, &uri, progress).await?;
         Ok((passed, from))
     }
@@ -183,7 +221,7 @@ impl Downloader {
         let sink = tokio::task::spawn_blocking(move || {
             let mut sink = Sink::open(&path, from, limit, unpack)?;
             while let Some(piece) = receiver.blocking_recv() {
-                sink.write(&piece)?;
+                sink.write(piece)?;
             }
             Ok::<_, DownloadError>(sink)
         });
@@ -211,6 +249,9 @@ impl Downloader {
                 break;
             }
             progress.at(here.min(job.size), job.size);
+            fault::point("imagelist.download.piece").map_err(|injected| DownloadError::Write {
+                source: std::io::Error::other(injected),
+            })?;
         }
         drop(sender);
         // What arrived before the server failed is in the file either way.
@@ -258,7 +299,7 @@ impl Downloader {
                     let mut piece = vec![0; 256 << 10];
                     let read = std::io::Read::read(&mut &*own, &mut piece)?;
                     piece.truncate(read);
-                    Ok(piece)
+                    Ok(Bytes::from(piece))
                 };
                 let piece = tokio::task::spawn_blocking(read)
                     .await
@@ -269,6 +310,14 @@ impl Downloader {
         });
         self.pump(job, part, 0, body, url.as_str(), progress).await
     }
+}
+
+fn unpacked(
+    job: &Job,
+    passed: &Passed,
+    inner: Option<crate::disk::Disk>,
+) -> Option<(std::path::PathBuf, u64, crate::disk::Disk)> {
+    Some((job.unpack.as_ref()?.path.clone(), passed.unpacked.as_ref()?.size, inner?))
 }
 
 /// Whether an answer is the rest of the file, from `here` to its end.

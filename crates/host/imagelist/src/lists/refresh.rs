@@ -1,6 +1,7 @@
 //! Asking whether lists changed. One bad list never stops the others.
 
 use futures_util::{StreamExt as _, stream};
+use vnode_operation::fault;
 use vnode_protocol::chain;
 use vnode_store::Change;
 
@@ -115,8 +116,10 @@ impl Lists {
         }
         match result {
             Ok((report, mut changes)) => {
+                fault::point("imagelist.refresh.judged")?;
                 changes.push(put_subscription(&subscription)?);
                 self.commit(changes).await?;
+                fault::point("imagelist.refresh.after")?;
                 Ok(report)
             }
             Err(error) => {

@@ -45,6 +45,9 @@ pub struct Settings {
     pub max_virtual_size: u64,
     /// Withdrawn files are removed after so many days; never, when absent.
     pub keep_expired_days: Option<u32>,
+    /// Messages and files of all lists are kept here as their addresses say, for a web server that serves them to
+    /// other sites: `FOLDER/http/HOST/PATH`.
+    pub serve_tree: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -68,6 +71,7 @@ impl Default for Settings {
             keep_free: download.keep_free,
             max_virtual_size: 2 << 40,
             keep_expired_days: Some(30),
+            serve_tree: None,
         }
     }
 }

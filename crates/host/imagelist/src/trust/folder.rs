@@ -192,12 +192,25 @@ fn read_crl(file: &Path) -> Result<(String, CrlFile), String> {
         .ok_or("the path of the CRL is no UTF-8")?
         .to_owned();
     let bytes = bytes(file, MAX_CRL_BYTES)?;
-    let (crl, kind) = match X509Crl::from_pem(&bytes) {
+    let (issuer, kind) = parse_crl(&bytes)?;
+    Ok((issuer, CrlFile { path, kind }))
+}
+
+fn parse_crl(bytes: &[u8]) -> Result<(String, SslFiletype), String> {
+    let (crl, kind) = match X509Crl::from_pem(bytes) {
         Ok(crl) => (crl, SslFiletype::PEM),
-        Err(_) => match X509Crl::from_der(&bytes) {
+        Err(_) => match X509Crl::from_der(bytes) {
             Ok(crl) => (crl, SslFiletype::ASN1),
             Err(e) => return Err(format!("it is no CRL: {}", first(&e))),
         },
     };
-    Ok((canonical(&one_line(crl.issuer_name())), CrlFile { path, kind }))
+    Ok((canonical(&one_line(crl.issuer_name())), kind))
+}
+
+/// The issuer of a CRL, PEM or DER, in the one form in which names are compared.
+///
+/// # Errors
+/// Why it is no CRL.
+pub fn crl_issuer(bytes: &[u8]) -> Result<String, String> {
+    parse_crl(bytes).map(|(issuer, _)| issuer)
 }
