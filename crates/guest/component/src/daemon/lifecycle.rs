@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use futures_util::future::join_all;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use vnode_action::CancellationToken;
 use vnode_protocol::chain;
 
@@ -104,7 +104,7 @@ async fn release(shared: &Arc<Shared>, wanted: &[&str]) {
     for name in wanted {
         if let Err(error) = names::release(&bus, name).await {
             // Only a bus that is gone refuses, and then the name is gone too.
-            warn!(name, %error, "a name is not given back");
+            debug!(name, %error, "a name is not given back");
         }
     }
 }
