@@ -1,6 +1,7 @@
 //! `cargo xtask test`: set-up, build, all tests, and what they amounted to.
 
 use crate::counts::{self, Counts};
+use crate::dist;
 use crate::setup::{self, For};
 use crate::shell::{self, command};
 
@@ -13,10 +14,12 @@ pub(crate) fn run() -> Result<(), String> {
     let in_ci = std::env::var_os("VNODE_CI_STEP").is_some();
     setup::run(For::Test)?;
     // A test package cannot make cargo build the programs of another one.
-    shell::log(
-        command("cargo", &["build", "--locked", "-p", "vnode-cli", "-p", "vnode-monitor"]),
-        "build",
-    )?;
+    let programs = ["-p", "vnode-cli", "-p", "vnode-monitor", "-p", "vnode-agent"];
+    let mut build = command("cargo", &["build", "--locked"]);
+    build.args(programs);
+    shell::log(build, "build")?;
+    // For nodes whose image has no libraries; the benchmark and the package take the same one.
+    dist::build()?;
     if !shell::has_program("cargo-nextest") {
         shell::log(command("cargo", &["install", "--locked", "cargo-nextest"]), "install-nextest")?;
     }

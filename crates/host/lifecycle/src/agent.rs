@@ -50,7 +50,7 @@ const INIT: &str = "defaults = false\n\n[log]\nlevel = \"warn\"\n\n[[channel]]\n
 const ON_DEMAND: &str = "defaults = false\n\n[log]\nlevel = \"warn\"\n\n[[channel]]\nname = \"native\"\n\
                          exchange = \"stdio\"\nparser = \"native\"\n";
 /// How long an agent that has just been started, or started again, is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// One node at a time looks whether the program is there.
 static PROVIDING: Mutex<()> = Mutex::new(());
 
@@ -198,7 +198,9 @@ async fn on_demand(instance: &dyn Instance, node: &str) -> Result<Guest> {
         tokio::spawn(log(stderr, node.to_owned()));
     }
     let streams = Streams { stdin, stdout, _program: Mutex::new(exec) };
-    vnode_guest::probe_with(streams, Options::default()).await.map_err(|error| told(node, &error))
+    let mut options = Options::default();
+    options.probe = PATIENCE;
+    vnode_guest::probe_with(streams, options).await.map_err(|error| told(node, &error))
 }
 
 /// What an agent complains of, a line at a time and not without end.
@@ -345,7 +347,19 @@ impl Host {
         answer.map_err(|error| told(node, &error))
     }
 
-    /// Runs a program by a node's agent: with the environment, folder and user of the node's own program where the
+    /// `LAB/NODE` of every node that its topology gives an agent, or that is a machine, which brings its own.
+    pub fn nodes_with_agents(&self) -> Vec<String> {
+        let labs = self.inner.registry.read();
+        let nodes = labs.values().flat_map(|lab| {
+            let name = &lab.record.name;
+            let with = lab.record.lab.nodes.iter();
+            with.filter(|node| node.agent != AgentMode::None || node.vm.is_some())
+                .map(move |node| format!("{name}/{}", node.name))
+        });
+        nodes.collect()
+    }
+
+    /// Runs a program by a node's agent: as root, with the environment and folder of the node's own program where the
     /// request names no other.
     pub(crate) async fn exec_by_agent(
         &self,
