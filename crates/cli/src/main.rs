@@ -116,6 +116,7 @@ async fn ask(command: Command, context: &Context) -> Result {
         C::Cp(args) => commands::cp::run(args, context).await,
         C::Agent(args) => commands::agent::run(args, context).await,
         C::Component(args) => commands::tool::run(args, Through::Component, context).await,
+        C::Vnf(args) => commands::tool::run(args, Through::Vnf, context).await,
         C::Create(args) => commands::create::run(args, context).await,
         C::Boot(args) => commands::boot::run(args, context).await,
         C::Halt(args) => commands::halt::run(args, context).await,
