@@ -19,6 +19,7 @@ const TEST: &[&str] = &[
     "crun",
     "docker-registry",
     "qemu-system-x86",
+    "qemu-utils",
     "xz-utils",
     "kmod",
     "procps",
