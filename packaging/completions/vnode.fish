@@ -45,6 +45,9 @@ complete -c vnode -n "__fish_vnode_needs_command" -f -a "sh" -d 'Open a shell in
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "console" -d 'Attach to a node\'s console; Ctrl-] leaves it'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "logs" -d 'Show what a node\'s first process printed'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "cp" -d 'Copy files into or out of a node'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "agent" -d 'Ask the agent in a node'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "component" -d 'Manage the components in a node: `vnode-agent component`, run inside it'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "vnf" -d 'Manage the network functions in a node: `vnode-agent vnf`, run inside it'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "create" -d 'Make a node that stands alone'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "boot" -d 'Boot a node'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "start" -d 'Boot a node'
@@ -145,6 +148,7 @@ complete -c vnode -n "__fish_vnode_using_subcommand exec" -s t -l tty -d 'Give i
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -s T -l no-tty -d 'Give it no terminal'
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -s n -l no-stdin -d 'Give it no input'
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -l privileged -d 'All capabilities, no filter of system calls'
+complete -c vnode -n "__fish_vnode_using_subcommand exec" -l agent -d 'Have the node\'s agent start it, instead of doing so from outside'
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -l json -d 'Print JSON: one document, or one line each for what streams'
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -186,9 +190,83 @@ complete -c vnode -n "__fish_vnode_using_subcommand cp" -l state-dir -d 'Folder 
 complete -c vnode -n "__fish_vnode_using_subcommand cp" -l host -d 'Talk to the daemon of another host, over TLS' -r
 complete -c vnode -n "__fish_vnode_using_subcommand cp" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
 complete -c vnode -n "__fish_vnode_using_subcommand cp" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand cp" -l agent -d 'Have the node\'s agent read or write, instead of doing so from outside'
 complete -c vnode -n "__fish_vnode_using_subcommand cp" -l json -d 'Print JSON: one document, or one line each for what streams'
 complete -c vnode -n "__fish_vnode_using_subcommand cp" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand cp" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -f -a "ping" -d 'Find out whether the agent answers, which one it is, and how fast'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -f -a "info" -d 'Show what the agent is and what it can do'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -f -a "network" -d 'Show the interfaces and addresses that the node has'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -f -a "metrics" -d 'Show load, memory and file systems of the node'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -f -a "time" -d 'Show the node\'s clock, or set it'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -f -a "shutdown" -d 'Have the node\'s own system end it'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from ping" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from ping" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from ping" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from ping" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from ping" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from ping" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from ping" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from info" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from info" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from info" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from info" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from info" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from info" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from info" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from network" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from network" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from network" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from network" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from network" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from network" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from network" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from metrics" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from metrics" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from metrics" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from metrics" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from metrics" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from metrics" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from metrics" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from time" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from time" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from time" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from time" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from time" -l set -d 'Set it to this host\'s time first; a container has the host\'s own clock and is refused'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from time" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from time" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from time" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from shutdown" -l mode -d 'How it ends' -r -f -a "poweroff\t''
+reboot\t''
+halt\t''"
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from shutdown" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from shutdown" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from shutdown" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from shutdown" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from shutdown" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from shutdown" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from shutdown" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand component" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand component" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand component" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand component" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand component" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand component" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand component" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c vnode -n "__fish_vnode_using_subcommand create" -s i -l image -d 'Image it is made from' -r
 complete -c vnode -n "__fish_vnode_using_subcommand create" -s e -l env -d 'Variable of its first process' -r
 complete -c vnode -n "__fish_vnode_using_subcommand create" -l state-dir -d 'Folder of all state' -r -F
@@ -546,18 +624,35 @@ complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_s
 complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from cancel" -l json -d 'Print JSON: one document, or one line each for what streams'
 complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from cancel" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand operation; and __fish_seen_subcommand_from cancel" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -l state-dir -d 'Folder of all state' -r -F
-complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -l host -d 'Talk to the daemon of another host, over TLS' -r
-complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
-complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
-complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -l json -d 'Print JSON: one document, or one line each for what streams'
-complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -s q -l quiet -d 'Print nothing but results and errors'
-complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -f -a "ls" -d 'List images, with the nodes that use each'
-complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -f -a "pull" -d 'Bring an image in from a registry'
-complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -f -a "import" -d 'Bring an archive of this host in: a tarball, an OCI layout, a `docker save` archive'
-complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -f -a "rm" -d 'Remove an image that no node uses'
-complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc" -f -a "gc" -d 'Remove images that no node uses'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "ls" -d 'List images, with the nodes that use each'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "pull" -d 'Bring an image in from a registry'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "import" -d 'Bring an archive of this host in: a tarball, an OCI layout, a `docker save` archive'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "rm" -d 'Remove an image that no node uses'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "gc" -d 'Remove images that no node uses'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "build" -d 'Build a small virtual machine from Debian\'s packages: kernel, busybox, our agent'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "subscribe" -d 'Follow a signed image list'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "unsubscribe" -d 'Stop following a list; its images are withdrawn'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "lists" -d 'List the signed lists that are followed'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "configure" -d 'Change what was chosen for a list'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "pause" -d 'Leave a list alone: not refreshed, its images stay'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "resume" -d 'Refresh a list again'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "endorser" -d 'Who may sign lists'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "refresh" -d 'Ask whether lists changed, withdraw what ended, fetch what is wanted'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "listed" -d 'List the images that signed lists offer, and which are here'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "want" -d 'Keep images of lists in the cache, and fetch them'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "expire" -d 'Keep images of lists no longer, and withdraw them'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "accept" -d 'List an image that the policy for new images refused'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "show" -d 'Show one list, or one image of a list'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "events" -d 'Events that a handler or a cloud was not told of yet'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "settings" -d 'Show or change what is chosen for all lists'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "migrate" -d 'Take over a vmcatcher installation'
 complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from ls" -l state-dir -d 'Folder of all state' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from ls" -l host -d 'Talk to the daemon of another host, over TLS' -r
 complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from ls" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
@@ -595,6 +690,181 @@ complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subco
 complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from gc" -l json -d 'Print JSON: one document, or one line each for what streams'
 complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from gc" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from gc" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from build" -l agent -d 'The agent to put in; `vnode-agent` beside this program when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from build" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from build" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from build" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from build" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from build" -l no-agent -d 'Put no agent in'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from build" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from build" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from build" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l want -d 'Keep this image of it in the cache; may be repeated' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l new-images -d 'What is done with images the list did not have before' -r -f -a "refuse\t'Tell of them'
+accept\t'List them'
+subscribe\t'List and fetch them'"
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l credential -d 'File whose first line is `user:password` for the list\'s server; empty for none' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l enforce-expiry -d 'Withdraw expired lists and images' -r -f -a "true\t''
+false\t''"
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l follow-list-uri -d 'Fetch from where the list says it is, on the same host' -r -f -a "true\t''
+false\t''"
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l allow-sha1 -d 'Accept signatures over SHA-1' -r -f -a "true\t''
+false\t''"
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l allow-any-eku -d 'Accept signers whose certificate is for servers or clients' -r -f -a "true\t''
+false\t''"
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l strict-version -d 'Refuse another message of the same version' -r -f -a "true\t''
+false\t''"
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l auto-endorse -d 'Trust whoever signed it from now on'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l all -d 'Keep all its images in the cache, new ones too'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from unsubscribe" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from unsubscribe" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from unsubscribe" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from unsubscribe" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from unsubscribe" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from unsubscribe" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from unsubscribe" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from lists" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from lists" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from lists" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from lists" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from lists" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from lists" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from lists" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from configure" -l new-images -d 'What is done with images the list did not have before' -r -f -a "refuse\t'Tell of them'
+accept\t'List them'
+subscribe\t'List and fetch them'"
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from configure" -l credential -d 'File whose first line is `user:password` for the list\'s server; empty for none' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from configure" -l enforce-expiry -d 'Withdraw expired lists and images' -r -f -a "true\t''
+false\t''"
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from configure" -l follow-list-uri -d 'Fetch from where the list says it is, on the same host' -r -f -a "true\t''
+false\t''"
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from configure" -l allow-sha1 -d 'Accept signatures over SHA-1' -r -f -a "true\t''
+false\t''"
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from configure" -l allow-any-eku -d 'Accept signers whose certificate is for servers or clients' -r -f -a "true\t''
+false\t''"
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from configure" -l strict-version -d 'Refuse another message of the same version' -r -f -a "true\t''
+false\t''"
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from configure" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from configure" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from configure" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from configure" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from configure" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from configure" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from configure" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from pause" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from pause" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from pause" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from pause" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from pause" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from pause" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from pause" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from resume" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from resume" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from resume" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from resume" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from resume" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from resume" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from resume" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from endorser" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from endorser" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from endorser" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from endorser" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from endorser" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from endorser" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from endorser" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from endorser" -f -a "ls" -d 'List endorsers'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from endorser" -f -a "add" -d 'Make an endorser'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from endorser" -f -a "rm" -d 'Remove an endorser and its links'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from endorser" -f -a "link" -d 'Let an endorser sign a list'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from endorser" -f -a "unlink" -d 'No longer let an endorser sign a list'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from refresh" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from refresh" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from refresh" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from refresh" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from refresh" -l check -d 'Read every cached file again and compare its hash'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from refresh" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from refresh" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from refresh" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from listed" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from listed" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from listed" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from listed" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from listed" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from listed" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from listed" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from want" -l list -d 'Only of this list' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from want" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from want" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from want" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from want" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from want" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from want" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from want" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from expire" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from expire" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from expire" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from expire" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from expire" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from expire" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from expire" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from accept" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from accept" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from accept" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from accept" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from accept" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from accept" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from accept" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from show" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from show" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from show" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from show" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from show" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from events" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from events" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from events" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from events" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from events" -l retry -d 'Offer those again that were given up'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from events" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from events" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from events" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -l trust -d 'CA certificates, CRLs and namespaces, in IGTF\'s layout' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -l cache -d 'The cache folder' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -l handler -d 'Command that is told of the cache\'s events; empty for none' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -l subscription-handler -d 'Command that is told of images new in a list; empty for none' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -l refresh-every -d 'Hours between two refreshes by the daemon; 0: only when asked' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -l proxy -d 'Proxy for http and https; empty for none' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -l authorities -d 'Certificates (PEM) of servers\' authorities beside the system\'s; empty for none' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -l mirror -d 'Ask TO first for addresses that begin with FROM; replaces the mirrors; `none` for none' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -l bandwidth -d 'Bytes a second for all downloads together; 0: no limit' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -l parallel -d 'Downloads at a time' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -l max-virtual-size -d 'Most bytes a packed image may unpack to' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -l keep-expired -d 'Days that withdrawn files are kept; negative: for ever' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -l serve-tree -d 'Keep a tree of lists and files here, for a web server that serves them to other sites; empty for none' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from settings" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from migrate" -l database -d 'Its SQLite database, a path or `sqlite:///PATH`' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from migrate" -l cache -d 'Its cache folder; files that can be believed are moved' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from migrate" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from migrate" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from migrate" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from migrate" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from migrate" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from migrate" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from migrate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c vnode -n "__fish_vnode_using_subcommand doctor" -l state-dir -d 'Folder of all state' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand doctor" -l host -d 'Talk to the daemon of another host, over TLS' -r
 complete -c vnode -n "__fish_vnode_using_subcommand doctor" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
@@ -615,6 +885,7 @@ complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_
 complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l tls-key -d 'Private key of `--tls-cert`, PEM' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l workers -d 'Steps of operations done at once; 0 chooses by the number of processors' -r
 complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l monitor -d 'The program `vnode-monitor`; found beside this one when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l agent -d 'The program `vnode-agent` that containers are given; found beside this one when absent' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l default-registry -d 'Registry of images that name none' -r
 complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l registry-mirror -d 'Ask this mirror before the registry itself; may be repeated' -r
 complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l insecure-registry -d 'Speak plain HTTP to this registry; may be repeated' -r
