@@ -103,6 +103,7 @@ async fn live(settings: Settings, ready: &mut Ready) -> Result<()> {
     listeners.tcp.extend(tcp);
     let stop = CancellationToken::new();
     let api = Api::new(Arc::clone(&host), Arc::new(tokens), stop.clone(), state_dir.clone());
+    let api = api.await?;
     let served = tokio::spawn(vnode_api::serve(api.router(), listeners, stop.clone()));
     watch_signals(stop.clone())?;
     watchdog(Arc::clone(&host), stop.clone());

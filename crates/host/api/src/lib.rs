@@ -17,6 +17,7 @@
 
 pub mod error;
 mod extract;
+mod functions;
 pub mod message;
 mod metrics;
 mod outcome;

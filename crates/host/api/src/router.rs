@@ -16,7 +16,8 @@ use utoipa_axum::routes;
 use crate::error::{Code, Problem};
 use crate::metrics::Metrics;
 use crate::routes::{
-    event, image, lab, link, list, machine, node, operation, snapshot, stream, timeline, token,
+    agent, event, image, lab, link, list, machine, node, operation, snapshot, stream, timeline,
+    token,
 };
 use crate::serve::Peer;
 use crate::state::Api;
@@ -99,6 +100,7 @@ fn all() -> OpenApiRouter<Api> {
         .routes(routes!(node::resume))
         .routes(routes!(node::mount))
         .routes(routes!(node::unmount))
+        .routes(routes!(agent::ask))
         .routes(routes!(link::set))
         .routes(routes!(link::down))
         .routes(routes!(link::up))
@@ -156,7 +158,9 @@ impl Api {
             .route("/metrics", get(machine::metrics))
             .fallback(nowhere)
             .method_not_allowed_fallback(wrong_method)
-            .with_state(self.clone());
+            .with_state(self.clone())
+            // ETSI's own paths, errors and documents: not in ours.
+            .merge(self.functions.router());
         guarded(router, Arc::clone(&self.tokens), Arc::clone(&self.metrics))
     }
 }
@@ -200,11 +204,14 @@ async fn admit(
     let allowed = match peer {
         Peer::Unix { .. } => true,
         Peer::Tcp(_) => {
-            let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-            let token = header
+            let text = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok());
+            let bearer = text(AUTHORIZATION.as_str())
                 .and_then(|value| value.split_once(' '))
-                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-            token.is_some_and(|(_, token)| door.tokens.allows(token.trim()))
+                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+                .map(|(_, token)| token);
+            // OpenStack's clients know no other way to show one (`--os-auth-type admin_token`).
+            let token = bearer.or_else(|| text("x-auth-token"));
+            token.is_some_and(|token| door.tokens.allows(token.trim()))
         }
     };
     let response = if allowed {

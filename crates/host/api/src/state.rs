@@ -8,7 +8,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use vnode_event::{Ended, Filter};
 use vnode_lifecycle::Host;
+use vnode_nfv::Nfv;
 
+use crate::error::{Code, Problem};
+use crate::functions::Agents;
 use crate::metrics::Metrics;
 use crate::token::Tokens;
 
@@ -25,19 +28,28 @@ pub struct Api {
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) started: Instant,
     pub(crate) state_dir: PathBuf,
+    pub(crate) functions: Nfv,
 }
 
 impl Api {
-    /// Must be called in a tokio runtime. `stop` ends streams when the daemon stops, and is what `POST /v1/stop` cancels.
-    pub fn new(
+    /// Goes on with what a crash cut off of network functions. Must be called in a tokio runtime. `stop` ends streams when the daemon stops, and is what `POST /v1/stop` cancels.
+    ///
+    /// # Errors
+    /// What is remembered of network functions cannot be read.
+    pub async fn new(
         host: Arc<Host>,
         tokens: Arc<Tokens>,
         stop: CancellationToken,
         state_dir: PathBuf,
-    ) -> Self {
+    ) -> Result<Self, Problem> {
+        let options = vnode_nfv::Options::new(state_dir.join("nfv"));
+        let agents = Arc::new(Agents(Arc::clone(&host)));
+        let functions = Nfv::open(host.store(), agents, options)
+            .await
+            .map_err(|problem| Problem::new(Code::Failed, problem.detail))?;
         let metrics = Arc::new(Metrics::new());
         tokio::spawn(observe(Arc::clone(&host), Arc::clone(&metrics), stop.clone()));
-        Self {
+        Ok(Self {
             host,
             tokens,
             metrics,
@@ -45,7 +57,8 @@ impl Api {
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             started: Instant::now(),
             state_dir,
-        }
+            functions,
+        })
     }
 }
 

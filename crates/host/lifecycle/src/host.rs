@@ -71,11 +71,6 @@ impl Host {
     /// The folder is held by another daemon, the store is damaged, or the driver cannot start.
     pub async fn open(options: Options) -> Result<Arc<Self>> {
         make_private(&options.state_dir)?;
-        for folder in ["nodes", "labs"] {
-            let folder = options.state_dir.join(folder);
-            make_private(&folder)?;
-            vnode_driver::container::spread(&folder);
-        }
         let store = vnode_store::open(&options.state_dir.join("store.redb")).map_err(|source| {
             Error::failed(format!("cannot open the state in `{}`", options.state_dir.display()))
                 .because(source)
@@ -220,6 +215,11 @@ impl Host {
         if let Err(error) = self.inner.events.close().await {
             tracing::error!("cannot write the last events: {error}");
         }
+    }
+
+    /// The daemon's store, for what else it remembers: under keys of its own.
+    pub fn store(&self) -> Arc<dyn vnode_store::Store> {
+        Arc::clone(&self.inner.store)
     }
 
     pub fn events(&self) -> &Arc<Log> {

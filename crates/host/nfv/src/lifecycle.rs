@@ -477,13 +477,6 @@ fn permitted(
         _ => {}
     }
     match operation {
-        Operation::Operate => {
-            let start = params["changeStateTo"] != "STOPPED";
-            if start == target.started {
-                let word = if start { "STARTED" } else { "STOPPED" };
-                return Err(Problem::conflict(format!("instance `{id}` is {word} already")));
-            }
-        }
         Operation::Scale => {
             let aspect = params["aspectId"].as_str().unwrap_or_default();
             let Some(&most) = target.product.aspects.get(aspect) else {

@@ -1,13 +1,14 @@
 //! Notifications to subscribers: in order for each, tried again, never waited for by an operation.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use crate::problem::Problem;
 use crate::records::{Basic, Occurrence, Phase, Subscription};
 use crate::service::{new_id, now};
 
@@ -34,21 +35,31 @@ struct Subscriber {
 }
 
 /// Everybody who is told. The queue of a subscription goes with it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Notifier {
-    http: reqwest::Client,
+    /// Made for the first subscription: a daemon that nobody subscribes to has no use for its memory.
+    http: OnceLock<reqwest::Client>,
     subscribers: Mutex<HashMap<Uuid, Subscriber>>,
 }
 
 impl Notifier {
-    pub(crate) fn new(http: reqwest::Client) -> Self {
-        Self { http, subscribers: Mutex::default() }
+    /// What callbacks are spoken to with.
+    pub(crate) fn http(&self) -> Result<reqwest::Client, Problem> {
+        if let Some(client) = self.http.get() {
+            return Ok(client.clone());
+        }
+        let client = vnode_image::http::client(&vnode_image::http::Options {
+            connect_limit: LIMIT,
+            ..vnode_image::http::Options::default()
+        })
+        .map_err(|e| Problem::internal("cannot speak to subscribers", &e))?;
+        Ok(self.http.get_or_init(|| client).clone())
     }
 
     /// Begins to tell. Must be called in a tokio runtime.
-    pub(crate) fn subscribe(&self, subscription: Subscription) {
+    pub(crate) fn subscribe(&self, subscription: Subscription) -> Result<(), Problem> {
         let (queue, mut waiting) = mpsc::channel::<Value>(QUEUE);
-        let (http, target) = (self.http.clone(), subscription.clone());
+        let (http, target) = (self.http()?, subscription.clone());
         tokio::spawn(async move {
             while let Some(notice) = waiting.recv().await {
                 deliver(&http, &target, &notice).await;
@@ -56,6 +67,7 @@ impl Notifier {
         });
         let subscriber = Subscriber { subscription, queue };
         self.all().insert(subscriber.subscription.id, subscriber);
+        Ok(())
     }
 
     pub(crate) fn unsubscribe(&self, id: Uuid) {

@@ -61,7 +61,6 @@ pub(crate) struct Inner {
     /// What stops an operation that goes on, by its occurrence.
     running: Mutex<HashMap<Uuid, CancellationToken>>,
     pub(crate) notifier: Notifier,
-    pub(crate) http: reqwest::Client,
 }
 
 /// Everything remembered.
@@ -150,14 +149,9 @@ impl Nfv {
             occurrences: all(&*store, OCCURRENCE).await?,
             subscriptions: all(&*store, SUBSCRIPTION).await?,
         };
-        let http = vnode_image::http::client(&vnode_image::http::Options {
-            connect_limit: std::time::Duration::from_secs(10),
-            ..vnode_image::http::Options::default()
-        })
-        .map_err(|e| Problem::internal("cannot make notifications' client", &e))?;
-        let notifier = Notifier::new(http.clone());
+        let notifier = Notifier::default();
         for subscription in state.subscriptions.values() {
-            notifier.subscribe(subscription.clone());
+            notifier.subscribe(subscription.clone())?;
         }
         let inner = Arc::new(Inner {
             store,
@@ -166,7 +160,6 @@ impl Nfv {
             state: tokio::sync::Mutex::new(state),
             running: Mutex::default(),
             notifier,
-            http,
         });
         let nfv = Self { inner };
         nfv.sweep_packages().await?;

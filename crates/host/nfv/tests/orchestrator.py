@@ -1,23 +1,67 @@
 """NB-01: the unmodified OpenStack client with its Tacker plugin, without Keystone.
 
-orchestrator.py URL FOLDER     FOLDER holds edgefw.zip, edgefw.tar.gz and next.zip
+orchestrator.py FOLDER OPTION...     OPTIONs say to `openstack` where the server is; FOLDER is for archives
 
 Prints one line a command; ends with 1 at the first answer that is not what was expected.
 """
+import io
 import json
 import os
 import sys
+import tarfile
 import time
+import zipfile
 
 from openstackclient.shell import main
 
-URL, FOLDER = sys.argv[1:3]
+FOLDER, SERVER = sys.argv[1], sys.argv[2:]
+
+# Fails when it is told to, and not twice in a row: a retry is to succeed.
+HEAL = b"""#!/bin/sh
+flag=$VNF_WORK_DIR/healed
+[ "$VNF_HEAL_CAUSE" = fail ] || exit 0
+if [ -e "$flag" ]; then rm "$flag"; exit 0; fi
+: > "$flag"
+echo told to fail >&2
+exit 1
+"""
+
+
+def files(version):
+    """A package: the seed's layout, with what schema 2 adds."""
+    def event(name, script):
+        return {"event": name, "lifecycle_events": [script]}
+    descriptor = {
+        "schema": 2, "name": "edgefw", "version": version, "VNFprocess": "edgefwd",
+        "parameters": {"greeting": {"type": "string", "default": "hello"}},
+        "scaling": {"workers": {"max_steps": 2}},
+        "lifecycle_event": [
+            event("INSTANTIATE", "install.sh"), event("START", "start.sh"), event("TERMINATE", "stop.sh"),
+            event("SCALE", "scale.sh"), event("HEAL", "heal.sh"), event("UPDATE", "update.sh"),
+        ],
+    }
+    scripts = {f"{name}.sh": b"#!/bin/sh\n" for name in ("install", "start", "stop", "scale", "update")}
+    return {"lifecycle.json": json.dumps(descriptor).encode(), "heal.sh": HEAL, **scripts}
+
+
+def archives():
+    for name, version in (("edgefw.zip", "1.4.0"), ("next.zip", "1.5.0")):
+        with zipfile.ZipFile(os.path.join(FOLDER, name), "w") as archive:
+            for path, content in files(version).items():
+                entry = zipfile.ZipInfo(path)
+                entry.external_attr = 0o100755 << 16
+                archive.writestr(entry, content)
+    with tarfile.open(os.path.join(FOLDER, "edgefw.tar.gz"), "w:gz") as archive:
+        for path, content in files("1.4.0").items():
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(content), 0o755
+            archive.addfile(entry, io.BytesIO(content))
 
 
 def openstack(*words, fails=None, version="1"):
     """Runs one command in a fork of this process: starting the client thirty times would take a minute, and running
     it twice in one process would let the second one see the first one's settings."""
-    argv = ["--os-auth-type", "none", "--os-endpoint", URL, "--os-tacker-api-version", version, *words]
+    argv = [*SERVER, "--os-tacker-api-version", version, *words]
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -99,6 +143,7 @@ def life(version, vnfd):
     return name
 
 
+archives()
 for archive in ("edgefw.zip", "edgefw.tar.gz"):
     one = package(archive)
     assert one["Onboarding State"] == "ONBOARDED", one

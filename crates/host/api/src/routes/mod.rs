@@ -1,5 +1,6 @@
 //! The routes, one file for each resource.
 
+pub(crate) mod agent;
 pub(crate) mod event;
 pub(crate) mod image;
 pub(crate) mod lab;

@@ -51,7 +51,8 @@ pub(super) async fn create(
         short,
         version: version.word().to_owned(),
     };
-    notify::answers(&nfv.inner.http, &subscription.callback, subscription.basic.as_ref())
+    let http = nfv.inner.notifier.http()?;
+    notify::answers(&http, &subscription.callback, subscription.basic.as_ref())
         .await
         .map_err(|why| Problem::unprocessable(format!("the callback is not taken: {why}")))?;
     let mut state = nfv.inner.state.lock().await;
@@ -59,7 +60,7 @@ pub(super) async fn create(
         return Err(Problem::conflict(format!("there are {MOST} subscriptions; delete some")));
     }
     nfv.edit(&mut state, vec![Edit::Subscription(subscription.clone())]).await?;
-    nfv.inner.notifier.subscribe(subscription.clone());
+    nfv.inner.notifier.subscribe(subscription.clone())?;
     let location = format!("/vnflcm/{}/subscriptions/{}", version.word(), subscription.id);
     let view = view::subscription(&subscription, version.word());
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)).into_response())
