@@ -18,7 +18,7 @@ fn domain(folder: &Path, kernel: &Path) -> String {
     format!(
         "<domain type='qemu'><name>guest</name><memory unit='MiB'>320</memory><vcpu>2</vcpu>
          <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{kernel}</kernel><initrd>{initrd}</initrd>
-         <cmdline>console=ttyS0 quiet panic=-1 random.trust_cpu=on</cmdline></os>
+         <cmdline>console=ttyS0 quiet panic=-1 random.trust_cpu=on no_timer_check</cmdline></os>
          <features><acpi/></features><on_poweroff>destroy</on_poweroff>
          <devices><emulator>{qemu}</emulator>
          <disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{disk}'/>
