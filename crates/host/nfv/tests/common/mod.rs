@@ -174,7 +174,15 @@ impl North {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = nfv.router();
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { nodes, url, client: reqwest::Client::new(), store, folder, server, _dir: dir }
+        Self {
+            nodes,
+            url,
+            client: vnode_image::http::client(&vnode_image::http::Options::default()).unwrap(),
+            store,
+            folder,
+            server,
+            _dir: dir,
+        }
     }
 
     pub async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
