@@ -12,7 +12,7 @@
 //!
 //! * [`OpenNebula`] follows events: [`OpenNebula::follow`].
 //! * [`program`] is the stand-alone event handler, under the name and options of vmcatcher's.
-
+//! * [`publisher`] is the same for a site of this program's own.
 //!
 //! Invariants: an image loses its name only when its successor is ready; what fails is undone, after a crash by the
 //! next run; nothing is called withdrawn but what was found by its identifier; no secret is in a log or an argument.
@@ -28,6 +28,7 @@ mod operation;
 pub mod prepare;
 pub mod program;
 mod publish;
+pub mod publisher;
 pub mod rpc;
 pub mod settings;
 pub mod subscription;

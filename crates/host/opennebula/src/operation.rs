@@ -15,7 +15,7 @@
 //! So the new image is whole and usable before the old one loses its name, and only the two renames lie between.
 //! Withdrawing without a successor is `remember`, `retire`, `withdraw`.
 
-pub mod journal;
+pub(crate) mod journal;
 mod runner;
 pub(crate) mod steps;
 
@@ -30,11 +30,11 @@ use crate::{image::Permissions, names::Standing, settings::Settings};
 pub(crate) use runner::{Ended, perform, undo};
 
 /// Registers an image, in the place of another when there is one.
-pub const PUBLISH: &str = "opennebula.publish";
+pub(crate) const PUBLISH: &str = "opennebula.publish";
 /// Withdraws an image.
-pub const WITHDRAW: &str = "opennebula.withdraw";
+pub(crate) const WITHDRAW: &str = "opennebula.withdraw";
 /// Undoes one of these that could not be undone at its time.
-pub const UNDO: &str = "opennebula.undo";
+pub(crate) const UNDO: &str = "opennebula.undo";
 
 /// Steps, in their order.
 const PUBLISHING: &[&str] = &[

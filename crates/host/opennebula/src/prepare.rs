@@ -80,9 +80,13 @@ impl PrepareError {
         }
     }
 
-    /// Whether trying again may help: room and stops come and go, what is in a file stays.
+    /// Whether trying again may help: room, stops and absent files come and go, what is in a file stays.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Space { .. } | Self::Stopped)
+        match self {
+            Self::Space { .. } | Self::Stopped => true,
+            Self::File { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
     }
 }
 

@@ -182,9 +182,7 @@ fn is_unfinished(event: &Event, settings: &Settings) -> bool {
     let cache = event.cache_folder().ok().map(|cache| cache.join("templates"));
     let work = settings.work.clone().or(cache);
     let entries = work.and_then(|work| std::fs::read_dir(work.join(".journal")).ok());
-    entries.into_iter().flatten().flatten().any(|entry| {
-        Path::new(&entry.file_name()).extension().is_some_and(|extension| extension == "redb")
-    })
+    entries.is_some_and(|mut entries| entries.next().is_some())
 }
 
 fn settings(arguments: &Arguments, environment: &Environment) -> Result<Settings, String> {

@@ -273,6 +273,11 @@ impl OpenNebula {
         self.settings.work.clone().unwrap_or_else(|| cache.join("templates"))
     }
 
+    /// The work folder of the settings, else `default`.
+    pub(crate) fn work_or(&self, default: PathBuf) -> PathBuf {
+        self.settings.work.clone().unwrap_or(default)
+    }
+
     /// Takes the lock of an image and undoes what an earlier run left of it.
     async fn begin(
         &self,
@@ -498,7 +503,8 @@ impl OpenNebula {
                 continue;
             }
             let Some(since) = names::expired_at(image, own) else { continue };
-            let age = now.duration_since(since);
+            // The second version within a second has a name, and so a time, a little ahead.
+            let age = now.duration_since(since).max(jiff::SignedDuration::ZERO);
             if own == identifier {
                 versions += 1;
             } else if age < SETTLED {

@@ -37,7 +37,8 @@ pub async fn state(
     environment: &[(String, String)],
     cancellation: &CancellationToken,
 ) -> Result<u8, SubscriptionError> {
-    match event.variable("VMCATCHER_RDBMS").and_then(sqlite) {
+    // `vnode` has no database of vmcatcher's, and names the default one all the same.
+    match event.variable("VMCATCHER_RDBMS").and_then(sqlite).filter(|path| path.exists()) {
         Some(path) => {
             let identifier = identifier.to_owned();
             let asked = tokio::task::spawn_blocking(move || from_database(path, &identifier));

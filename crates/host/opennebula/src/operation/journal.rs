@@ -85,7 +85,7 @@ impl Work {
         self.folder.join(".journal").join(format!("{identifier}.redb"))
     }
 
-    /// Images that something is not finished of.
+    /// Images that something is not finished of, or that a killed run has left its lock file of.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -95,11 +95,13 @@ impl Work {
         let mut all = Vec::new();
         for entry in std::fs::read_dir(&folder).map_err(&failed)? {
             let name = entry.map_err(&failed)?.file_name();
-            if let Some(name) = name.to_str().and_then(|name| name.strip_suffix(".redb")) {
-                all.push(name.to_owned());
-            }
+            // `ID.redb`, `ID.redb.lock` (the store's own) and `ID.lock`.
+            let Some(name) = name.to_str() else { continue };
+            let name = name.strip_suffix(".lock").unwrap_or(name);
+            all.push(name.strip_suffix(".redb").unwrap_or(name).to_owned());
         }
         all.sort();
+        all.dedup();
         Ok(all)
     }
 
@@ -204,8 +206,8 @@ impl Lock {
     pub fn finish(self) -> Result<(), JournalError> {
         let mut lock = self.journal.clone().into_os_string();
         lock.push(".lock");
-        // The lock file goes last: until then nobody else looks for the journal.
-        for path in [&self.journal, Path::new(&lock), &self.path] {
+        // Our own lock file goes last, when this value does: until then nobody else looks for the journal.
+        for path in [&self.journal, Path::new(&lock)] {
             match std::fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(failed("remove", path)(error));
@@ -214,6 +216,15 @@ impl Lock {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A lock file that stays is empty and harmless; the next run of this image removes it.
+        if !self.journal.exists() {
+            drop(std::fs::remove_file(&self.path));
+        }
     }
 }
 
@@ -234,8 +245,7 @@ mod tests {
         assert!(work.try_lock("a").unwrap().is_none());
         assert!(work.try_lock("b").unwrap().is_some());
         lock.finish().unwrap();
-        work.try_lock("a").unwrap().unwrap().finish().unwrap();
-        work.try_lock("b").unwrap().unwrap().finish().unwrap();
+        assert!(work.unfinished().unwrap().is_empty());
         let left = std::fs::read_dir(folder.path().join("w/.journal")).unwrap().count();
         assert_eq!(left, 0);
     }

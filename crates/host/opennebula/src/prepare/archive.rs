@@ -58,7 +58,7 @@ fn choose_tar(path: &Path) -> Result<Found, PrepareError> {
         }
         index += 1;
     }
-    choose(path, &files, descriptor)
+    choose(path, &files, index, descriptor)
 }
 
 /// Copies the disk of a tar archive to the new file `to`. True when its name says that it is a disk.
@@ -119,7 +119,7 @@ fn choose_zip<R: Read + Seek>(
         }
         files.push(Found { index, name });
     }
-    choose(path, &files, descriptor)
+    choose(path, &files, archive.len(), descriptor)
 }
 
 /// As [`take_from_tar`].
@@ -141,6 +141,7 @@ pub(super) fn take_from_zip(
 fn choose(
     path: &Path,
     files: &[Found],
+    members: usize,
     descriptor: Option<(String, Vec<u8>)>,
 ) -> Result<Found, PrepareError> {
     let none = |reason: String| PrepareError::NoDisk { path: path.to_owned(), reason };
@@ -169,7 +170,7 @@ fn choose(
     match (disks[..].len(), files) {
         (1, _) => Ok(disks[0].clone()),
         // An archive of one file, whatever its name: its header will say what it is.
-        (0, [only]) => Ok(only.clone()),
+        (0, [only]) if members == 1 => Ok(only.clone()),
         (0, _) => Err(none("none of its files is named like a disk".to_owned())),
         (count, _) => Err(none(format!("it has {count} disks and no descriptor"))),
     }
