@@ -210,7 +210,6 @@ pub struct Require {
     /// Range of versions, as Cargo writes them.
     pub version: Option<String>,
     pub parameters: Vec<String>,
-    pub start_before: bool,
 }
 
 /// When the manager starts the process again.

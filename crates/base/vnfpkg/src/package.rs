@@ -183,17 +183,13 @@ pub(crate) fn walk(
         .take(LOOK as u64)
         .read_to_end(&mut start)
         .map_err(|error| unpacked.problem(error))?;
-    if !matches!(decode::packing(&start), Ok(Packing::Tar)) {
-        let damaged = start.len() >= LOOK && &start[257..262] == b"ustar";
-        if start.len() < LOOK && !start.is_empty() {
-            return Err(Problem::new(
-                Code::Truncated,
-                "the archive ends in the middle; send it again",
-            ));
+    match decode::packing(&start) {
+        Ok(Packing::Tar) => {}
+        Err(_) if start.len() < LOOK && !start.is_empty() => {
+            let what = "the archive ends in the middle; send it again";
+            return Err(Problem::new(Code::Truncated, what));
         }
-        if !damaged {
-            return Err(Problem::new(Code::Format, "what is packed is no tar archive"));
-        }
+        _ => return Err(Problem::new(Code::Format, "what is packed is no tar archive")),
     }
     unpacked.put_back(start);
     tarball::walk(&mut unpacked, limits, visit)

@@ -14,7 +14,11 @@ fn base() -> Value {
 /// The base with one member set, or taken away by null.
 fn with(key: &str, value: Value) -> Value {
     let mut all = base();
-    if value.is_null() { all.as_object_mut().expect("an object").remove(key); } else { all[key] = value; }
+    if value.is_null() {
+        all.as_object_mut().expect("an object").remove(key);
+    } else {
+        all[key] = value;
+    }
     all
 }
 
@@ -31,10 +35,18 @@ fn second(key: &str, value: Value) -> Value {
 
 #[test]
 fn bx_44_to_bx_48_what_is_no_json_or_no_object() {
-    for text in [r#"{"name":"a",}"#, "{/* */}", "{'name':'a'}", "", "\u{feff}{}", r#"{"name":"a","name":"b"}"#] {
+    for text in [
+        r#"{"name":"a",}"#,
+        "{/* */}",
+        "{'name':'a'}",
+        "",
+        "\u{feff}{}",
+        r#"{"name":"a","name":"b"}"#,
+    ] {
         assert_eq!(code(text.as_bytes()), Code::Json, "{text}");
     }
-    let place = descriptor(b"{\n  \"name\": }", &Limits::default()).expect_err("refused").to_string();
+    let place =
+        descriptor(b"{\n  \"name\": }", &Limits::default()).expect_err("refused").to_string();
     assert!(place.contains("line 2 column"), "{place}");
     assert_eq!(code(b"\xff\xfe{\0}\0"), Code::Json);
     assert_eq!(code(b"{\"name\": \"\xff\"}"), Code::Json);
@@ -43,21 +55,34 @@ fn bx_44_to_bx_48_what_is_no_json_or_no_object() {
     }
     let large = format!("{{\"name\":\"{}\"}}", "a".repeat(257 << 10));
     assert_eq!(code(large.as_bytes()), Code::Schema);
-    assert_eq!(code(format!("{{\"x\":{}{}}}", "[".repeat(33), "]".repeat(33)).as_bytes()), Code::Schema);
+    assert_eq!(
+        code(format!("{{\"x\":{}{}}}", "[".repeat(33), "]".repeat(33)).as_bytes()),
+        Code::Schema
+    );
     assert_eq!(code(format!("{{\"x\":{}", "[".repeat(100_000)).as_bytes()), Code::Json);
 }
 
 #[test]
 fn bx_49_bx_50_names() {
     let wrong = ["", "my vnf", "a-b", "../evil", ".", "a/b", "é", "１２", "trailing\n"];
-    for name in wrong.iter().map(|name| json!(name)).chain([json!(1), json!("a".repeat(65)), Value::Null]) {
+    for name in
+        wrong.iter().map(|name| json!(name)).chain([json!(1), json!("a".repeat(65)), Value::Null])
+    {
         assert_eq!(refused(&with("name", name.clone())), Code::Name, "{name}");
     }
 }
 
 #[test]
 fn bx_51_processes() {
-    for process in [Value::Null, json!(""), json!(" "), json!("a/b"), json!("a\0"), json!(7), json!("p".repeat(256))] {
+    for process in [
+        Value::Null,
+        json!(""),
+        json!(" "),
+        json!("a/b"),
+        json!("a\0"),
+        json!(7),
+        json!("p".repeat(256)),
+    ] {
         assert_eq!(refused(&with("VNFprocess", process.clone())), Code::Process, "{process}");
     }
 }
@@ -69,7 +94,8 @@ fn bx_52_to_bx_55_events() {
     }
     for event in [json!("REBOOT"), json!("start"), json!(""), json!(1)] {
         let events = json!([{ "event": event, "lifecycle_events": [] }]);
-        let refused = descriptor(with("lifecycle_event", events).to_string().as_bytes(), &Limits::default());
+        let refused =
+            descriptor(with("lifecycle_event", events).to_string().as_bytes(), &Limits::default());
         let refused = refused.expect_err("refused");
         assert_eq!(refused.code(), Code::Event, "{event}");
         assert!(event != "start" || refused.to_string().contains("START"));
@@ -85,10 +111,17 @@ fn bx_52_to_bx_55_events() {
 
 #[test]
 fn bx_67_bx_68_unknown_keys_and_numbers() {
-    let found = descriptor(second("limitz", json!({})).to_string().as_bytes(), &Limits::default()).expect_err("refused");
+    let found = descriptor(second("limitz", json!({})).to_string().as_bytes(), &Limits::default())
+        .expect_err("refused");
     assert_eq!(found.code(), Code::Schema);
     assert!(found.to_string().contains("`limits`"), "{found}");
-    for (key, value) in [("timeout_s", json!(0)), ("timeout_s", json!(-1)), ("timeout_s", json!(86401)), ("timeout_s", json!("10")), ("retries", json!(11))] {
+    for (key, value) in [
+        ("timeout_s", json!(0)),
+        ("timeout_s", json!(-1)),
+        ("timeout_s", json!(86401)),
+        ("timeout_s", json!("10")),
+        ("retries", json!(11)),
+    ] {
         let script = json!({ "script": "a", key: value });
         let events = json!([{ "event": "START", "lifecycle_events": [script] }]);
         assert_eq!(refused(&second("lifecycle_event", events)), Code::Schema, "{key} {value}");
@@ -125,7 +158,8 @@ fn pk_21_the_example_of_the_second_schema() {
         {"event": "UPDATE", "lifecycle_events": ["migrate.sh"]}
       ]
     }"#;
-    let checked = descriptor(text.as_bytes(), &Limits::default()).unwrap_or_else(|refused| panic!("{refused}"));
+    let checked = descriptor(text.as_bytes(), &Limits::default())
+        .unwrap_or_else(|refused| panic!("{refused}"));
     let found = checked.descriptor;
     assert_eq!(found.scripts(Event::Instantiate)[1].timeout_s, 30);
     assert_eq!(found.process.expect("one").gone_ms, 200);
@@ -143,7 +177,8 @@ fn pk_21_the_example_of_the_second_schema() {
 #[test]
 fn the_published_schema_names_every_event() {
     let schema: Value = serde_json::from_str(SCHEMA).expect("JSON");
-    let events = schema["properties"]["lifecycle_event"]["items"]["properties"]["event"]["enum"].to_string();
+    let events =
+        schema["properties"]["lifecycle_event"]["items"]["properties"]["event"]["enum"].to_string();
     for (name, _) in Event::ALL {
         assert!(events.contains(&format!("\"{name}\"")), "{name}");
     }

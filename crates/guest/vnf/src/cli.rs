@@ -13,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 use vnode_vnfpkg::{Limits, Package, SecretKey, Trust, author};
 
-pub use args::{Args, Author, Serve, Verb};
+pub use args::{Args, Author, STATE, Serve, Verb};
 
 use crate::{
     client::{self, ClientError},

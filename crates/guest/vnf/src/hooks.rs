@@ -396,10 +396,10 @@ impl Follow {
         let instance_change =
             self.core.change_instance(&self.id, |instance| instance.watch.attempt = attempt)?;
         let begun = put_operation(&op)?;
-        // At once, and on record meanwhile.
-        let (written, ran) = tokio::join!(
-            self.core.commit_lazily(instance_change.into_iter().chain([begun]).collect()),
+        // At once, and on record meanwhile: what is polled first starts first.
+        let (ran, written) = tokio::join!(
             self.scripts(descriptor, &instance, &op, event, attempt),
+            self.core.commit_lazily(instance_change.into_iter().chain([begun]).collect()),
         );
         if let Err(error) = written {
             tracing::error!(%error, "a hook is not on record while it runs");

@@ -36,6 +36,7 @@ mod user;
 mod verbs;
 mod watch;
 
+pub use cli::STATE;
 pub use core::Settings;
 
 pub use error::{Failure, Result};
@@ -45,5 +46,6 @@ pub use model::{
     Instance, Instantiation, Kind, Occurrence, Package, Presence, State, Step, Trouble, WatchState,
 };
 pub use onboard::Onboarded;
-pub use verbs::Request;
+pub use verbs::{Request, process_status};
+pub use vnode_vnfpkg::By;
 pub use watch::{Identity, Mechanism};

@@ -265,7 +265,7 @@ impl Core {
         let of_name: Vec<&Package> =
             tables.packages.values().filter(|package| package.name == *name).collect();
         if let Some(known) = of_name.iter().find(|package| package.digest == archive.digest) {
-            return Ok(Decided::Known((*known).clone()));
+            return Ok(Decided::Known(Box::new((*known).clone())));
         }
         let busy = tables.instances.values().any(|instance| {
             let running = instance.operation.as_ref().and_then(|id| tables.operations.get(id));
@@ -374,7 +374,7 @@ pub(crate) fn uses<'a>(
 }
 
 enum Decided {
-    Known(Package),
+    Known(Box<Package>),
     New(String, u32),
 }
 

@@ -18,7 +18,7 @@ use crate::{
     model::{CancelMode, Instantiation, Kind, Occurrence, Package, Presence, State},
     operate::{Ask, shown},
     service::Answer,
-    watch::{Rule, proc},
+    watch::{Identity, Rule, proc},
 };
 
 /// One request. Field names are the interface.
@@ -170,6 +170,32 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Who asked for what changes something is an event.
+    fn audit(&self, manager: &Manager, uid: u32) {
+        let reads = matches!(
+            self,
+            Self::Info
+                | Self::Ls
+                | Self::Show { .. }
+                | Self::Operations { .. }
+                | Self::Operation { .. }
+                | Self::Status { .. }
+                | Self::Process { .. }
+                | Self::Logs { .. }
+                | Self::Events { .. }
+                | Self::LookAt { .. }
+        );
+        if reads {
+            return;
+        }
+        let said = json!(self);
+        let target = ["name", "package", "operation"].iter().find_map(|key| said[*key].as_str());
+        let target = target.unwrap_or("service");
+        manager.core.event("request", target, None, json!({ "verb": said["verb"], "uid": uid }));
+    }
+}
+
 fn grace() -> u64 {
     10
 }
@@ -191,6 +217,7 @@ where
     W: AsyncWrite + Unpin,
 {
     let core = &manager.core;
+    request.audit(manager, uid);
     let by_api = || Ask { cause: "api".to_owned(), grace_s: grace(), ..Ask::default() };
     match request {
         Request::Info => Ok(json!({
@@ -494,13 +521,45 @@ fn status(manager: &Manager, name: &str) -> Result<Value> {
 
 /// Section 3.1's status answer.
 async fn process(manager: &Manager, name: String, by: By) -> Result<Value> {
+    let found = manager.core.watcher.baseline(rule(&name, by)?).await;
+    Ok(described(&name, &found))
+}
+
+fn rule(name: &str, by: By) -> Result<Rule> {
     let wrong = name.is_empty() || name.len() > 255 || name.chars().any(char::is_control);
     if wrong || (name.contains('/') && !matches!(by, By::Exe | By::Pidfile)) {
         return Err(Failure::invalid(format!("`{}` is no name of a process", name.escape_debug())));
     }
-    let rule =
-        Rule::new(&Process { name: name.clone(), by, min_instances: 1, ..Process::default() });
-    let found = manager.core.watcher.baseline(rule.map_err(Failure::invalid)?).await;
+    let process = Process { name: name.to_owned(), by, min_instances: 1, ..Process::default() };
+    Rule::new(&process).map_err(Failure::invalid)
+}
+
+/// Whether processes of that name run, without any service: `state` is `RUNNING` or `DOWN`, `processes` tells of each.
+/// Blocks for a look at `/proc`.
+///
+/// # Errors
+/// 400 for what is no name.
+pub fn process_status(name: &str, by: By) -> Result<Value> {
+    let rule = rule(name, by)?;
+    let failed = |error| Failure::internal("look at processes", &error);
+    let own = std::process::id().cast_signed();
+    let mut found = Vec::new();
+    proc::Table::new()
+        .and_then(|mut table| {
+            table.scan(|pid, comm, _| {
+                if pid != own
+                    && rule.matches(pid, comm)
+                    && let Some(stat) = proc::stat(pid)
+                {
+                    found.push(Identity { pid, start: stat.start });
+                }
+            })
+        })
+        .map_err(failed)?;
+    Ok(described(name, &found))
+}
+
+fn described(name: &str, found: &[Identity]) -> Value {
     let ticks = rustix::param::clock_ticks_per_second() as f64;
     let page = rustix::param::page_size() as u64;
     let processes: Vec<Value> = found
@@ -517,7 +576,7 @@ async fn process(manager: &Manager, name: String, by: By) -> Result<Value> {
         })
         .collect();
     let state = if processes.is_empty() { "DOWN" } else { "RUNNING" };
-    Ok(json!({ "name": name, "state": state, "count": processes.len(), "processes": processes }))
+    json!({ "name": name, "state": state, "count": processes.len(), "processes": processes })
 }
 
 async fn logs<W: AsyncWrite + Unpin>(

@@ -7,32 +7,32 @@ use std::{
 
 use vnode_vnfpkg::{Code, Limits, Package, Refused, Trust};
 
-pub const LIFECYCLE: &str = r#"{"name":"fw","VNFprocess":"fwd","lifecycle_event":[{"event":"START","lifecycle_events":["start.sh"]}]}"#;
-pub const SCRIPT: &[u8] = b"#!/bin/sh\ntrue\n";
+pub(crate) const LIFECYCLE: &str = r#"{"name":"fw","VNFprocess":"fwd","lifecycle_event":[{"event":"START","lifecycle_events":["start.sh"]}]}"#;
+pub(crate) const SCRIPT: &[u8] = b"#!/bin/sh\ntrue\n";
 
 /// A tar archive that is being made.
 #[derive(Clone, Default)]
-pub struct Tar(pub Vec<u8>);
+pub(crate) struct Tar(pub(crate) Vec<u8>);
 
 impl Tar {
     /// The smallest package that does something.
-    pub fn package() -> Self {
+    pub(crate) fn package() -> Self {
         Self::default().file("lifecycle.json", LIFECYCLE.as_bytes()).file("start.sh", SCRIPT)
     }
 
-    pub fn of(descriptor: &str) -> Self {
+    pub(crate) fn of(descriptor: &str) -> Self {
         Self::default().file("lifecycle.json", descriptor.as_bytes())
     }
 
-    pub fn file(self, name: &str, data: &[u8]) -> Self {
+    pub(crate) fn file(self, name: &str, data: &[u8]) -> Self {
         self.entry(name.as_bytes(), b'0', 0o644, "", data)
     }
 
-    pub fn entry(self, name: &[u8], flag: u8, mode: u32, link: &str, data: &[u8]) -> Self {
+    pub(crate) fn entry(self, name: &[u8], flag: u8, mode: u32, link: &str, data: &[u8]) -> Self {
         self.header(name, flag, mode, link, data.len() as u64).raw(data)
     }
 
-    pub fn header(mut self, name: &[u8], flag: u8, mode: u32, link: &str, size: u64) -> Self {
+    pub(crate) fn header(mut self, name: &[u8], flag: u8, mode: u32, link: &str, size: u64) -> Self {
         let mut block = [0u8; 512];
         block[..name.len()].copy_from_slice(name);
         block[100..107].copy_from_slice(format!("{mode:07o}").as_bytes());
@@ -56,13 +56,13 @@ impl Tar {
     }
 
     /// Data, filled up to a whole block.
-    pub fn raw(mut self, data: &[u8]) -> Self {
+    pub(crate) fn raw(mut self, data: &[u8]) -> Self {
         self.0.extend(data);
         self.0.resize(self.0.len().next_multiple_of(512), 0);
         self
     }
 
-    pub fn pax(self, records: &[(&str, &str)]) -> Self {
+    pub(crate) fn pax(self, records: &[(&str, &str)]) -> Self {
         let mut text = String::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
@@ -75,35 +75,35 @@ impl Tar {
         self.entry(b"pax", b'x', 0o644, "", text.as_bytes())
     }
 
-    pub fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(mut self) -> Vec<u8> {
         self.0.extend([0; 1024]);
         self.0
     }
 }
 
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
     out.write_all(bytes).expect("memory takes it");
     out.finish().expect("memory takes it")
 }
 
 /// An entry of a zip archive, with what its two headers may say differently.
-pub struct Zipped<'a> {
-    pub name: &'a str,
-    pub local_name: Option<&'a str>,
-    pub data: &'a [u8],
-    pub flags: u16,
-    pub mode: u32,
-    pub local_size: Option<u32>,
+pub(crate) struct Zipped<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) local_name: Option<&'a str>,
+    pub(crate) data: &'a [u8],
+    pub(crate) flags: u16,
+    pub(crate) mode: u32,
+    pub(crate) local_size: Option<u32>,
 }
 
 impl<'a> Zipped<'a> {
-    pub fn new(name: &'a str, data: &'a [u8]) -> Self {
+    pub(crate) fn new(name: &'a str, data: &'a [u8]) -> Self {
         Self { name, local_name: None, data, flags: 0, mode: 0o100_644, local_size: None }
     }
 }
 
-pub fn zip(entries: &[Zipped<'_>]) -> Vec<u8> {
+pub(crate) fn zip(entries: &[Zipped<'_>]) -> Vec<u8> {
     let (mut out, mut list) = (Vec::new(), Vec::new());
     for entry in entries {
         let offset = out.len() as u32;
@@ -111,7 +111,14 @@ pub fn zip(entries: &[Zipped<'_>]) -> Vec<u8> {
         crc.update(entry.data);
         let size = entry.data.len() as u32;
         let fields = |size: u32| {
-            [entry.flags.to_le_bytes().to_vec(), vec![0; 6], crc.sum().to_le_bytes().to_vec(), size.to_le_bytes().to_vec(), size.to_le_bytes().to_vec()].concat()
+            [
+                entry.flags.to_le_bytes().to_vec(),
+                vec![0; 6],
+                crc.sum().to_le_bytes().to_vec(),
+                size.to_le_bytes().to_vec(),
+                size.to_le_bytes().to_vec(),
+            ]
+            .concat()
         };
         let name = entry.local_name.unwrap_or(entry.name);
         out.extend(b"PK\x03\x04\x14\0");
@@ -139,18 +146,18 @@ pub fn zip(entries: &[Zipped<'_>]) -> Vec<u8> {
     out
 }
 
-pub fn file_of(bytes: &[u8]) -> File {
+pub(crate) fn file_of(bytes: &[u8]) -> File {
     let mut file = tempfile::tempfile().expect("a temporary file");
     file.write_all(bytes).and_then(|()| file.seek(SeekFrom::Start(0))).expect("it can be written");
     file
 }
 
-pub fn open(bytes: &[u8]) -> Result<Package, Refused> {
+pub(crate) fn open(bytes: &[u8]) -> Result<Package, Refused> {
     Package::open(&file_of(bytes), &Limits::default(), &Trust::default())
 }
 
 /// Which code the first problem has.
 #[track_caller]
-pub fn refused(bytes: &[u8]) -> Code {
+pub(crate) fn refused(bytes: &[u8]) -> Code {
     open(bytes).expect_err("it is to be refused").code()
 }

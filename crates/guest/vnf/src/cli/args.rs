@@ -8,7 +8,7 @@ use vnode_vnfpkg::{By, Policy};
 use crate::verbs::Request;
 
 /// Where everything lies unless told otherwise.
-pub(super) const STATE: &str = "/var/lib/vnode-agent/vnf";
+pub const STATE: &str = "/var/lib/vnode-agent/vnf";
 
 /// Network functions as packages of scripts: push, instantiate, watch, operate
 #[derive(Debug, clap::Args)]

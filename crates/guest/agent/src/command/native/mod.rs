@@ -16,6 +16,7 @@ mod metrics;
 mod network;
 mod simple;
 mod user;
+mod vnf;
 
 /// All of them.
 pub fn all() -> Vec<Box<dyn Command>> {
@@ -29,6 +30,9 @@ pub fn all() -> Vec<Box<dyn Command>> {
         Box::new(exec::Exec),
         Box::new(file::Get),
         Box::new(file::Put),
+        Box::new(vnf::FileDelete),
+        Box::new(vnf::Process),
+        Box::new(vnf::Vnf),
     ]
 }
 

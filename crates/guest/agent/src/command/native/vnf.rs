@@ -1,0 +1,128 @@
+//! What operators of network functions ask for: is a process there, take a file away, do this with a function.
+
+use std::path::PathBuf;
+
+use futures_util::future::BoxFuture;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
+use vnode_vnf::{By, Failure, Request, client};
+
+use super::{failed, read};
+use crate::{
+    command::{Class, Command, CommandError, Form},
+    context::Context,
+};
+
+/// Pieces of a longer answer, at most.
+const ITEMS: usize = 2000;
+
+fn refused(failure: Failure) -> CommandError {
+    let class = match failure.status {
+        400 => return CommandError::invalid(failure.detail),
+        404 => Class::NotFound,
+        401 | 403 => Class::Denied,
+        _ => Class::Failed,
+    };
+    CommandError::new(class, failure.detail)
+}
+
+macro_rules! native {
+    ($type:ident, $name:literal, $about:literal, |$context:ident, $value:ident| $body:expr) => {
+        #[doc = $about]
+        #[derive(Debug)]
+        pub(super) struct $type;
+
+        impl Command for $type {
+            fn name(&self) -> &str {
+                $name
+            }
+
+            fn form(&self) -> Form {
+                Form::Native
+            }
+
+            fn run<'a>(
+                &'a self,
+                $context: &'a Context,
+                $value: Value,
+            ) -> BoxFuture<'a, Result<Value, CommandError>> {
+                Box::pin(async move { $body })
+            }
+        }
+    };
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProcessRequest {
+    name: String,
+    #[serde(default)]
+    by: By,
+}
+
+native!(Process, "process", "Whether processes of a name run.", |_context, value| {
+    let request: ProcessRequest = read(value)?;
+    let looked = spawn_blocking(move || vnode_vnf::process_status(&request.name, request.by)).await;
+    looked.map_err(|error| failed("look at processes", error))?.map_err(refused)
+});
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeleteRequest {
+    path: String,
+}
+
+native!(FileDelete, "file-delete", "Takes a file away; a folder is none.", |context, value| {
+    let request: DeleteRequest = read(value)?;
+    if !request.path.starts_with('/') || request.path.contains('\0') {
+        return Err(CommandError::invalid(format!(
+            "`{}` is no absolute path",
+            request.path.escape_debug()
+        )));
+    }
+    context.root().remove_file(&request.path).map_err(|error| {
+        let class = match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR) => Class::NotFound,
+            Some(libc::EACCES | libc::EPERM | libc::EROFS) => Class::Denied,
+            _ => Class::Failed,
+        };
+        CommandError::new(class, format!("cannot remove `{}`", request.path)).with_source(error)
+    })?;
+    Ok(json!({}))
+});
+
+/// `[command.vnf]`.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Options {
+    state_dir: Option<PathBuf>,
+}
+
+native!(
+    Vnf,
+    "vnf",
+    "Passes a request on to the service of network functions.",
+    |context, value| {
+        let options: Options = context.options("vnf")?;
+        let state = options.state_dir.unwrap_or_else(|| PathBuf::from(vnode_vnf::STATE));
+        let request: Request = read(value)?;
+        if matches!(request, Request::Push { .. } | Request::Events { follow: true, .. }) {
+            let what = "a package, or events without end, need `exec` of `vnode-agent vnf`";
+            return Err(CommandError::unsupported(what));
+        }
+        let asked = spawn_blocking(move || {
+            let mut items = Vec::new();
+            let result = client::ask(&state, &request, None, |item| {
+                items.push(item);
+                items.len() < ITEMS
+            });
+            result.map(|result| json!({ "result": result, "items": items }))
+        });
+        match asked.await.map_err(|error| failed("ask the service", error))? {
+            Ok(answer) => Ok(answer),
+            Err(client::ClientError::Refused(failure)) => Err(refused(failure)),
+            Err(error) => Err(failed("ask the service", error)),
+        }
+    }
+);

@@ -1,0 +1,35 @@
+//! The service as a process of its own, real packages, real processes.
+#![allow(clippy::disallowed_methods, reason = "tests start programs to watch them")]
+
+#[path = "vnf/common.rs"]
+mod common;
+#[path = "vnf/crashes.rs"]
+mod crashes;
+#[path = "vnf/examples.rs"]
+mod examples;
+#[path = "vnf/operations.rs"]
+mod operations;
+#[path = "vnf/packages.rs"]
+mod packages;
+#[path = "vnf/scripts.rs"]
+mod scripts;
+#[path = "vnf/watching.rs"]
+mod watching;
+
+#[path = "vnf/cases.rs"]
+mod cases;
+
+/// Not a test: the service of the others, started by them as a process.
+#[test]
+#[ignore = "started by the other tests"]
+fn service_of_the_tests() {
+    use clap::Parser;
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: vnode_vnf::cli::Args,
+    }
+    let words = std::env::var("VNF_TEST_SERVICE").expect("who starts it says how");
+    let args = Cli::parse_from(["vnf"].into_iter().chain(words.split('\n'))).args;
+    std::process::exit(vnode_vnf::cli::run(args).into());
+}

@@ -1,0 +1,389 @@
+//! A service, packages for it, and processes to watch.
+
+use std::{
+    fs,
+    io::{Read, Seek, SeekFrom, Write},
+    os::unix::fs::PermissionsExt,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use vnode_vnf::{Failure, Request, client};
+
+/// A service on a state folder of its own. Ends with the value.
+pub(crate) struct Service {
+    folder: tempfile::TempDir,
+    child: Option<Child>,
+    apart: bool,
+}
+
+/// A name of a process that no other test has, of at most 15 bytes.
+pub(crate) fn unique(stem: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{stem}{}x{}", std::process::id() % 100_000, NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+pub(crate) fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = ready() {
+            return value;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "not so after a minute: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+impl Service {
+    pub(crate) fn start() -> Self {
+        Self::with(&[], "")
+    }
+
+    /// In a network namespace of its own.
+    pub(crate) fn apart() -> Self {
+        let mut service = Self::new();
+        service.apart = true;
+        service.run(&[], "");
+        service
+    }
+
+    pub(crate) fn with(options: &[&str], fault: &str) -> Self {
+        let mut service = Self::new();
+        service.run(options, fault);
+        service
+    }
+
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+        Self { folder, child: None, apart: false }
+    }
+
+    /// Starts it, on the state that is there.
+    pub(crate) fn run(&mut self, options: &[&str], fault: &str) {
+        let state = self.state();
+        let mut words =
+            vec!["--state-dir".to_owned(), state.display().to_string(), "serve".to_owned()];
+        words.extend(options.iter().map(|word| (*word).to_owned()));
+        let log =
+            fs::File::options().create(true).append(true).open(self.path("log")).expect("a log");
+        let mut command = Command::new(std::env::current_exe().expect("we are a program"));
+        command
+            .args([
+                "--exact",
+                "service_of_the_tests",
+                "--ignored",
+                "--nocapture",
+                "--test-threads=1",
+            ])
+            .env("VNF_TEST_SERVICE", words.join("\n"))
+            .env("VNODE_FAULT", fault)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        let apart = self.apart;
+        let before = move || {
+            if apart {
+                // SAFETY: a new network namespace takes nothing from anybody.
+                unsafe {
+                    rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET)?;
+                }
+            }
+            // The service ends with the thread that started it.
+            let signal = Some(rustix::process::Signal::KILL);
+            Ok(rustix::process::set_parent_process_death_signal(signal)?)
+        };
+        // SAFETY: two system calls between fork and exec, nothing else.
+        unsafe { command.pre_exec(before) };
+        self.child = Some(command.spawn().expect("it starts"));
+        if fault.contains("start") {
+            return;
+        }
+        let alive = |child: &mut Option<Child>| {
+            child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(None)))
+        };
+        eventually("the service serves", || {
+            assert!(alive(&mut self.child) || !fault.is_empty(), "{}", self.log());
+            (self.try_ask(&Request::Info).is_ok() || !alive(&mut self.child)).then_some(())
+        });
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn ended(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.wait().expect("it is ours");
+        }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        if let Some(child) = &mut self.child {
+            child.kill().expect("it is ours");
+        }
+        self.ended();
+    }
+
+    pub(crate) fn try_ask(&self, request: &Request) -> Result<Value, client::ClientError> {
+        client::ask(&self.state(), request, None, |_| true)
+    }
+
+    #[track_caller]
+    pub(crate) fn ask(&self, request: Value) -> Value {
+        self.fails(request).unwrap_or_else(|failure| panic!("{failure:?}\n{}", self.log()))
+    }
+
+    pub(crate) fn fails(&self, request: Value) -> Result<Value, Failure> {
+        let request: Request = serde_json::from_value(request).expect("a request");
+        match self.try_ask(&request) {
+            Ok(value) => Ok(value),
+            Err(client::ClientError::Refused(failure)) => Err(failure),
+            Err(other) => panic!("{other}: {}", self.log()),
+        }
+    }
+
+    /// The answer of a request that must be refused: its status.
+    #[track_caller]
+    pub(crate) fn refused(&self, request: Value) -> u16 {
+        self.fails(request).expect_err("it is to be refused").status
+    }
+
+    pub(crate) fn items(&self, request: Value) -> Vec<Value> {
+        let request: Request = serde_json::from_value(request).expect("a request");
+        let mut items = Vec::new();
+        client::ask(&self.state(), &request, None, |item| {
+            items.push(item);
+            true
+        })
+        .expect("it answers");
+        items
+    }
+
+    pub(crate) fn push_bytes(&self, bytes: &[u8]) -> Result<Value, Failure> {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(bytes)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .expect("it can be written");
+        let length = bytes.len() as u64;
+        match client::ask(
+            &self.state(),
+            &Request::Push { length, instantiate: false },
+            Some((file, length)),
+            |_| true,
+        ) {
+            Ok(value) => Ok(value),
+            Err(client::ClientError::Refused(failure)) => Err(failure),
+            Err(other) => panic!("{other}: {}", self.log()),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn push(&self, package: &Pkg) -> Value {
+        self.push_bytes(&package.tar()).unwrap_or_else(|failure| panic!("{failure:?}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn instantiate(&self, package: &Pkg) -> Value {
+        self.push(package);
+        self.ask(json!({ "verb": "instantiate", "package": package.name() }))
+    }
+
+    /// What scripts of [`Pkg::tells`] have written.
+    pub(crate) fn told(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("told")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[track_caller]
+    pub(crate) fn tells(&self, lines: &[&str]) {
+        let begun = Instant::now();
+        while self.told() != lines {
+            if begun.elapsed() > Duration::from_secs(60) {
+                let events = self.items(json!({ "verb": "events" }));
+                let events: Vec<String> =
+                    events.iter().rev().take(20).map(Value::to_string).collect();
+                let (told, log) = (self.told(), self.log());
+                panic!("told {told:?}, not {lines:?}\n{}\n{log}", events.join("\n"));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// A program of that name that sleeps.
+    pub(crate) fn sleeper(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        if !path.exists() {
+            fs::copy("/bin/sleep", &path).expect("sleep is there");
+        }
+        path
+    }
+
+    pub(crate) fn run_as(&self, name: &str) -> Process {
+        Process(Command::new(self.sleeper(name)).arg("1000").spawn().expect("it starts"))
+    }
+
+    pub(crate) fn status(&self, name: &str) -> Value {
+        self.ask(json!({ "verb": "status", "name": name }))
+    }
+
+    /// Waits until every hook that was begun is on record as ended: what happens before is put together with it.
+    pub(crate) fn settled(&self) {
+        eventually("all hooks have ended", || {
+            let events = self.items(json!({ "verb": "events" }));
+            let count = |begun: bool| {
+                let of_hooks = events
+                    .iter()
+                    .map(|event| &event["data"])
+                    .filter(|data| data["automatic"] == true);
+                of_hooks.filter(|data| (data["state"] == "PROCESSING") == begun).count()
+            };
+            (count(true) == count(false)).then_some(())
+        });
+    }
+
+    pub(crate) fn kinds(&self) -> Vec<String> {
+        self.items(json!({ "verb": "events" }))
+            .iter()
+            .map(|e| e["kind"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+    }
+}
+
+/// A process that ends with the value.
+pub(crate) struct Process(pub(crate) Child);
+
+impl Process {
+    pub(crate) fn stop(mut self) {
+        self.0.kill().expect("it is ours");
+        self.0.wait().expect("it is ours");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A package that is being made.
+#[derive(Clone)]
+pub(crate) struct Pkg {
+    pub(crate) descriptor: Value,
+    files: Vec<(String, String)>,
+    told: PathBuf,
+}
+
+impl Pkg {
+    /// Schema 2; its scripts write what they are to the service's file `told`.
+    pub(crate) fn new(service: &Service, name: &str, process: &str) -> Self {
+        Self {
+            descriptor: json!({ "schema": 2, "name": name, "VNFprocess": process, "lifecycle_event": [] }),
+            files: Vec::new(),
+            told: service.path("told"),
+        }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        self.descriptor["name"].as_str().expect("a name").to_owned()
+    }
+
+    pub(crate) fn set(mut self, key: &str, value: Value) -> Self {
+        self.descriptor[key] = value;
+        self
+    }
+
+    pub(crate) fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// An event with a script of that body.
+    pub(crate) fn on(self, event: &str, body: &str) -> Self {
+        self.with(event, json!({}), &[json!({})], &[body])
+    }
+
+    /// An event whose scripts have these options.
+    pub(crate) fn with(
+        mut self,
+        event: &str,
+        options: Value,
+        scripts: &[Value],
+        bodies: &[&str],
+    ) -> Self {
+        let mut list = Vec::new();
+        for (index, (script, body)) in scripts.iter().zip(bodies).enumerate() {
+            let file = format!("{}{index}.sh", event.to_lowercase());
+            let mut script = script.clone();
+            script["script"] = json!(file);
+            list.push(script);
+            self.files.push((
+                file,
+                format!(
+                    "#!/bin/sh\ntold() {{ echo \"$@\" >> {}; }}\n{body}\n",
+                    self.told.display()
+                ),
+            ));
+        }
+        let mut item = options;
+        item["event"] = json!(event);
+        item["lifecycle_events"] = json!(list);
+        self.descriptor["lifecycle_event"].as_array_mut().expect("a list").push(item);
+        self
+    }
+
+    /// START and TERMINATE tell their names.
+    pub(crate) fn watched(service: &Service, name: &str, process: &str) -> Self {
+        Self::new(service, name, process)
+            .on("START", "told START")
+            .on("TERMINATE", "told TERMINATE")
+    }
+
+    pub(crate) fn tar(&self) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        let descriptor = self.descriptor.to_string();
+        let files = self.files.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        for (name, text) in std::iter::once(("lifecycle.json", descriptor.as_str())).chain(files) {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, name, text.as_bytes()).expect("memory takes it");
+        }
+        builder.into_inner().expect("memory takes it")
+    }
+}
+
+pub(crate) fn read(path: &Path) -> String {
+    let mut text = String::new();
+    fs::File::open(path)
+        .and_then(|mut file| file.read_to_string(&mut text))
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text
+}

@@ -1,0 +1,2 @@
+#!/bin/sh
+echo "$VNF_NAME answers, process $VNF_PID"

@@ -1,0 +1,2 @@
+#!/bin/sh
+exec nft list table inet edgefw >/dev/null

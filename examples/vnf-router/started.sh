@@ -1,0 +1,2 @@
+#!/bin/sh
+echo "$VNF_NAME routes, zebra is $VNF_PID"

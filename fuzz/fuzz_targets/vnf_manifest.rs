@@ -1,0 +1,56 @@
+//! Manifests, ours and ETSI's, in a package that is fine but for them.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use std::{fs::File, io::Write};
+
+use vnode_vnfpkg::{Limits, Package, Trust};
+
+fn limits() -> Limits {
+    Limits { total_bytes: 1 << 20, file_bytes: 1 << 20, ratio_from: 64 << 10, decoder_bytes: 4 << 20, window_log: 20, ..Limits::default() }
+}
+
+fn open(bytes: &[u8]) {
+    let Ok(mut file) = memory() else { return };
+    if file.write_all(bytes).is_ok() && let Ok(package) = Package::open(&file, &limits(), &Trust::default()) {
+        for (path, _) in package.files() {
+            assert!(!path.starts_with('/') && !path.split('/').any(|part| part == ".."), "{path}");
+        }
+    }
+}
+
+fn memory() -> std::io::Result<File> {
+    // No name: two runs beside each other do not meet.
+    let path = std::env::temp_dir().join(format!("vnode-fuzz-{}-manifest", std::process::id()));
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+    std::fs::remove_file(path)?;
+    Ok(file)
+}
+
+/// A member of a tar archive.
+fn member(into: &mut Vec<u8>, name: &str, data: &[u8]) {
+    let mut block = [0u8; 512];
+    block[..name.len()].copy_from_slice(name.as_bytes());
+    block[100..107].copy_from_slice(b"0000644");
+    block[124..135].copy_from_slice(format!("{:011o}", data.len()).as_bytes());
+    block[156] = b'0';
+    block[257..265].copy_from_slice(b"ustar\x0000");
+    block[148..156].copy_from_slice(b"        ");
+    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    into.extend(block);
+    into.extend(data);
+    into.resize(into.len().next_multiple_of(512), 0);
+}
+
+fuzz_target!(|data: &[u8]| {
+    for names in [&["MANIFEST"][..], &["TOSCA-Metadata/TOSCA.meta", "x.mf"]] {
+        let mut bytes = Vec::new();
+        member(&mut bytes, "lifecycle.json", br#"{"name":"a","VNFprocess":"p","lifecycle_event":[]}"#);
+        for name in names {
+            member(&mut bytes, name, data);
+        }
+        bytes.extend([0; 1024]);
+        open(&bytes);
+    }
+});
