@@ -6,6 +6,7 @@ pub(crate) mod exec;
 pub(crate) mod node;
 pub(crate) mod scale;
 pub(crate) mod star;
+pub(crate) mod vnf;
 
 use std::path::PathBuf;
 
