@@ -126,7 +126,7 @@ fn a_plain_process_serves_both_to_their_clients() {
     let program = built_program("vnode-agent");
     // The first, as README.md has it: qemu-ga's own options.
     let socket = host.dir().join("qga.sock");
-    let state = host.dir().join("state");
+    let state = host.dir().join("qga-state");
     std::fs::create_dir(&state).expect("the host's directory is writable");
     let mut command = Command::new(&program);
     command.args(["qemu-ga", "-m", "unix-listen", "-p"]).arg(&socket).arg("-t").arg(&state);
