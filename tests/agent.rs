@@ -32,7 +32,7 @@ fn static_agent() -> Option<PathBuf> {
 fn an_agent_that_is_a_nodes_init_serves_reaps_and_passes_signals_on() {
     needs!(Root);
     let host = Host::new();
-    let script = "trap 'echo asked; exit 0' TERM; echo begun; while :; do sleep 0.1; done";
+    let script = r#"trap \"echo asked; exit 0\" TERM; echo begun; while :; do sleep 0.1; done"#;
     up(&host, &one("init", &format!("agent: init, cmd: 'sh -c \"{script}\"'")));
 
     let info = host.vnode(&["agent", "info", "n", "--json"]).ok().json();
