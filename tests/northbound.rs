@@ -11,7 +11,7 @@ fn nb_01_an_orchestrator_drives_a_function_in_a_node() {
         Err(why) => return skip(&why),
     };
     let host = Host::new();
-    let _daemon = host.start_daemon(&["--listen", "127.0.0.1:8443"]);
+    let _daemon = host.start_daemon(&[("VNODE_LISTEN", "127.0.0.1:8443")]);
     up(&host, &lab("nfv", "n: {agent: on-demand}", ""));
     let token = host.vnode(&["token", "create", "orchestrator", "--json"]).ok().json();
     let token = token["token"].as_str().expect("a token is shown once").to_owned();
@@ -32,6 +32,7 @@ fn nb_01_an_orchestrator_drives_a_function_in_a_node() {
             "python3",
             script,
             &folder,
+            "2",
             "--os-auth-type",
             "admin_token",
             "--os-token",

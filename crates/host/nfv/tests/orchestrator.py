@@ -1,6 +1,9 @@
 """NB-01: the unmodified OpenStack client with its Tacker plugin, without Keystone.
 
-orchestrator.py FOLDER OPTION...     OPTIONs say to `openstack` where the server is; FOLDER is for archives
+orchestrator.py FOLDER VERSIONS OPTION...
+
+FOLDER is for archives; VERSIONS are those of the lifecycle's interface, `12` or `2`; OPTIONs say to `openstack` where
+the server is.
 
 Prints one line a command; ends with 1 at the first answer that is not what was expected.
 """
@@ -14,7 +17,7 @@ import zipfile
 
 from openstackclient.shell import main
 
-FOLDER, SERVER = sys.argv[1], sys.argv[2:]
+FOLDER, VERSIONS, SERVER = sys.argv[1], sys.argv[2], sys.argv[3:]
 
 # Fails when it is told to, and not twice in a row: a retry is to succeed.
 HEAL = b"""#!/bin/sh
@@ -160,7 +163,7 @@ for archive in ("edgefw.zip", "edgefw.tar.gz"):
         openstack("vnf", "package", "delete", where)
 
 vnfd = one["VNFD ID"]
-for version in ("1", "2"):
+for version in VERSIONS:
     name = life(version, vnfd)
     if version == "2":
         following = package("next.zip")

@@ -19,6 +19,7 @@ async fn nb_01_the_openstack_client_works_unmodified() {
         std::process::Command::new("python3")
             .arg(script)
             .arg(folder)
+            .arg("12")
             .args(["--os-auth-type", "none", "--os-endpoint", &url])
             .env("PYTHONPATH", packages)
             .env("PYTHONDONTWRITEBYTECODE", "1")
