@@ -53,7 +53,7 @@ pub(super) async fn start(state_dir: &Path) -> Result<()> {
     }
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|error| fail(&error.into()))?;
-    let program = std::env::current_exe().map_err(|error| fail(&error))?;
+    let program = front(std::env::current_exe().map_err(|error| fail(&error))?);
     let log = open_log(state_dir).map_err(|error| fail(&error))?;
     let spec = Spec::new([program.as_os_str()])
         .arg("daemon")
@@ -88,6 +88,12 @@ pub(super) async fn start(state_dir: &Path) -> Result<()> {
             .cause(format!("no word from it in {} s", DAEMON_TIME.as_secs()))
             .hint(format!("see `{}`", state_dir.join("daemon.log").display()))),
     }
+}
+
+/// The program as users know it, which a daemon shows as in the list of processes: this one is what that becomes.
+fn front(own: PathBuf) -> PathBuf {
+    let front = own.with_file_name("vnode");
+    if front.exists() { front } else { own }
 }
 
 /// Variables that a daemon started by a command gets from it; nothing else of the user's leaks into it.
