@@ -8,6 +8,8 @@
 //!
 //! It lives in the node's network namespace and so holds it. No signal but SIGKILL ends it.
 
+mod programs;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -18,35 +20,26 @@ use rustix::net::{
 };
 use vnode_monitor::packet;
 use vnode_monitor::wire::{
-    Answer, Ask, Boot, Event, Exec, Exit, Message, Pid, Request, SOCKET, Spawn, State, VERSION,
+    Answer, Ask, Boot, Event, Exit, Message, Pid, Request, SOCKET, Spawn, State, VERSION,
     start_time,
 };
 
 use crate::child::{self, Child, Told};
-use crate::console::{self, Console};
-use crate::fail::{Doing, Fail, Result, checked};
+use crate::console::Console;
+use crate::fail::{Doing, Fail, Result};
 use crate::log::Log;
 use crate::{record, spawner};
 
+use self::programs::Program;
+
 /// Daemons that may be connected at once: the one that runs, the one that comes after it, and a tool.
 const MAX_CONNECTIONS: usize = 4;
-/// Programs run in the node at once by `exec`.
-const MAX_EXECS: usize = 512;
 
 #[derive(Debug)]
 struct Connection {
     id: u64,
     socket: OwnedFd,
     gone: bool,
-}
-
-/// A program of `exec`.
-#[derive(Debug)]
-struct Program {
-    id: u64,
-    child: Child,
-    /// Master of its terminal until it is handed over, then a copy for resizing.
-    tty: Option<OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -97,8 +90,7 @@ pub(crate) fn run(
             .collect::<Vec<BorrowedFd<'_>>>(),
     );
     become_own_process(&spawn.name)?;
-    let told = start(spawn, dir, join);
-    match told {
+    match start(spawn, dir, join) {
         Ok(mut monitor) => {
             let hello = Message::Event(Event::Hello(monitor.state.clone()));
             // A daemon that is gone already will never know of this monitor: end with it.
@@ -250,8 +242,7 @@ impl Monitor {
                 Err(e) => return Err(Fail(format!("poll: {e}"))),
             }
         }
-        let ready = fds.iter().map(PollFd::revents).collect();
-        Ok((sources, ready))
+        Ok((sources, fds.iter().map(PollFd::revents).collect()))
     }
 
     fn handle(&mut self, source: Source, flags: PollFlags) {
@@ -507,79 +498,4 @@ impl Monitor {
     fn signal(&self, signal: i32) -> Result<()> {
         child::signal(&self.running()?.pidfd, signal).doing(|| format!("send signal {signal}"))
     }
-
-    fn exec(&mut self, asked: (u64, u64), exec: &Exec, fds: Vec<OwnedFd>) -> Result<()> {
-        if self.programs.len() >= MAX_EXECS {
-            return Err(Fail(format!("{MAX_EXECS} programs are running in the node already")));
-        }
-        let init = self.running()?;
-        let child = child::start_exec(exec, init, &self.namespaces, fds, asked)?;
-        self.last_id += 1;
-        self.programs.push(Program { id: self.last_id, child, tty: None });
-        Ok(())
-    }
-
-    fn program_told(&mut self, id: u64) {
-        let Some(program) = self.programs.iter_mut().find(|p| p.id == id) else { return };
-        match program.child.listen() {
-            Told::Nothing | Told::Failed => {}
-            Told::Tty(master) => program.tty = Some(master),
-            Told::Started => {
-                let asked = program.child.asked.take();
-                let tty = program.tty.as_ref().and_then(|t| rustix::io::dup(t).ok());
-                if let Some((connection, request)) = asked {
-                    let fds: Vec<BorrowedFd<'_>> = tty.iter().map(AsFd::as_fd).collect();
-                    self.answer(connection, request, Answer::Exec { exec: id }, &fds);
-                }
-            }
-        }
-    }
-
-    fn program_ended(&mut self, id: u64) {
-        for _ in 0..4 {
-            self.program_told(id);
-        }
-        let Some(at) = self.programs.iter().position(|p| p.id == id) else { return };
-        let (code, signal) = match child::reap(&self.programs[at].child.pidfd) {
-            Ok(Some(end)) => end,
-            Ok(None) => return,
-            Err(_) => (None, None),
-        };
-        let mut program = self.programs.swap_remove(at);
-        if let Some((connection, request)) = program.child.asked.take() {
-            let step = program.child.failure.take().unwrap_or_else(|| {
-                "ended while it was being set up: the node's first process has ended".to_owned()
-            });
-            self.answer(connection, request, Answer::Failed { step }, &[]);
-        } else {
-            self.tell(Event::ExecExited { exec: id, code, signal });
-        }
-    }
-
-    fn signal_program(&self, id: u64, signal: i32) -> Result<()> {
-        // One that has ended has nothing left to be told.
-        let Some(program) = self.programs.iter().find(|p| p.id == id) else { return Ok(()) };
-        child::signal_group(program.child.id.pid, signal, signal == libc::SIGKILL)
-            .doing(|| format!("send signal {signal}"))
-    }
-
-    fn resize(&self, exec: Option<u64>, rows: u16, cols: u16) -> Result<()> {
-        let what = || "set the window's size";
-        match exec {
-            None => self.console.resize(rows, cols).doing(what),
-            Some(id) => match self.programs.iter().find(|p| p.id == id) {
-                Some(Program { tty: Some(tty), .. }) => {
-                    console::set_size(tty, rows, cols).doing(what)
-                }
-                Some(_) => Err(Fail("the program has no terminal".to_owned())),
-                None => Ok(()),
-            },
-        }
-    }
-}
-
-/// Joins the namespaces of a descriptor.
-pub(crate) fn setns(fd: BorrowedFd<'_>, kinds: i32) -> io::Result<()> {
-    // SAFETY: changes the namespaces of this process, which has one thread; `fd` is open.
-    checked(unsafe { libc::syscall(libc::SYS_setns, fd.as_raw_fd(), kinds) }).map(drop)
 }

@@ -6,9 +6,14 @@
 //!        └── connection ────────────▶      │ holds the network namespace, console, exit status
 //! ```
 //!
+//! The floor of one node, a bare clone3 with an overlay, pivot_root and exec, is 1.7 ms here at its least; this driver's
+//! least is 4.8 (6.5 with forks in place of helpers in the monitor's memory). Of the rest most is what the floor does not
+//! have: a user namespace, mapped layers, nine file systems, a control group, a folder on a disk that discards.
+//!
 //! A node's folder holds `uuid`, `upper` and `work` (its disk), `root` (where it is mounted when asked), `sock` and
 //! `state.json` (its monitor), `console.log`. With its control groups, found by name, that is all there is.
 
+mod apart;
 mod archive;
 mod caps;
 mod cgroup;
@@ -34,6 +39,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio_util::sync::CancellationToken;
 use vnode_monitor::wire::{self, Net, Spawn};
 
+pub use self::apart::make_apart;
 use self::cgroup::{Group, Tree};
 use self::connection::{Connection, connect_in, open_dir};
 use self::devices::Rule;
@@ -291,19 +297,9 @@ fn make_folder(spec: &NodeSpec, dir: &Path) -> Result<bool> {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(e) => Err(fail(path, e)),
     };
-    if let Some(lab) = dir.parent()
-        && !lab.is_dir()
-    {
+    if let Some(lab) = dir.parent() {
         // The lab's folder, which its first node makes.
-        let folders = |path: &Path| {
-            let all = std::fs::DirBuilder::new().mode(0o700).recursive(true).create(path);
-            all.map_err(|e| fail(path, e))
-        };
-        if let Some(labs) = lab.parent() {
-            folders(labs)?;
-            spread(labs);
-        }
-        folders(lab)?;
+        make_apart(lab, 0o700).map_err(|e| fail(lab, e))?;
     }
     let new = make(dir, 0o700)?;
     if new && !spec.uuid.is_empty() {
@@ -324,24 +320,6 @@ fn make_folder(spec: &NodeSpec, dir: &Path) -> Result<bool> {
     }
     make(&dir.join(wire::WORK), 0o700)?;
     Ok(new)
-}
-
-/// Asks the file system to keep the folders made in this one apart from each other, as it does with `/home` (ext4's
-/// flag `T`). Without it all labs share one group of inodes, where each new file looks at every one deleted in the last
-/// minutes: after some `up` and `down` of a hundred nodes that was a fifth of the next one's time.
-pub fn spread(folder: &Path) {
-    use rustix::fs::{IFlags, Mode, OFlags, ioctl_getflags, ioctl_setflags, open};
-    let set = || {
-        let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = open(folder, how, Mode::empty())?;
-        let flags = ioctl_getflags(&folder)?;
-        if flags.contains(IFlags::TOPDIR) {
-            return Ok(());
-        }
-        ioctl_setflags(&folder, flags | IFlags::TOPDIR)
-    };
-    // File systems without such a flag have no such groups either.
-    let _: rustix::io::Result<()> = set();
 }
 
 /// Whether an overlay may stand on detached mounts, which is what layers with mapped ids are. The kernel allows

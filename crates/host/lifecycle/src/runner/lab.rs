@@ -111,7 +111,7 @@ pub(crate) fn write_names(inner: &Inner, name: &str) -> Result<()> {
         }
         names::hosts(name, nodes.iter().map(|(record, aliases)| (record, aliases.as_slice())))
     })?;
-    std::fs::create_dir_all(&folder)
+    vnode_driver::container::make_apart(&folder, 0o755)
         .and_then(|()| names::write_in_place(&folder.join("hosts"), &text))
         .map_err(|source| {
             Error::failed(format!("cannot write the hosts file of lab `{name}`")).because(source)

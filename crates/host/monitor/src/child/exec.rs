@@ -7,9 +7,8 @@ use rustix::fs::{Mode, OFlags};
 use vnode_monitor::wire::Exec;
 
 use super::beneath::Root;
-use super::{confine, run, tty};
+use super::{confine, run, setns, tty};
 use crate::fail::{Doing, Result};
-use crate::monitor::setns;
 
 pub(super) fn run(
     request: &Exec,

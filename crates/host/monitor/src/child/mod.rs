@@ -19,14 +19,13 @@ mod user;
 mod userns;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socketpair};
 use vnode_monitor::packet;
 use vnode_monitor::wire::{Boot, Exec, Net, Pid, Spawn, start_time};
 
 use crate::fail::{Doing, Fail, Result, checked};
-use crate::monitor::setns;
 
 /// A process being set up or running.
 #[derive(Debug)]
@@ -167,6 +166,12 @@ fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     let pid = rustix::process::Pid::from_raw(pid.cast_signed())
         .ok_or_else(|| io::Error::other("not a process id"))?;
     Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
+}
+
+/// Joins the namespaces of a descriptor.
+fn setns(fd: BorrowedFd<'_>, kinds: i32) -> io::Result<()> {
+    // SAFETY: changes the namespaces of this process, which has one thread; `fd` is open.
+    checked(unsafe { libc::syscall(libc::SYS_setns, fd.as_raw_fd(), kinds) }).map(drop)
 }
 
 fn status_pair() -> Result<(OwnedFd, OwnedFd)> {

@@ -12,9 +12,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use vnode_monitor::wire::Boot;
 
 use super::beside::{self, Waiting};
-use super::{NODE_NAMESPACES, confine, fork, in_child, init, mounts, pidfd_open};
+use super::{NODE_NAMESPACES, confine, fork, in_child, init, mounts, pidfd_open, setns};
 use crate::fail::{Doing, Fail, Result};
-use crate::monitor::setns;
 
 /// Makes a user namespace with `inside 0..size` being `outside first..first+size`.
 pub(super) fn make(map: (u32, u32)) -> Result<OwnedFd> {
