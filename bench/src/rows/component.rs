@@ -48,6 +48,8 @@ impl Daemon {
             std::fs::write(path, text).expect("the host's directory is writable");
         }
         let bus = Bus::start(folder);
+        // The bus reads its groups and tables when the first one comes: that is not ours.
+        drop(Caller::connect(&bus.socket));
         let notify = folder.join("notify");
         let _ = std::fs::remove_file(&notify); // of the daemon before
         let socket = UnixDatagram::bind(&notify).expect("the host's directory is writable");

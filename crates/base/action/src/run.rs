@@ -58,7 +58,16 @@ pub async fn run(mut spec: Spec, cancellation: &CancellationToken) -> Result<Out
     }
 
     let began = Instant::now();
-    let mut running = start(spec)?;
+    let mut running = if spec.aside {
+        let started = tokio::task::spawn_blocking(move || start(spec)).await;
+        started.map_err(|error| Error::Io {
+            program: program.clone(),
+            doing: "start",
+            source: std::io::Error::other(error),
+        })??
+    } else {
+        start(spec)?
+    };
     let mut stdout = Captured::new(running.take_stdout(), stdout_cap);
     let mut stderr = Captured::new(running.take_stderr(), stderr_cap);
     let mut stdin = running.take_stdin();

@@ -88,6 +88,7 @@ pub struct Spec {
     pub(crate) user: Option<User>,
     pub(crate) limits: Vec<Limit>,
     pub(crate) cgroup: Option<PathBuf>,
+    pub(crate) aside: bool,
 }
 
 impl Spec {
@@ -115,6 +116,7 @@ impl Spec {
             user: None,
             limits: Vec::new(),
             cgroup: None,
+            aside: false,
         }
     }
 
@@ -206,6 +208,14 @@ impl Spec {
     /// nothing else; see [`Cgroup`](crate::Cgroup).
     pub fn cgroup(mut self, folder: impl Into<PathBuf>) -> Self {
         self.cgroup = Some(folder.into());
+        self
+    }
+
+    /// Has [`run`](crate::run) start the program from a thread for such work. Whoever starts a program stands still until
+    /// it has become the program: half a millisecond, but when more programs run than there are processors, as long as
+    /// it waits for one. A runtime of one thread would stand still with it.
+    pub fn aside(mut self, aside: bool) -> Self {
+        self.aside = aside;
         self
     }
 

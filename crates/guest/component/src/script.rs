@@ -46,6 +46,8 @@ pub struct Request<'a> {
     pub bus: &'a str,
     /// Empty output is an error, as upstream.
     pub strict: bool,
+    /// More scripts run than there are processors: see [`Spec::aside`].
+    pub crowded: bool,
 }
 
 /// Runs the script. Gives its output, which for Get and RPC is one compact JSON value.
@@ -149,7 +151,8 @@ fn spec(request: &Request<'_>, limit: Duration, wanted: usize) -> Result<Spec, B
         .stdout(Stream::Capture { max_bytes: wanted })
         .stderr(Stream::Capture { max_bytes: MAX_STDERR })
         .time_limit(limit)
-        .grace(GRACE);
+        .grace(GRACE)
+        .aside(request.crowded);
     if settings.environment() == EnvironmentKind::Extended {
         spec = spec
             .env("EPHEMERA_API", "1")

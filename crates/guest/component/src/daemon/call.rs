@@ -249,6 +249,7 @@ async fn script(
         caller: caller(shared, message, model).await,
         bus: &shared.options.bus,
         strict,
+        crowded: shared.is_crowded(),
     };
     let result = script::run(request, &cancelled).await;
     if operation == Operation::Set {

@@ -73,7 +73,6 @@ pub struct Options {
 impl Options {
     /// Upstream's places, our behaviour.
     pub fn new(bus: impl Into<String>, folder: impl Into<PathBuf>) -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             bus: bus.into(),
             folder: folder.into(),
@@ -82,9 +81,13 @@ impl Options {
             schema: SchemaUse::Auto,
             yang: Vec::new(),
             components: DEFAULT_COMPONENTS.into(),
-            scripts: (4 * processors).max(16),
+            scripts: (4 * processors()).max(16),
         }
     }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// Why the daemon ends.
@@ -117,6 +120,7 @@ pub(crate) struct Shared {
     bus: Mutex<Connection>,
     known: Mutex<Known>,
     scripts: Arc<Semaphore>,
+    processors: usize,
     schema: Schema,
     yang: Schemas,
     /// A reload was asked for.
@@ -127,6 +131,12 @@ pub(crate) struct Shared {
 impl Shared {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether more scripts run than there are processors.
+    fn is_crowded(&self) -> bool {
+        let running = self.options.scripts.saturating_sub(self.scripts.available_permits());
+        running > self.processors
     }
 
     fn bus(&self) -> Connection {
@@ -153,6 +163,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         bus: Mutex::new(connection),
         known: Mutex::new(Known::default()),
         scripts: Arc::new(Semaphore::new(options.scripts)),
+        processors: processors(),
         schema: Schema::default(),
         yang: Schemas::default(),
         reload: Notify::new(),
