@@ -31,6 +31,7 @@ const TEST: &[&str] = &[
     "ca-certificates",
     "python3-pip",
     "xenstore-utils",
+    "dnsmasq-base",
     "dbus",
     "libglib2.0-bin",
     "cmake",
