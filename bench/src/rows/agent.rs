@@ -1,6 +1,7 @@
 //! The guest agent beside QEMU's own, on unix sockets of this machine, in turn in one run.
 
 mod client;
+mod xenstore;
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -110,31 +111,18 @@ pub(crate) fn measure(table: &mut Table) {
     files(table, dir, &native, &theirs);
     let peak = ours.status("VmHWM") / 1024.0;
     table.figure("the agent's memory at its highest, after all of this", peak, "MiB", 16.0, "-");
+    // Ten seconds after the last request the agent lets go of what it does not use.
+    std::thread::sleep(IDLE + Duration::from_secs(3));
+    memory(table, "the agent idle again", &ours, &theirs);
+    xenstore::measure(table, &host, &program);
 }
 
 /// Memory and wake-ups while nobody asks: first of all, before a request has left anything behind.
 fn idle(table: &mut Table, ours: &Agent, theirs: &Agent) {
-    let resident = |agent: &Agent| agent.status("VmRSS") / 1024.0;
-    let anonymous = |agent: &Agent| agent.status("RssAnon") / 1024.0;
-    let beside = |value: f64| format!("qemu-ga: {value:.2} MiB");
-    table.figure(
-        "the agent idle: resident memory",
-        resident(ours),
-        "MiB",
-        4.0,
-        &beside(resident(theirs)),
-    );
-    table.figure(
-        "the agent idle: anonymous memory",
-        anonymous(ours),
-        "MiB",
-        1.0,
-        &beside(anonymous(theirs)),
-    );
     // The connections that told of their start have to be seen as gone first.
     let before = eventually("both are quiet", Duration::from_secs(30), || {
         let once = (ours.switches(), theirs.switches());
-        std::thread::sleep(Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(1500));
         ((ours.switches(), theirs.switches()) == once).then_some(once)
     });
     std::thread::sleep(IDLE);
@@ -146,6 +134,16 @@ fn idle(table: &mut Table, ours: &Agent, theirs: &Agent) {
         0.0,
         &format!("qemu-ga: {}", woken.1),
     );
+    memory(table, "the agent idle", ours, theirs);
+}
+
+/// What both hold.
+fn memory(table: &mut Table, when: &str, ours: &Agent, theirs: &Agent) {
+    for (what, field, most) in [("resident", "VmRSS", 4.0), ("anonymous", "RssAnon", 1.0)] {
+        let of = |agent: &Agent| agent.status(field) / 1024.0;
+        let beside = format!("qemu-ga: {:.2} MiB", of(theirs));
+        table.figure(&format!("{when}: {what} memory"), of(ours), "MiB", most, &beside);
+    }
 }
 
 /// Round trips of `guest-ping`, free and with all three processes on one processor.
