@@ -58,6 +58,9 @@ enum Command {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result {
+    if let Command::Build(args) = args.command {
+        return build::run(args, context).await;
+    }
     let mut client = context.client().await?;
     let accepted: Option<Accepted> = match args.command {
         Command::Ls => {
@@ -77,12 +80,12 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
             }
             return super::done(&image.join(" "), "rm", context);
         }
-        Command::Gc { unused } => {
-            let unused = u64::from(unused) * 86_400;
-            let path = format!("/v1/images/gc{}", query(&[("unused_s", Some(unused.to_string()))]));
         // It came before there was a client.
         Command::Build(_) => None,
         Command::Lists(command) => return lists::run(command, client, context).await,
+        Command::Gc { unused } => {
+            let unused = u64::from(unused) * 86_400;
+            let path = format!("/v1/images/gc{}", query(&[("unused_s", Some(unused.to_string()))]));
             let removed: Option<Removed> = client.act(Method::POST, &path).await?;
             return removed.map_or(Ok(0), |removed| print_removed(&removed, context));
         }
