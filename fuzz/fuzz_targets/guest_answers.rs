@@ -13,12 +13,16 @@ fuzz_target!(|bytes: &[u8]| {
     for line in bytes.split(|byte| *byte == b'\n') {
         qga::fuzz(line);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime on this thread").block_on(async {
         // Requests 1 and 2: the bytes bear their numbers by the seeds' good will.
         let from = std::io::Cursor::new(bytes.to_vec());
-        let guest = Guest::Native(native::Client::new(from, tokio::io::sink(), 1, Options::default()));
-        if let Ok(mut exec) = guest.exec(ExecSpec { argv: vec!["x".into()], ..ExecSpec::default() }).await {
+        let guest =
+            Guest::Native(native::Client::new(from, tokio::io::sink(), 1, Options::default()));
+        if let Ok(mut exec) =
+            guest.exec(ExecSpec { argv: vec!["x".into()], ..ExecSpec::default() }).await
+        {
             let mut printed = Vec::new();
             if let Some(stdout) = exec.stdout.take() {
                 let read = stdout.take(MOST as u64 + 1).read_to_end(&mut printed).await;
