@@ -29,7 +29,7 @@ pub const NAME: &str = "vmcatcher_eventHndl_ON";
 /// Settings that are read when there are any.
 const SETTINGS: &str = "/etc/vnode/opennebula.toml";
 /// What the server's own tools speak to when nobody says otherwise.
-const ENDPOINT: &str = "http://localhost:2633/RPC2";
+pub(crate) const ENDPOINT: &str = "http://localhost:2633/RPC2";
 /// Longest file with a user and a password, bytes.
 const MAX_SECRET: u64 = 64 << 10;
 
@@ -83,8 +83,17 @@ impl Environment {
 }
 
 /// Whether a program called `argv0` is this one.
-pub fn is_called(argv0: &OsString) -> bool {
+fn is_called(argv0: &OsString) -> bool {
     Path::new(argv0).file_name().is_some_and(|name| name == NAME)
+}
+
+/// Runs as the event handler when this process is called by its name; gives its exit code then. For `main`.
+pub fn dispatch(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Option<u8> {
+    let mut arguments = arguments.into_iter().peekable();
+    arguments.peek().is_some_and(is_called).then(|| main(arguments, environment))
 }
 
 /// The program: its arguments, the name first, its environment, its exit code. Called once, by `main`.
@@ -234,4 +243,25 @@ pub fn open(endpoint: &str, auth: &Path, settings: &Settings) -> Result<Cloud, S
 fn first_line(path: &Path) -> std::io::Result<String> {
     let text = Zeroizing::new(crate::files::text(path, MAX_SECRET)?);
     Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_called_by_its_name_wherever_the_link_is() {
+        for (name, is) in [
+            ("vmcatcher_eventHndl_ON", true),
+            ("/usr/local/bin/vmcatcher_eventHndl_ON", true),
+            ("vnode", false),
+            ("vmcatcher_cache", false),
+            ("", false),
+        ] {
+            assert_eq!(is_called(&name.into()), is, "{name}");
+        }
+        assert_eq!(dispatch(["vnode".into()], []), None);
+        assert_eq!(dispatch([], []), None);
+        assert_eq!(dispatch([NAME.into(), "--version".into()], []), Some(0));
+    }
 }

@@ -1,6 +1,9 @@
 //! The same for a site of this program's own: attached to the daemon, it is told of every change of an image.
 
-use std::{path::PathBuf, sync::OnceLock};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -11,8 +14,13 @@ use vnode_imagelist::{
 
 use crate::{
     event::Event,
+    program::{self, ENDPOINT},
     publish::{Ask, Error, OpenNebula},
+    settings::Settings,
 };
+
+/// Where OpenNebula's packages keep the administrator's session.
+const AUTH: &str = "/var/lib/one/.one/one_auth";
 
 /// Follows a site's images in a cloud.
 #[derive(Debug)]
@@ -28,6 +36,18 @@ impl Following {
     /// Publishes in `cloud`; `work` is made when it is needed.
     pub fn new(cloud: OpenNebula, work: PathBuf) -> Self {
         Self { work: cloud.work_or(work), cloud, recovered: OnceLock::new() }
+    }
+
+    /// By the settings in `file`; the server is not spoken to yet.
+    ///
+    /// # Errors
+    /// A sentence, when settings or session cannot be read.
+    pub fn open(file: &Path, work: PathBuf) -> Result<Self, String> {
+        let settings = Settings::read(file).map_err(|error| vnode_protocol::chain(&error))?;
+        let endpoint = settings.endpoint.as_deref().unwrap_or(ENDPOINT);
+        let auth = settings.auth_file.as_deref().unwrap_or(Path::new(AUTH));
+        let cloud = program::open(endpoint, auth, &settings)?;
+        Ok(Self::new(OpenNebula::new(cloud, settings, Vec::new()), work))
     }
 
     async fn told(
