@@ -23,3 +23,5 @@ mod program;
 mod support;
 #[path = "core/virtual_machine.rs"]
 mod virtual_machine;
+#[path = "core/vnf.rs"]
+mod vnf;

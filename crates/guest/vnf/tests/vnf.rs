@@ -11,6 +11,8 @@ mod examples;
 mod operations;
 #[path = "vnf/packages.rs"]
 mod packages;
+#[path = "vnf/reference.rs"]
+mod reference;
 #[path = "vnf/scripts.rs"]
 mod scripts;
 #[path = "vnf/watching.rs"]

@@ -120,7 +120,7 @@ fn op_10_a_script_that_was_running_does_not_go_on_behind_our_back() {
     service.kill();
     assert!(fs::metadata(format!("/proc/{pid}")).is_ok(), "it outlives the service");
     service.run(&[], "");
-    eventually("it is ended", || (!fs::metadata(format!("/proc/{pid}")).is_ok()).then_some(()));
+    eventually("it is ended", || fs::metadata(format!("/proc/{pid}")).is_err().then_some(()));
     let status = service.status("x");
     assert_eq!(status["operation"]["state"], "FAILED_TEMP");
     assert_eq!(status["operation"]["error"]["code"], "interrupted");
