@@ -324,7 +324,7 @@ fn qg_21_the_configuration_is_dumped() {
 #[test]
 fn qg_21_options_that_only_tell() {
     let said = |arguments: &[&str]| {
-        let output = ours().env("QGA_CONF", "/nonexistent").args(arguments).output().unwrap();
+        let output = ours().env("QGA_CONF", "/no/such/file").args(arguments).output().unwrap();
         (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
     };
     let (code, version) = said(&["-V"]);
@@ -335,7 +335,7 @@ fn qg_21_options_that_only_tell() {
     assert!(code == 0 && list.lines().any(|line| line == "guest-ping"), "{list}");
     assert_eq!(said(&["-z"]).0, 1);
     assert_eq!(said(&["-m", "unix-listen"]).0, 1);
-    assert_eq!(said(&["-m", "virtio-serial", "-p", "/nonexistent"]).0, 1);
+    assert_eq!(said(&["-m", "virtio-serial", "-p", "/no/such/file"]).0, 1);
 }
 
 #[test]
@@ -344,7 +344,7 @@ fn qg_21_a_daemon_tells_when_it_serves_and_leaves_no_pid_file() {
     let at = |name: &str| dir.path().join(name).display().to_string();
     let (socket, pid, state) = (at("socket"), at("pid"), at("state"));
     let options = ["-d", "-m", "unix-listen", "-p", &socket, "-f", &pid, "-t", &state];
-    let status = ours().env("QGA_CONF", "/nonexistent").args(options).status().unwrap();
+    let status = ours().env("QGA_CONF", "/no/such/file").args(options).status().unwrap();
     assert!(status.success());
     let number: i32 = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
     let wait = std::time::Duration::from_secs(60);
