@@ -42,76 +42,139 @@ pub(crate) async fn probe(folder: &Path) -> Accelerators {
     if !Path::new("/dev/kvm").exists() {
         return no(Some(version), "there is no /dev/kvm".to_owned());
     }
-    let image = folder.join("kvm-probe");
-    if let Err(error) = std::fs::write(&image, boot_sector()) {
-        return no(Some(version), format!("the probe cannot be written: {error}"));
+    match boots(folder, "kvm", "host").await {
+        Ok(()) => Accelerators {
+            qemu: Some(version),
+            kvm: true,
+            reason: "a probe booted on KVM".to_owned(),
+        },
+        Err(why) => no(Some(version), format!("a probe on /dev/kvm boots nothing: {why}")),
     }
+}
+
+/// Runs the probe's machine; why it did not come to its end.
+async fn boots(folder: &Path, accelerator: &str, cpu: &str) -> Result<(), String> {
+    let image = folder.join(format!("{accelerator}-probe"));
+    std::fs::write(&image, boot_sector()).map_err(|e| format!("it cannot be written: {e}"))?;
     let drive = format!("file={},format=raw,if=floppy,readonly=on", image.display());
-    let asked = Spec::new([PROGRAM, "-nodefaults", "-no-user-config", "-display", "none"])
+    let machine = format!("pc,accel={accelerator}");
+    let asked = Spec::new(["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot"])
         .arg("-machine")
-        .arg("pc,accel=kvm")
+        .arg(machine)
         .arg("-cpu")
-        .arg("host")
+        .arg(cpu)
         .arg("-m")
         .arg("16")
+        .arg("-display")
+        .arg("none")
         .arg("-device")
         .arg("isa-debug-exit,iobase=0x501,iosize=1")
         .arg("-drive")
         .arg(drive)
         .arg("-boot")
         .arg("a")
-        .arg("-no-reboot")
         .capture(4096)
         .time_limit(PATIENCE);
-    let ran = vnode_action::run(asked, &cancel).await;
+    let ran = vnode_action::run(asked, &CancellationToken::new()).await;
     // It is made again at each start of the daemon.
     let _ = std::fs::remove_file(&image);
     match ran {
         // isa-debug-exit ends QEMU with twice the value written, and one.
-        Ok(output) if output.status == ExitStatus::Code(i32::from(TOKEN) * 2 + 1) => Accelerators {
-            qemu: Some(version),
-            kvm: true,
-            reason: "a probe booted on KVM".to_owned(),
-        },
+        Ok(output) if output.status == ExitStatus::Code(i32::from(TOKEN) * 2 + 1) => Ok(()),
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
-            let line = text.lines().next().unwrap_or("no reason is given");
-            no(Some(version), format!("a probe on /dev/kvm failed: {line}"))
+            let line = text.lines().last().unwrap_or("it ended without a word");
+            Err(line.to_owned())
         }
-        Err(error) => no(Some(version), format!("a probe on /dev/kvm boots nothing: {error}")),
+        Err(error) => Err(error.to_string()),
     }
 }
 
 /// What the probe writes to the port that ends it.
 const TOKEN: u8 = 0x2a;
 
-/// Goes to protected mode, where half-working KVMs stop, and writes [`TOKEN`] to port 0x501.
+/// Goes to protected and then to long mode, as every kernel does and where half-working KVMs stop, and writes [`TOKEN`] to
+/// port 0x501.
 fn boot_sector() -> Vec<u8> {
+    /// Where in the sector each part lies; it is loaded at 0x7c00.
+    const PROTECTED: usize = 0x20;
+    const LONG: usize = 0xa0;
+    const TABLE: usize = 0xc0;
     let mut code: Vec<u8> = vec![
         0xfa, // cli
         0x31, 0xc0, // xor ax, ax
         0x8e, 0xd8, // mov ds, ax
-        0x0f, 0x01, 0x16, 0x40, 0x7c, // lgdt [0x7c40]
+        0x0f, 0x01, 0x16, 0xc0, 0x7c, // lgdt [0x7cc0]
         0x0f, 0x20, 0xc0, // mov eax, cr0
         0x0c, 0x01, // or al, 1
         0x0f, 0x22, 0xc0, // mov cr0, eax
         0xea, 0x20, 0x7c, 0x08, 0x00, // jmp 0x08:0x7c20
     ];
-    code.resize(0x20, 0x90);
+    code.resize(PROTECTED, 0x90);
+    code.extend([
+        0x66, 0xb8, 0x18, 0x00, // mov ax, 0x18
+        0x8e, 0xd8, // mov ds, ax
+        0x8e, 0xc0, // mov es, ax
+        // Page tables at 0x1000: the first two megabytes, as they are.
+        0xbf, 0x00, 0x10, 0x00, 0x00, // mov edi, 0x1000
+        0x31, 0xc0, // xor eax, eax
+        0xb9, 0x00, 0x0c, 0x00, 0x00, // mov ecx, 3072
+        0xfc, // cld
+        0xf3, 0xab, // rep stosd
+        0xc7, 0x05, 0x00, 0x10, 0x00, 0x00, 0x03, 0x20, 0x00,
+        0x00, // mov dword [0x1000], 0x2003
+        0xc7, 0x05, 0x00, 0x20, 0x00, 0x00, 0x03, 0x30, 0x00,
+        0x00, // mov dword [0x2000], 0x3003
+        0xc7, 0x05, 0x00, 0x30, 0x00, 0x00, 0x83, 0x00, 0x00,
+        0x00, // mov dword [0x3000], 0x83
+        0xb8, 0x00, 0x10, 0x00, 0x00, // mov eax, 0x1000
+        0x0f, 0x22, 0xd8, // mov cr3, eax
+        0x0f, 0x20, 0xe0, // mov eax, cr4
+        0x0c, 0x20, // or al, 0x20: PAE
+        0x0f, 0x22, 0xe0, // mov cr4, eax
+        0xb9, 0x80, 0x00, 0x00, 0xc0, // mov ecx, 0xc0000080: EFER
+        0x0f, 0x32, // rdmsr
+        0x0d, 0x00, 0x01, 0x00, 0x00, // or eax, 0x100: LME
+        0x0f, 0x30, // wrmsr
+        0x0f, 0x20, 0xc0, // mov eax, cr0
+        0x0d, 0x01, 0x00, 0x00, 0x80, // or eax, 0x80000001
+        0x0f, 0x22, 0xc0, // mov cr0, eax
+        0xea, 0xa0, 0x7c, 0x00, 0x00, 0x10, 0x00, // jmp 0x10:0x7ca0
+    ]);
+    code.resize(LONG, 0x90);
     code.extend([
         0xb0, TOKEN, // mov al, TOKEN
         0x66, 0xba, 0x01, 0x05, // mov dx, 0x501
         0xee, // out dx, al
         0xf4, 0xeb, 0xfd, // hlt; jmp to it
     ]);
-    code.resize(0x40, 0);
-    // Descriptor of the table at 0x7c48: a null entry and flat code.
-    code.extend([0x0f, 0x00, 0x48, 0x7c, 0x00, 0x00, 0, 0]);
+    code.resize(TABLE, 0);
+    // The table's size and place; then nothing, code of 32 bits, of 64 bits, and data.
+    code.extend([0x1f, 0x00, 0xc8, 0x7c, 0x00, 0x00, 0, 0]);
     code.extend([0; 8]);
     code.extend([0xff, 0xff, 0, 0, 0, 0x9a, 0xcf, 0]);
+    code.extend([0xff, 0xff, 0, 0, 0, 0x9a, 0xaf, 0]);
+    code.extend([0xff, 0xff, 0, 0, 0, 0x92, 0xcf, 0]);
     code.resize(510, 0);
     code.extend([0x55, 0xaa]);
     // A floppy of the least size that QEMU takes for one.
     code.resize(1_474_560, 0);
     code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_probe_comes_to_its_end_where_machines_work() {
+        let dir = tempfile::tempdir().unwrap();
+        match boots(dir.path(), "tcg", "max").await {
+            Ok(()) => {}
+            Err(why) if why.contains("no program") => {
+                println!("skipped: qemu-system-x86_64 is not installed");
+            }
+            Err(why) => panic!("{why}"),
+        }
+    }
 }

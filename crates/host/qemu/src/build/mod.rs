@@ -138,7 +138,7 @@ async fn in_folder(
         }
     }
     if let Some(agent) = &spec.agent {
-        program(&mut tree, agent, "/usr/bin/vnode-agent", cancel).await?;
+        program(&mut tree, agent, "/usr/bin/vnode-agent", work, cancel).await?;
     }
     progress("write the image", 3);
     let initrd_file = work.join(INITRD);
@@ -259,9 +259,16 @@ async fn program(
     tree: &mut Tree,
     from: &Path,
     to: &str,
+    work: &Path,
     cancel: &CancellationToken,
 ) -> Result<(), BuildError> {
-    let bytes = std::fs::read(from).map_err(fail("read", from))?;
+    // Without what only a debugger reads, where `strip` is installed: all of it would lie in the machine's memory.
+    let small = work.join("stripped");
+    let strip = Spec::new(["strip", "--strip-all", "-o"]).arg(&small).arg(from);
+    let stripped = vnode_action::run(strip.time_limit(SOON), cancel).await;
+    let plain = !stripped.is_ok_and(|output| output.success());
+    let read = if plain { from } else { &small };
+    let bytes = std::fs::read(read).map_err(fail("read", read))?;
     tree.file(to, bytes, 0o755);
     for library in libraries(from, cancel).await? {
         let name = library.to_string_lossy().into_owned();

@@ -1,5 +1,7 @@
 //! One machine.
 
+mod life;
+
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,28 +13,19 @@ use serde_json::json;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
 use vnode_driver::{
     BoxFuture, Console, Error, Exec, ExecSpec, Exit, Instance, Limits, LogPaths, NodeSpec, Phase,
-    Reader, Ready, Result, Stats, Status, WindowSize,
+    Reader, Result, Stats, Status, WindowSize,
 };
-use vnode_guest::{Guest, Shutdown};
+use vnode_guest::Guest;
 
 use crate::accel::Accelerators;
-use crate::nic::{self, Nic};
 use crate::qmp::{Qmp, QmpError};
-use crate::shell::{self, FOLDER, io, machine};
-use crate::{agent, blocking, command, disk, exit, seed};
+use crate::shell::{self, FOLDER, io};
+use crate::{agent, command, exit};
 
-/// QEMU's control socket is there within this of its start, however busy the host.
-const START: Duration = Duration::from_secs(60);
-/// Between two looks at what cannot be waited for: a socket QEMU has yet to make, an agent that has yet to start.
-const RETRY: Duration = Duration::from_millis(10);
+/// Between two looks for an agent that has yet to start.
 const RETRY_AGENT: Duration = Duration::from_millis(200);
-/// Time the agent gets to take a request to power off before the power button is pressed.
-const AGENT_SHUTDOWN: Duration = Duration::from_secs(2);
-/// Bytes of the console an error shows.
-const TAIL: u64 = 2048;
 
 /// A machine; see [`Instance`].
 #[derive(Debug)]
@@ -252,204 +245,6 @@ impl Vm {
         }
         let guest = found?;
         Ok(held.insert(guest).clone())
-    }
-
-    async fn boot_now(&self, spec: &NodeSpec) -> Result<()> {
-        if self.running().is_ok() {
-            return Err(Error::Running { node: self.node.clone() });
-        }
-        *self.qmp.lock().await = None;
-        *self.agent.lock().await = None;
-        let multiqueue = machine(spec)?.queues > 1;
-        let nics = nic::prepare(&*self.shell, shell::user(spec)?, multiqueue).await?;
-        let (node, dir, of_seed) = (spec.clone(), self.dir.clone(), nics.clone());
-        let written = blocking(move || {
-            shell::make_folders(&node, &dir)?;
-            disk::ensure(&node, &dir)?;
-            for name in command::SOCKETS.iter().chain([&exit::TRACE]) {
-                let path = dir.join(FOLDER).join(name);
-                match std::fs::remove_file(&path) {
-                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(io(format!("remove {}", path.display()))(e));
-                    }
-                    _ => {}
-                }
-            }
-            seed::write(&node, &dir, &of_seed)
-        });
-        written.await??;
-        let whole = shell::whole(spec, &self.dir, &self.layer, &self.accelerators, &nics)?;
-        *self.spec.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(spec.clone());
-        self.shell.boot(&whole).await?;
-        let ready = async {
-            self.started().await?;
-            self.ready(spec, &nics).await
-        };
-        if let Err(error) = ready.await {
-            // What never became ready is not left running behind a failed boot.
-            if let Err(error) = self.shell.kill().await {
-                tracing::warn!(node = %self.node, %error, "end a machine that did not become ready");
-            }
-            return Err(error);
-        }
-        Ok(())
-    }
-
-    /// Waits until QEMU serves its control socket: then it has taken its whole command line.
-    async fn started(&self) -> Result<()> {
-        let end = Instant::now() + START;
-        loop {
-            if self.running().is_err() {
-                return Err(Error::Boot {
-                    node: self.node.clone(),
-                    step: format!("QEMU ended at once: {}", self.tail()),
-                });
-            }
-            match self.qmp().await {
-                Ok(_) => return Ok(()),
-                Err(QmpError::Io(_)) if Instant::now() < end => tokio::time::sleep(RETRY).await,
-                Err(error) => {
-                    let step = format!("its QEMU cannot be spoken to: {error}; {}", self.tail());
-                    return Err(Error::Boot { node: self.node.clone(), step });
-                }
-            }
-        }
-    }
-
-    /// Waits for what the definition calls booted.
-    async fn ready(&self, spec: &NodeSpec, nics: &[Nic]) -> Result<()> {
-        let machine = machine(spec)?;
-        let limit = Duration::from_millis(machine.ready_timeout_ms);
-        let end = Instant::now() + limit;
-        let mut ended = self.shared.status.subscribe();
-        let work = async {
-            match machine.ready {
-                Ready::Started => Ok(()),
-                Ready::Agent => loop {
-                    if let Ok(guest) = self.agent().await
-                        && guest.ping().await.is_ok()
-                    {
-                        return Ok(());
-                    }
-                    tokio::time::sleep(RETRY_AGENT).await;
-                },
-                Ready::Reachable => {
-                    let address = nics
-                        .iter()
-                        .filter(|nic| !nic.gateways.is_empty())
-                        .find_map(|nic| nic.addresses.first())
-                        .ok_or_else(|| Error::Invalid {
-                            node: self.node.clone(),
-                            what:
-                                "it is to be reachable, and has no address on the control network"
-                                    .to_owned(),
-                        })?
-                        .addr();
-                    while !reachable(address).await {
-                        tokio::time::sleep(RETRY_AGENT).await;
-                    }
-                    Ok(())
-                }
-            }
-        };
-        tokio::select! {
-            done = timeout_at(end, work) => done.unwrap_or_else(|_| {
-                let what = match machine.ready {
-                    Ready::Started => "start",
-                    Ready::Agent => "the answer of its agent",
-                    Ready::Reachable => "an answer from its address",
-                };
-                Err(Error::Boot {
-                    node: self.node.clone(),
-                    step: format!(
-                        "waiting for {what} was given up after {} s; its console: {}",
-                        limit.as_secs(),
-                        self.tail()
-                    ),
-                })
-            }),
-            _ = ended.wait_for(|s| matches!(s.phase, Phase::Stopped | Phase::Lost)) => {
-                Err(Error::Boot {
-                    node: self.node.clone(),
-                    step: format!("it ended before it was ready; its console: {}", self.tail()),
-                })
-            }
-        }
-    }
-
-    /// The end of the console's log, in one line.
-    fn tail(&self) -> String {
-        use std::io::{Read, Seek, SeekFrom};
-        let mut bytes = Vec::new();
-        let read = std::fs::File::open(self.shell.logs().current).and_then(|mut file| {
-            let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
-            file.take(TAIL).read_to_end(&mut bytes)
-        });
-        if read.is_err() || bytes.is_empty() {
-            return "nothing was printed".to_owned();
-        }
-        let text: String = String::from_utf8_lossy(&bytes)
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        let words: Vec<&str> = text.split_whitespace().collect();
-        words.join(" ")
-    }
-
-    async fn halt_now(&self, grace: Duration) -> Result<Exit> {
-        if self.running().is_err() || grace.is_zero() {
-            return self.shell.kill().await.map(|exit| exit::classify(&self.dir, exit));
-        }
-        let end = Instant::now() + grace;
-        let asked = timeout_at(end, async {
-            if self.status().phase == Phase::Paused {
-                self.command("cont", json!({})).await?;
-            }
-            let agent = async {
-                let guest = self.agent().await?;
-                let off = guest.shutdown(Shutdown::Poweroff).await;
-                off.map_err(|e| agent::error(&self.node, "", e))
-            };
-            match timeout(AGENT_SHUTDOWN.min(grace), agent).await {
-                Ok(Ok(())) => Ok(()),
-                // No agent, or one that does not: the power button.
-                Ok(Err(_)) | Err(_) => self.command("system_powerdown", json!({})).await.map(drop),
-            }
-        });
-        match asked.await {
-            Ok(Ok(())) => {
-                let mut status = self.shared.status.subscribe();
-                let wait = status.wait_for(|s| matches!(s.phase, Phase::Stopped | Phase::Lost));
-                if let Ok(Ok(status)) = timeout_at(end, wait).await
-                    && let Some(exit) = status.last_exit
-                {
-                    return Ok(exit);
-                }
-            }
-            Ok(Err(error)) => tracing::debug!(node = %self.node, %error, "ask a machine to end"),
-            Err(_) => {}
-        }
-        // T-46: it was given its time.
-        self.kill_now().await
-    }
-
-    async fn kill_now(&self) -> Result<Exit> {
-        let exit = self.shell.kill().await?;
-        self.shared.show(self.shell.status());
-        Ok(exit::classify(&self.dir, exit))
-    }
-}
-
-/// Whether anything answers at an address: a refusal is an answer.
-async fn reachable(address: std::net::IpAddr) -> bool {
-    /// `discard`: nothing listens there, and who does takes no harm.
-    const PORT: u16 = 9;
-    let connect = tokio::net::TcpStream::connect((address, PORT));
-    match timeout(Duration::from_secs(2), connect).await {
-        Ok(Ok(_)) => true,
-        Ok(Err(error)) => error.kind() == std::io::ErrorKind::ConnectionRefused,
-        Err(_) => false,
     }
 }
 
