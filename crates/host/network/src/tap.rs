@@ -41,11 +41,9 @@ impl Ns {
     /// # Errors
     /// [`Error::NoInterface`]; [`Error::Unsupported`] where the kernel lacks taps or forwarding between interfaces.
     pub fn create_tap(&self, spec: &TapSpec<'_>) -> Result<()> {
-        let joined =
-            crate::state::interface(self, spec.interface)?.ok_or_else(|| Error::NoInterface {
-                name: spec.interface.into(),
-                place: self.what().into(),
-            })?;
+        let joined = crate::state::interface(self, spec.interface)?.ok_or_else(|| {
+            Error::NoInterface { name: spec.interface.into(), place: self.what().into() }
+        })?;
         self.remove_tap(spec.name, spec.interface)?;
         let (name, owner) = (spec.name.to_owned(), spec.owner);
         let flags = if spec.multiqueue { TAP | MULTI_QUEUE } else { TAP };
@@ -72,10 +70,7 @@ impl Ns {
         }
         transaction.commit(self).map_err(|error| match error {
             Error::Refused { source, .. }
-                if matches!(
-                    source.errno,
-                    libc::EOPNOTSUPP | libc::EAFNOSUPPORT | libc::ENOENT
-                ) =>
+                if matches!(source.errno, libc::EOPNOTSUPP | libc::EAFNOSUPPORT | libc::ENOENT) =>
             {
                 Error::Unsupported {
                     what: "joining a virtual machine to its links".into(),
@@ -114,8 +109,7 @@ fn make(name: &str, owner: u32, flags: i32) -> io::Result<()> {
         *to = from as libc::c_char;
     }
     request.ifr_ifru.ifru_flags = flags as libc::c_short;
-    let checked =
-        |result: i32| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+    let checked = |result: i32| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
     // SAFETY: TUNSETIFF reads and writes an `ifreq`, which lives through the call.
     checked(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF, &raw mut request) })?;
     // SAFETY: the argument is a number.

@@ -162,11 +162,22 @@ pub(crate) struct Rule {
 #[derive(Debug, Clone)]
 enum Expression {
     Load(Load, u32),
-    Compare { operation: u32, value: Vec<u8> },
-    Mask { mask: Vec<u8> },
-    Lookup { set: String, inverted: bool, data: bool },
+    Compare {
+        operation: u32,
+        value: Vec<u8>,
+    },
+    Mask {
+        mask: Vec<u8>,
+    },
+    Lookup {
+        set: String,
+        inverted: bool,
+        data: bool,
+    },
     Verdict(Verdict),
-    Translate { family: u8 },
+    Translate {
+        family: u8,
+    },
     Masquerade,
     Counter,
     /// Out of the interface with this index.
