@@ -48,6 +48,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "vnode-lifecycle",
             "vnode-topology",
             "vnode-image",
+            "vnode-opennebula",
             "vnode-imagelist",
             "vnode-qemu",
             "vnode-driver",

@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub user_namespaces: bool,
     /// Topologies may run commands on the host.
     pub host_commands: bool,
+    /// Settings of a cloud that follows the images of signed lists.
+    pub opennebula: Option<PathBuf>,
     /// Descriptor that waits for word that we are ready.
     pub ready_fd: Option<i32>,
 }
@@ -136,7 +138,21 @@ async fn open_host(settings: &Settings) -> Result<Arc<Host>> {
         user_namespaces: settings.user_namespaces,
         host_commands: settings.host_commands,
     };
-    Ok(Host::open(options).await?)
+    let cloud = settings.opennebula.as_deref().map(|file| cloud(file, &settings.state_dir));
+    let cloud = cloud.transpose()?;
+    let host = Host::open(options).await?;
+    if let Some(cloud) = cloud {
+        host.image_lists().attach(Arc::new(cloud));
+    }
+    Ok(host)
+}
+
+/// A cloud that is told of every change of an image. Its server may be away now; its settings must be right.
+fn cloud(file: &Path, state_dir: &Path) -> Result<vnode_opennebula::publisher::Following> {
+    let work = std::path::absolute(state_dir.join("opennebula"));
+    let work = work.map_err(|error| Problem::from_error(Code::Failed, &error))?;
+    vnode_opennebula::publisher::Following::open(file, work)
+        .map_err(|text| Problem::new(Code::Usage, text))
 }
 
 /// Where a program of ours may be: as given, or beside this one, or where packages put it.

@@ -64,6 +64,10 @@ fn main() -> ExitCode {
     if let Some(code) = vmcatcher::dispatch() {
         return code;
     }
+    if let Some(code) = vnode_opennebula::program::dispatch(std::env::args_os(), std::env::vars_os())
+    {
+        return ExitCode::from(code);
+    }
     let cli = Cli::parse();
     let json = cli.global.json;
     let output = Output::new(json, cli.global.quiet);

@@ -94,6 +94,9 @@ pub(crate) struct Args {
         value_parser = FalseyValueParser::new()
     )]
     host_commands: bool,
+    /// Let this OpenNebula cloud follow the images of signed lists: its settings, TOML
+    #[arg(long, value_name = "FILE", env = "VNODE_OPENNEBULA", hide_env_values = true)]
+    opennebula: Option<PathBuf>,
     /// What to log, e.g. `debug` or `info,vnode_network=debug`
     #[arg(
         long,
@@ -166,6 +169,7 @@ fn serve(args: Args, context: &Context) -> Result {
         images,
         user_namespaces: !args.no_user_namespaces,
         host_commands: args.host_commands,
+        opennebula: args.opennebula,
         ready_fd: args.ready_fd,
     })
 }
