@@ -358,3 +358,24 @@ async fn many_at_once_leave_no_descriptor_and_no_process() {
         .map(|task| fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default());
     assert_eq!(children.collect::<String>(), "");
 }
+
+#[tokio::test]
+async fn programs_started_aside_are_like_any_other() {
+    let echo = sh("cat; echo told >&2; exit 3").stdin(Stdin::Bytes(b"hello".to_vec())).aside(true);
+    let output = run(echo, &never()).await.unwrap();
+    assert_eq!((output.status, &output.stdout[..]), (ExitStatus::Code(3), &b"hello"[..]));
+    assert_eq!(output.stderr, b"told\n");
+    let missing = Spec::new(["/nowhere/at-all"]).aside(true);
+    assert!(matches!(run(missing, &never()).await, Err(Error::Start { .. })));
+    let slow = sh("sleep 1000").time_limit(Duration::from_millis(200)).aside(true);
+    assert!(matches!(run(slow, &never()).await, Err(Error::TimeLimit { .. })));
+    // Given up while it is started: it is ended all the same.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let script = format!("echo $$ >{0}.new; mv {0}.new {0}; exec sleep 1000", file.display());
+    let begun = tokio::spawn(async move { run(sh(&script).aside(true), &never()).await.map(drop) });
+    eventually("it runs", || file.exists()).await;
+    begun.abort();
+    let pid = fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+    eventually("it is gone", || gone(pid)).await;
+}
