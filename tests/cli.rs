@@ -34,7 +34,8 @@ fn t10_without_root_there_is_one_clear_message() {
     // Where the checkout is private to root, the program cannot even be started by another user: copy it.
     let copy = "/tmp/vnode-test-as-nobody";
     let dir = host.run("mktemp", &["-d", &format!("{copy}-XXXXXX")]).ok().stdout.trim().to_owned();
-    host.run("cp", &[&vnode, &dir]).ok();
+    let core = vnode_testkit::built_program("vnode-core").display().to_string();
+    host.run("cp", &[&vnode, &core, &dir]).ok();
     host.run("chmod", &["-R", "a+rx", &dir]).ok();
     let out = host.run(
         "setpriv",
