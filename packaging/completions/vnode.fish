@@ -891,6 +891,7 @@ complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_
 complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l insecure-registry -d 'Speak plain HTTP to this registry; may be repeated' -r
 complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l auth-file -d 'Credentials of registries, as `docker login` writes them' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l proxy -d 'Proxy for registries, http://HOST:PORT' -r
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l opennebula -d 'Let this OpenNebula cloud follow the images of signed lists: its settings, TOML' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l log-level -d 'What to log, e.g. `debug` or `info,vnode_network=debug`' -r
 complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l ready-fd -d 'Descriptor to write `ready` to' -r
 complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l state-dir -d 'Folder of all state' -r -F

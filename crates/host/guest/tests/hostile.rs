@@ -260,8 +260,7 @@ async fn sync(
     assert_eq!(asked["execute"], "guest-sync-delimited");
     let id = &asked["arguments"]["id"];
     // Old answers and half of one stand before it.
-    let text = format!("{{\"return\": 5}}\n{{\"ret\u{00ff}");
-    to.write_all(text.as_bytes()).await.unwrap();
+    to.write_all("{\"return\": 5}\n{\"ret\u{00ff}".as_bytes()).await.unwrap();
     let text = format!("\n{{\"return\": {id}}}\n");
     to.write_all(&[0xff]).await.unwrap();
     to.write_all(b"{\"return\": 1}\n\xff").await.unwrap();
