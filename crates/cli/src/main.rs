@@ -64,7 +64,8 @@ fn main() -> ExitCode {
     if let Some(code) = vmcatcher::dispatch() {
         return code;
     }
-    if let Some(code) = vnode_opennebula::program::dispatch(std::env::args_os(), std::env::vars_os())
+    if let Some(code) =
+        vnode_opennebula::program::dispatch(std::env::args_os(), std::env::vars_os())
     {
         return ExitCode::from(code);
     }
