@@ -111,7 +111,7 @@ pub(crate) fn measure(table: &mut Table) {
     files(table, dir, &native, &theirs);
     let peak = ours.status("VmHWM") / 1024.0;
     table.figure("the agent's memory at its highest, after all of this", peak, "MiB", 16.0, "-");
-    // Ten seconds after the last request the agent lets go of what it does not use.
+    // Within ten seconds after the last request the agent lets go of what it does not use.
     std::thread::sleep(IDLE + Duration::from_secs(3));
     memory(table, "the agent idle again", &ours, &theirs);
     xenstore::measure(table, &host, &program);

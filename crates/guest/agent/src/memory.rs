@@ -18,11 +18,11 @@ pub fn bound_allocator() {
 
 /// After this the start is over.
 const SETTLE: Duration = Duration::from_secs(1);
-/// After so long without a request the next one is not expected soon.
-const QUIET: Duration = Duration::from_secs(10);
+/// Looked at so often while there are requests: after one to two of these without any, the next is not expected soon.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// Lets go of the code that only the start needed, and whenever nobody has asked for a while, of what the requests
-/// needed. Wakes nobody who sleeps: after a start and after each time of work once.
+/// needed. An agent that nobody asks is not woken: this runs after the start, and once or twice after each time of work.
 pub async fn settle(busy: Arc<Busy>) {
     let mut wait = SETTLE;
     loop {
