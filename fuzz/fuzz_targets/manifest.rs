@@ -8,6 +8,7 @@ use vnode_image::manifest::{Manifest, for_this_machine};
 fuzz_target!(|data: &[u8]| {
     match Manifest::parse(data, 16) {
         Ok(Manifest::Image(image)) => assert!(image.layers.len() <= 16),
+        Ok(Manifest::Disk(disk)) => drop(disk),
         Ok(Manifest::Index(entries)) => drop(for_this_machine(&entries)),
         Err(error) => drop(error.to_string()),
     }

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod component;
 pub(crate) mod exec;
+pub(crate) mod imagelist;
 pub(crate) mod node;
 pub(crate) mod scale;
 pub(crate) mod star;

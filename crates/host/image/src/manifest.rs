@@ -101,6 +101,8 @@ pub struct ImageManifest {
 pub enum Manifest {
     Image(ImageManifest),
     Index(Vec<Descriptor>),
+    /// An artefact whose one layer is the disk of a virtual machine: what ORAS pushes, and EGI's catalogue holds.
+    Disk(Descriptor),
 }
 
 #[derive(Deserialize)]
@@ -111,6 +113,8 @@ struct Raw {
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
     manifests: Option<Vec<Descriptor>>,
+    #[serde(default)]
+    annotations: Option<std::collections::BTreeMap<String, String>>,
     fs_layers: Option<serde::de::IgnoredAny>,
 }
 
@@ -135,6 +139,9 @@ impl Manifest {
                         limit: most_layers,
                     });
                 }
+                if let Some(disk) = disk_of(&config, &layers, raw.annotations.as_ref()) {
+                    return Ok(Manifest::Disk(disk));
+                }
                 check_types(&config, &layers)?;
                 Ok(Manifest::Image(ImageManifest { config, layers }))
             }
@@ -151,6 +158,28 @@ impl Manifest {
             _ => Err(Error::Neither),
         }
     }
+}
+
+/// The disk of an artefact: its only layer, when the layer's type or name, or an annotation of Glance's, says so.
+fn disk_of(
+    config: &Descriptor,
+    layers: &[Descriptor],
+    annotations: Option<&std::collections::BTreeMap<String, String>>,
+) -> Option<Descriptor> {
+    let [only] = layers else { return None };
+    if config.media_type.contains(".image.config.v1")
+        || config.media_type.contains(".container.image.")
+    {
+        return None;
+    }
+    let kinds = ["qcow2", "qemu-disk", "raw-disk", "disk-image", "vmdk"];
+    let by_type = kinds.iter().any(|kind| only.media_type.contains(kind));
+    let title = only.annotation("org.opencontainers.image.title").unwrap_or_default();
+    let by_name = [".qcow2", ".raw", ".img", ".vmdk", ".vdi"].iter().any(|e| title.ends_with(e));
+    let by_glance = annotations
+        .is_some_and(|all| all.contains_key("org.openstack.glance.disk_format"))
+        || only.annotation("org.openstack.glance.disk_format").is_some();
+    (by_type || by_name || by_glance).then(|| only.clone())
 }
 
 fn check_types(config: &Descriptor, layers: &[Descriptor]) -> Result<(), Error> {

@@ -1,6 +1,8 @@
 //! Disks of virtual machines in the catalogue.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod common;
+
 use std::collections::HashSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -127,4 +129,60 @@ async fn what_a_list_brings_is_linked_switched_and_withdrawn() {
     drop(new);
     catalogue.gc(&HashSet::new(), GcPolicy::default()).unwrap();
     assert!(catalogue.list().is_empty());
+}
+
+/// A registry with an artefact whose one layer is a disk, in EGI's form.
+async fn artefact(content: &[u8], more: &str) -> (common::liar::Liar, String) {
+    let liar = common::liar::Liar::start().await;
+    let empty = b"{}";
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
+        "artifactType":"application/vnd.egi.image","config":{{"mediaType":"application/vnd.oci.empty.v1+json",
+        "digest":"{}","size":2}},"layers":[{{"mediaType":"application/octet-stream","digest":"{}","size":{}}}{more}],
+        "annotations":{{"org.openstack.glance.disk_format":"qcow2"}}}}"#,
+        common::digest(empty),
+        common::digest(content),
+        content.len()
+    );
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    liar.put("/v2/egi/debian/manifests/12", manifest.as_bytes(), kind);
+    liar.put(&common::liar::Liar::blob("egi/debian", content), content, "application/octet-stream");
+    let name = format!("{}/egi/debian:12", liar.address);
+    (liar, name)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_of_a_registry_is_verified_and_known_wherever_it_came_from() {
+    let (_liar, name) = artefact(&qcow2(false), "").await;
+    let place = common::Place::new(common::quick());
+    let image = place.ensure(&name).await.unwrap();
+    let disk = image.disk.clone().unwrap();
+    assert_eq!((disk.format, disk.virtual_size), (Format::Qcow2, 1 << 20));
+    assert_eq!(disk.sha512, sha512(&qcow2(false)));
+    // The same file of this machine is the same image.
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path(), "same.qcow2", &qcow2(false));
+    assert_eq!(place.ensure(path.to_str().unwrap()).await.unwrap().id, image.id);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w06_hostile_disks_of_a_registry_leave_nothing() {
+    use common::liar::Liar;
+    let place = common::Place::new(common::quick());
+    let (_one, name) = artefact(&qcow2(true), "").await;
+    let error = common::text(&place.ensure(&name).await.unwrap_err());
+    assert!(error.contains("backing file"), "{error}");
+    // Other bytes of the same length.
+    let (liar, name) = artefact(&qcow2(false), "").await;
+    let mut other = qcow2(false);
+    other[60_000] = 1;
+    liar.put(&Liar::blob("egi/debian", &qcow2(false)), &other, "application/octet-stream");
+    let error = common::text(&place.ensure(&name).await.unwrap_err());
+    assert!(error.contains("damaged or changed"), "{error}");
+    // Two layers are no disk.
+    let digest = common::digest(b"x");
+    let more = format!(r#",{{"mediaType":"text/plain","digest":"{digest}","size":1}}"#);
+    let (_two, name) = artefact(&qcow2(false), &more).await;
+    assert!(place.ensure(&name).await.is_err());
+    place.assert_empty();
 }

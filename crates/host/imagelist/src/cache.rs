@@ -191,6 +191,9 @@ impl Cache {
     #[must_use]
     pub fn max_virtual_size(mut self, bytes: u64) -> Self {
         self.max_virtual_size = bytes;
+        if let Some(shelf) = &mut self.shelf {
+            shelf.max_bytes = bytes;
+        }
         self
     }
 

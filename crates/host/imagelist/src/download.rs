@@ -15,7 +15,8 @@ mod sink;
 mod unpack;
 
 use std::{
-    fs::File, io, os::unix::fs::OpenOptionsExt as _, path::Path, path::PathBuf, time::Duration,
+    fs::File, io, os::unix::fs::OpenOptionsExt as _, path::Path, path::PathBuf, sync::OnceLock,
+    time::Duration,
 };
 
 use thiserror::Error;
@@ -182,7 +183,7 @@ impl Progress for () {
 /// Fetches files.
 #[derive(Debug)]
 pub struct Downloader {
-    client: reqwest::Client,
+    client: OnceLock<reqwest::Client>,
     options: DownloadOptions,
     slots: Semaphore,
     /// When the next byte may come, under a bandwidth limit.
@@ -193,12 +194,24 @@ impl Downloader {
     /// # Errors
     /// When no client can be made.
     pub fn new(options: DownloadOptions) -> Result<Self, FetchError> {
-        Ok(Self {
-            client: fetch::client(&options.client)?,
+        let this = Self::lazy(options);
+        this.client()?;
+        Ok(this)
+    }
+
+    /// As [`new`](Self::new), without a client until the first download: reading the system's certificates takes
+    /// longer than all else that a daemon does when it starts.
+    pub fn lazy(options: DownloadOptions) -> Self {
+        Self {
+            client: OnceLock::new(),
             slots: Semaphore::new(options.at_once.max(1)),
             next: Mutex::new(Instant::now()),
             options,
-        })
+        }
+    }
+
+    fn client(&self) -> Result<&reqwest::Client, FetchError> {
+        fetch::once(&self.client, &self.options.client)
     }
 
     /// Fetches a file into `folder`, as `NAME.part` while it arrives, and verifies it; then it is `NAME`.

@@ -3,7 +3,7 @@
 //! Server certificates are verified always; passwords go only where they were given for, never along a redirect to
 //! another host (reqwest strips them).
 
-use std::{io::Read as _, path::PathBuf, time::Duration};
+use std::{io::Read as _, path::PathBuf, sync::OnceLock, time::Duration};
 
 use futures_util::{StreamExt as _, future::BoxFuture};
 use reqwest::{StatusCode, Url, header};
@@ -106,6 +106,18 @@ pub fn client(options: &ClientOptions) -> Result<reqwest::Client, FetchError> {
     .map_err(FetchError::Client)
 }
 
+/// The client of a cell, made when it is not there.
+pub(crate) fn once<'a>(
+    cell: &'a OnceLock<reqwest::Client>,
+    options: &ClientOptions,
+) -> Result<&'a reqwest::Client, FetchError> {
+    if let Some(client) = cell.get() {
+        return Ok(client);
+    }
+    let made = client(options)?;
+    Ok(cell.get_or_init(|| made))
+}
+
 /// Parses an address; user and password in it are refused, for they would be shown and stored.
 pub(crate) fn address(uri: &str) -> Result<Url, FetchError> {
     let wrong = |reason: String| FetchError::Address { uri: without_password(uri), reason };
@@ -169,15 +181,22 @@ pub(crate) fn secret(
 /// Fetches with reqwest.
 #[derive(Debug, Clone)]
 pub struct HttpFetch {
-    client: reqwest::Client,
-    time_limit: Duration,
+    client: OnceLock<reqwest::Client>,
+    options: ClientOptions,
 }
 
 impl HttpFetch {
     /// # Errors
     /// As [`client`].
     pub fn new(options: &ClientOptions) -> Result<Self, FetchError> {
-        Ok(Self { client: client(options)?, time_limit: options.time_limit })
+        let this = Self::lazy(options);
+        once(&this.client, &this.options)?;
+        Ok(this)
+    }
+
+    /// As [`new`](Self::new), without a client until the first message is fetched.
+    pub fn lazy(options: &ClientOptions) -> Self {
+        Self { client: OnceLock::new(), options: options.clone() }
     }
 
     async fn get(&self, request: &Request) -> Result<Fetched, FetchError> {
@@ -194,7 +213,8 @@ impl HttpFetch {
             uri: uri.clone(),
             source: source.without_url(),
         };
-        let mut get = self.client.get(url).timeout(self.time_limit);
+        let client = once(&self.client, &self.options)?;
+        let mut get = client.get(url).timeout(self.options.time_limit);
         if let Some((user, password)) = secret(request.credential.as_ref())? {
             get = get.basic_auth(user, Some(password));
         }

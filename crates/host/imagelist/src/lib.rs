@@ -23,6 +23,7 @@
 
 pub mod cache;
 mod cms;
+pub mod convert;
 mod der;
 pub mod download;
 pub mod envelope;

@@ -27,9 +27,9 @@ pub use view::ImageView;
 
 use crate::{
     cache::{Cache, CacheError, Folders, RunOptions, Shelf},
-    download::{Downloader, Progress},
+    download::{DownloadOptions, Downloader, Progress},
     event::{self, Queue},
-    fetch::{FetchError, HttpFetch},
+    fetch::{Fetch, FetchError, HttpFetch},
     lists::{self, ImportError, Imported, Lists},
     publish::{PublishQueue, Publisher},
     record::SCHEMA,
@@ -103,7 +103,7 @@ impl Site {
     /// Reads the settings; nothing is fetched, no folder is made yet.
     ///
     /// # Errors
-    /// When the store cannot be read. Settings that have come to be of no use are told and replaced by the defaults.
+    /// When the store cannot be read.
     pub async fn open(
         store: Arc<dyn Store>,
         folder: PathBuf,
@@ -113,18 +113,18 @@ impl Site {
             Some(entry) => record::decode(&entry.value, &[]).map_err(read)?,
             None => Settings::default(),
         };
-        let (settings, downloader, fetch) = match ready(&settings) {
-            Ok((downloader, fetch)) => (settings, downloader, fetch),
+        let options = match settings.download_options() {
+            Ok(options) => options,
             Err(error) => {
                 tracing::error!(
                     error = vnode_protocol::chain(&error),
-                    "the settings of signed lists are of no use; the defaults are in force"
+                    "settings of signed lists are of no use; their servers are asked without them"
                 );
-                let settings = Settings { refresh_every_s: 0, ..Settings::default() };
-                let (downloader, fetch) = ready(&settings)?;
-                (settings, downloader, fetch)
+                DownloadOptions::default()
             }
         };
+        let fetch: Arc<dyn Fetch> = Arc::new(HttpFetch::lazy(&options.client));
+        let downloader = Arc::new(Downloader::lazy(options));
         let trust = Arc::new(TrustFolder::new(&settings.trust_folder));
         let lists = Lists::new(Arc::clone(&store), Arc::clone(&trust), Arc::clone(&fetch));
         lists.use_settings(trust, fetch, settings.subscription_handler.is_some());
@@ -211,8 +211,8 @@ impl Site {
         )?;
         Ok(cache
             .mirrors(parts.settings.mirrors.clone())
-            .max_virtual_size(parts.settings.max_virtual_size)
             .shelf(self.shelf.clone())
+            .max_virtual_size(parts.settings.max_virtual_size)
             .shared(
                 Arc::clone(&self.queue),
                 Arc::clone(&self.publishers),
@@ -438,9 +438,7 @@ impl Site {
 }
 
 /// What goes out to servers, as the settings say.
-fn ready(
-    settings: &Settings,
-) -> Result<(Arc<Downloader>, Arc<dyn crate::fetch::Fetch>), SiteError> {
+fn ready(settings: &Settings) -> Result<(Arc<Downloader>, Arc<dyn Fetch>), SiteError> {
     let options = settings.download_options()?;
     let fetch = HttpFetch::new(&options.client).map_err(SiteError::Settings)?;
     let downloader = Downloader::new(options).map_err(SiteError::Settings)?;

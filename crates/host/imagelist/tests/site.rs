@@ -80,7 +80,11 @@ async fn place() -> Place {
         Folders::below(top.path().join("cache")),
     )
     .unwrap()
-    .shelf(Shelf { catalogue: catalogue.clone(), in_use: Arc::new(Default::default) })
+    .shelf(Shelf {
+        catalogue: catalogue.clone(),
+        in_use: Arc::new(Default::default),
+        max_bytes: 1 << 30,
+    })
     .mirrors(vec![Mirror {
         from: "http://127.0.0.1:8000/images/".to_owned(),
         to: format!("file://{}/", images.display()),

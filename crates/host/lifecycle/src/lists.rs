@@ -34,6 +34,8 @@ pub(crate) async fn open(
             let inner = users.get().and_then(Weak::upgrade);
             inner.map(|inner| inner.images_in_use()).unwrap_or_default()
         }),
+        // The settings say.
+        max_bytes: u64::MAX,
     };
     let site = Site::open(Arc::clone(store), options.state_dir.join("lists"), shelf)
         .await

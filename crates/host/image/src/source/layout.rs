@@ -89,6 +89,9 @@ fn find(inner: &Inner, path: &Path, tag: Option<&str>) -> Result<Found, PullErro
             Manifest::Index(entries) => {
                 digest = manifest::for_this_machine(&entries).map_err(unusable(what()))?.digest;
             }
+            Manifest::Disk(_) => {
+                return Err(unusable(what())(manifest::Error::Artifact("a disk".into())));
+            }
             Manifest::Image(manifest) => {
                 let of = manifest.config.digest;
                 let config = verified(&archive, &of, limits.manifest_bytes)?;

@@ -6,9 +6,9 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::{finish, missing, unpack, unusable};
-use crate::catalogue::{Expected, Inner, Pulled};
+use crate::catalogue::{Expected, Inner, Pulled, disk_from_file};
 use crate::config::ConfigFile;
-use crate::digest::Digest;
+use crate::digest::{Digest, Gauge};
 use crate::error::PullError;
 use crate::manifest::{self, Descriptor, ImageManifest, Manifest};
 use crate::progress::Meter;
@@ -24,8 +24,16 @@ pub(super) async fn pull(
     let client = inner.client()?.clone();
     let endpoints = client.endpoints(reference)?;
     let repository = reference.repository.as_str();
-    let (manifest, manifest_digest) =
-        resolve(inner, &client, &endpoints, reference, cancel).await?;
+    let (found, manifest_digest) = resolve(inner, &client, &endpoints, reference, cancel).await?;
+    let manifest = match found {
+        Found::Image(manifest) => manifest,
+        Found::Disk(blob) => {
+            let mut pulled =
+                disk(inner, &client, &endpoints, repository, &blob, meter, cancel).await?;
+            pulled.manifest_digest = Some(manifest_digest);
+            return Ok(pulled);
+        }
+    };
     let limits = &inner.options.limits;
     let what = || format!("manifest {manifest_digest}");
     for layer in &manifest.layers {
@@ -79,6 +87,12 @@ pub(super) async fn pull(
     })
 }
 
+/// What a manifest is of.
+enum Found {
+    Image(ImageManifest),
+    Disk(Descriptor),
+}
+
 /// The manifest for this machine, through an index where there is one, and the digest of what the reference names.
 async fn resolve(
     inner: &Inner,
@@ -86,7 +100,7 @@ async fn resolve(
     endpoints: &[Endpoint],
     reference: &RegistryReference,
     cancel: &CancellationToken,
-) -> Result<(ImageManifest, Digest), PullError> {
+) -> Result<(Found, Digest), PullError> {
     let repository = reference.repository.as_str();
     let mut asked = reference.tag_or_digest().to_owned();
     let mut top = None;
@@ -95,7 +109,8 @@ async fn resolve(
         let top = *top.get_or_insert(digest);
         let what = || format!("manifest {digest}");
         match Manifest::parse(&bytes, inner.options.limits.layers).map_err(unusable(what()))? {
-            Manifest::Image(image) => return Ok((image, top)),
+            Manifest::Image(image) => return Ok((Found::Image(image), top)),
+            Manifest::Disk(blob) => return Ok((Found::Disk(blob), top)),
             Manifest::Index(entries) => {
                 let entry = manifest::for_this_machine(&entries).map_err(unusable(what()))?;
                 asked = entry.digest.to_string();
@@ -157,6 +172,66 @@ async fn layer(
                 first += 1;
             }
             // The transfer stopped because the unpacking did.
+            (Err(e), Ok(()) | Err(registry::Error::Cancelled)) => return Err(e),
+            (Err(_), Err(e)) => return Err(e.into()),
+        }
+    }
+}
+
+/// Fetches a disk: verified by its digest, hashed once more for its name, its header read, in one pass.
+async fn disk(
+    inner: &Arc<Inner>,
+    client: &Client,
+    endpoints: &[Endpoint],
+    repository: &str,
+    blob: &Descriptor,
+    meter: &Meter,
+    cancel: &CancellationToken,
+) -> Result<Pulled, PullError> {
+    let limit = inner.options.limits.packed_bytes;
+    if blob.size > limit {
+        let digest = format!("disk {}", blob.digest);
+        return Err(unusable("the manifest")(manifest::Error::TooLarge { digest, limit }));
+    }
+    meter.begin(1, 0, blob.size);
+    let _permit = tokio::select! {
+        permit = inner.permits.acquire() => permit,
+        () = cancel.cancelled() => return Err(PullError::Cancelled),
+    };
+    let mut first = 0;
+    loop {
+        let endpoints = &endpoints[first..];
+        let received = |n| meter.bytes(n);
+        let (stream, feed) =
+            client.blob(endpoints, repository, blob.digest, blob.size, cancel, received);
+        let (worker, stop) = (inner.clone(), cancel.clone());
+        let (digest, size) = (blob.digest, blob.size);
+        let read = super::blocking(move || {
+            let gauge = Gauge::default();
+            let name = format!("disk {digest}");
+            let path = std::path::Path::new(&name);
+            let made =
+                disk_from_file(&worker, path, gauge.tap(stream), size, &|| stop.is_cancelled());
+            match gauge.digest() {
+                // What is not what was promised has no other fault worth telling.
+                actual if gauge.bytes() == size && actual != digest => {
+                    Err(PullError::Digest { what: name, expected: digest, actual, by: "manifest" })
+                }
+                _ => made,
+            }
+        });
+        let (fed, made) = tokio::join!(feed, read);
+        match (made, fed) {
+            (Ok(pulled), _) => {
+                meter.layer_done();
+                return Ok(pulled);
+            }
+            (Err(_), _) if cancel.is_cancelled() => return Err(PullError::Cancelled),
+            // A mirror that serves something else; the next may not.
+            (Err(PullError::Digest { .. }), Ok(())) if endpoints.len() > 1 => {
+                tracing::warn!(disk = %blob.digest, "a mirror served something else than this disk");
+                first += 1;
+            }
             (Err(e), Ok(()) | Err(registry::Error::Cancelled)) => return Err(e),
             (Err(_), Err(e)) => return Err(e.into()),
         }

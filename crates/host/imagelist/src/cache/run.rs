@@ -452,7 +452,8 @@ impl Cache {
     ) {
         let Some(shelf) = &self.shelf else { return };
         let file = self.folders.cache.join(&cached.image.identifier);
-        match shelf.put(&cached.image, &file, unpacked, cancellation).await {
+        let scratch = &self.folders.partial;
+        match shelf.put(&cached.image, &file, unpacked, scratch, cancellation).await {
             Ok(id) => {
                 cached.image_id = Some(id);
                 cached.unusable = None;

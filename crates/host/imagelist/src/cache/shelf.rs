@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use vnode_beneath::{Decoder, archive::Reader};
 use vnode_image::{Catalogue, NoProgress, Reference};
 
-use crate::{disk::Format, judge::hex, list::Image};
+use crate::{convert, disk::Format, judge::hex, list::Image};
 
 /// Members of an archive that are looked at to tell what it is.
 const LOOKED_AT: usize = 64;
@@ -28,6 +28,8 @@ pub type InUse = Arc<dyn Fn() -> HashSet<String> + Send + Sync>;
 pub struct Shelf {
     pub catalogue: Catalogue,
     pub in_use: InUse,
+    /// Most bytes that a converted disk may have.
+    pub max_bytes: u64,
 }
 
 impl fmt::Debug for Shelf {
@@ -44,30 +46,29 @@ impl Shelf {
         names.filter_map(|name| name.strip_prefix("list:")).map(str::to_owned).collect()
     }
 
-    /// Puts what was just verified on the shelf. `file` is where it lies now.
+    /// Puts what was just verified on the shelf. `file` is where it lies now, `scratch` a
+    /// folder for what is made on the way.
     pub(super) async fn put(
         &self,
         image: &Image,
         file: &Path,
         unpacked: Option<(PathBuf, Format)>,
+        scratch: &Path,
         cancellation: &CancellationToken,
     ) -> Result<String, String> {
         let said = |error: vnode_image::Error| vnode_protocol::chain(&error);
         let identifier = &image.identifier;
         if let Some((path, format)) = unpacked {
             let taken = if format == Format::Tar {
-                self.archive(image, &path, cancellation).await
+                self.archive(image, &path, cancellation).await.map_err(said)
             } else {
-                // Not the hash of these bytes, which nobody signed, but of where they come from.
-                let name = format!("unpacked from sha512:{} as {format:?}", image.sha512);
-                let name = hex(&<sha2::Sha512 as sha2::Digest>::digest(name.as_bytes()));
-                self.catalogue.take_in_disk(&path, &name, identifier).await
+                self.disk(image, &path, format, true, scratch, cancellation).await
             };
             if let Err(error) = fs::remove_file(&path) {
                 // It is swept by the next download of this image.
                 tracing::warn!(path = %path.display(), %error, "an unpacked image is left behind");
             }
-            return taken.map(|image| image.id).map_err(said);
+            return taken.map(|image| image.id);
         }
         let packing = {
             let file = file.to_owned();
@@ -78,11 +79,47 @@ impl Shelf {
             .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
         let found = crate::disk::probe(&head).map_err(|error| error.to_string())?;
         let taken = if found.format.is_packed() {
-            self.archive(image, file, cancellation).await
+            self.archive(image, file, cancellation).await.map_err(said)
         } else {
-            self.catalogue.take_in_disk(file, &image.sha512, identifier).await
+            self.disk(image, file, found.format, false, scratch, cancellation).await
         };
-        taken.map(|image| image.id).map_err(said)
+        tracing::debug!(identifier, usable = taken.is_ok(), "an image was put on the shelf");
+        taken.map(|image| image.id)
+    }
+
+    /// A disk: as it is, or as qcow2 where the machine's own emulator would have to read it out of order each time.
+    /// `made`: it was unpacked from what was signed.
+    async fn disk(
+        &self,
+        image: &Image,
+        file: &Path,
+        format: Format,
+        made: bool,
+        scratch: &Path,
+        cancellation: &CancellationToken,
+    ) -> Result<vnode_image::Image, String> {
+        let said = |error: vnode_image::Error| vnode_protocol::chain(&error);
+        // Not the hash of these bytes, which nobody signed, but of where they come from.
+        let derived = |format: Format| {
+            let name = format!("made from sha512:{} as {format:?}", image.sha512);
+            hex(&<sha2::Sha512 as sha2::Digest>::digest(name.as_bytes()))
+        };
+        if matches!(format, Format::Vmdk | Format::Vdi) && convert::is_there() {
+            let to = scratch.join(format!("{}.qcow2", image.identifier));
+            let converted =
+                convert::to_qcow2(file, format, &to, self.max_bytes, cancellation).await;
+            if let Err(error) = &converted {
+                let error = vnode_protocol::chain(error);
+                tracing::warn!(identifier = image.identifier, error, "a disk is kept as it is");
+            } else {
+                let name = derived(Format::Qcow2);
+                let taken = self.catalogue.take_in_disk(&to, &name, &image.identifier).await;
+                fs::remove_file(&to).map_err(|error| format!("{}: {error}", to.display()))?;
+                return taken.map_err(said);
+            }
+        }
+        let name = if made { derived(format) } else { image.sha512.clone() };
+        self.catalogue.take_in_disk(file, &name, &image.identifier).await.map_err(said)
     }
 
     /// An archive with a root file system.

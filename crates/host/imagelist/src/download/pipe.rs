@@ -154,7 +154,7 @@ impl Downloader {
                 source: source.without_url(),
             })
         };
-        let mut request = self.client.get(url).header(header::ACCEPT_ENCODING, "identity");
+        let mut request = self.client()?.get(url).header(header::ACCEPT_ENCODING, "identity");
         if let Some((user, password)) = fetch::secret(credential)? {
             request = request.basic_auth(user, Some(password));
         }

@@ -28,6 +28,9 @@ const PIECE_BYTES: usize = 256 << 10;
 /// Pieces that wait for a thread.
 const WAITING: usize = 8;
 
+/// Bytes after which the disk is told to begin.
+const FLUSH_BYTES: u64 = 64 << 20;
+
 /// What a whole pass found.
 #[derive(Debug, Clone)]
 pub(super) struct Passed {
@@ -58,7 +61,16 @@ pub(super) struct Sink {
     limit: u64,
     head: Vec<u8>,
     hash: Worker<String>,
+    /// Told to bring to the disk what was written so far, so that the end has little to wait for.
+    flush: Flush,
+    flushed: u64,
     unpack: Option<Worker<Result<Option<Unpacked>, DownloadError>>>,
+}
+
+/// A thread that brings the file to the disk.
+struct Flush {
+    ask: SyncSender<()>,
+    thread: JoinHandle<std::io::Result<()>>,
 }
 
 /// A thread that takes pieces and ends with a value.
@@ -105,6 +117,21 @@ impl Sink {
             }
             hex(&hasher.finish())
         })?;
+        let (flush, asked) = sync_channel::<()>(1);
+        let own = file.try_clone().map_err(cannot("open"))?;
+        let flush = Flush {
+            ask: flush,
+            thread: std::thread::Builder::new()
+                .name("flush".to_owned())
+                .spawn(move || {
+                    while asked.recv().is_ok() {
+                        // The kernel tells of a failure once: who asks later would not hear of it.
+                        own.sync_data()?;
+                    }
+                    own.sync_data()
+                })
+                .map_err(|source| DownloadError::Write { source })?,
+        };
         let unpack = match unpack {
             Some(to) => Some(Worker::start("unpack", move |pieces| unpack::run(pieces, &to))?),
             None => None,
@@ -115,6 +142,8 @@ impl Sink {
             limit,
             head: Vec::new(),
             hash,
+            flush,
+            flushed: have,
             unpack,
         };
         loop {
@@ -134,6 +163,11 @@ impl Sink {
     pub(super) fn write(&mut self, bytes: Bytes) -> Result<(), DownloadError> {
         let file = self.file.write_all(&bytes);
         self.take(bytes)?;
+        if self.size - self.flushed >= FLUSH_BYTES {
+            self.flushed = self.size;
+            // One that is under way has most of it.
+            let _ = self.flush.ask.try_send(());
+        }
         file.map_err(|source| DownloadError::Write { source })
     }
 
@@ -159,7 +193,8 @@ impl Sink {
 
     /// Ends the pass; everything is on the disk on return.
     pub(super) fn finish(self) -> Result<Passed, DownloadError> {
-        let synced = self.file.sync_data();
+        drop(self.flush.ask);
+        let synced = self.flush.thread.join().map_err(|_| DownloadError::Cancelled)?;
         let sha512 = self.hash.end()?;
         let unpacked = match self.unpack {
             Some(unpack) => Some(unpack.end()?),

@@ -119,10 +119,7 @@ fn choose(pieces: &mut Pieces, unpack: &Unpack) -> Result<Option<Unpacked>, Down
 type Peeked<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
 
 /// The first `length` bytes, and a reader that begins with them.
-fn peek<R: Read>(
-    mut reader: R,
-    length: u64,
-) -> Result<(Vec<u8>, Peeked<R>), DownloadError> {
+fn peek<R: Read>(mut reader: R, length: u64) -> Result<(Vec<u8>, Peeked<R>), DownloadError> {
     let mut start = Vec::new();
     reader.by_ref().take(length).read_to_end(&mut start).map_err(unpacking)?;
     Ok((start.clone(), Read::chain(io::Cursor::new(start), reader)))
