@@ -51,9 +51,12 @@ pub struct Event {
     pub data: Value,
 }
 
+/// What QEMU returns, or its error's class and words.
+type Answer = Result<Value, (String, String)>;
+
 #[derive(Debug, Default)]
 struct Shared {
-    waiting: HashMap<u64, oneshot::Sender<Result<Value, (String, String)>>>,
+    waiting: HashMap<u64, oneshot::Sender<Answer>>,
     closed: bool,
 }
 
@@ -203,7 +206,7 @@ async fn next_line(lines: &mut (impl AsyncBufRead + Unpin)) -> Result<Option<Str
 #[derive(Debug, PartialEq)]
 enum Message {
     Event(Event),
-    Answer(u64, Result<Value, (String, String)>),
+    Answer(u64, Answer),
 }
 
 fn parse(line: &str) -> Option<Message> {
