@@ -19,11 +19,12 @@ fn main() {
     let chosen: Vec<String> = std::env::args().skip(1).collect();
     let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|c| c == name);
     let mut table = Table::new(machine::describe());
-    let rows: [(&str, Measure); 8] = [
+    let rows: [(&str, Measure); 9] = [
         ("node", rows::node::measure),
         ("exec", rows::exec::measure),
         ("star", rows::star::measure),
         ("scale", rows::scale::measure),
+        ("vm", rows::vm::measure),
         ("imagelist", rows::imagelist::measure),
         ("agent", rows::agent::measure),
         ("component", rows::component::measure),

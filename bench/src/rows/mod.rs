@@ -7,6 +7,7 @@ pub(crate) mod imagelist;
 pub(crate) mod node;
 pub(crate) mod scale;
 pub(crate) mod star;
+pub(crate) mod vm;
 pub(crate) mod vnf;
 
 use std::path::PathBuf;
