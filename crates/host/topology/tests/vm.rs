@@ -74,8 +74,9 @@ fn a_change_of_size_waits_for_a_boot_and_of_the_machine_takes_its_disk() {
     };
     assert_eq!(change("cpu: 2", "cpu: 3"), NodeChange::Limits);
     assert!(matches!(change("vnc: true", "vnc: false"), NodeChange::Renew { .. }));
-    assert!(matches!(
-        change("kind: vm\n      image: ./disk.qcow2", "kind: linux"),
-        NodeChange::Recreate { .. }
-    ));
+    // Its own `vm` means nothing for a container, and is warned of.
+    let container =
+        read(&WHOLE.replace("kind: vm\n      image: ./disk.qcow2", "kind: linux")).unwrap();
+    let change = old.node("r").unwrap().change_to(container.lab.node("r").unwrap());
+    assert!(matches!(change, NodeChange::Recreate { .. }));
 }
