@@ -22,7 +22,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_secs(5);
 
 /// Lets go of the code that only the start needed, and whenever nobody has asked for a while, of what the requests
-/// needed. An agent that nobody asks is not woken: this runs after the start, and once or twice after each time of work.
+/// needed. An agent that nobody asks is not woken: this runs after the start, and once or twice after each time of
+/// work.
 pub async fn settle(busy: Arc<Busy>) {
     let mut wait = SETTLE;
     loop {
