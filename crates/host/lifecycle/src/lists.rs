@@ -99,7 +99,7 @@ impl Publisher for Told {
             "file": image.file,
         });
         let subject = format!("image/list:{}", image.image.identifier);
-        self.0.append(&format!("image.{}", change.kind()), &subject, None, data);
+        self.0.append(format!("image.{}", change.kind()), &subject, None, data);
         Box::pin(std::future::ready(Ok(())))
     }
 }

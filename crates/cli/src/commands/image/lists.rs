@@ -333,8 +333,7 @@ pub(crate) async fn run(command: Command, mut client: Client, context: &Context)
         }
         Command::Settings(args) => settings(client, *args, context).await,
         Command::Migrate { database, cache } => {
-            let path =
-                database.strip_prefix("sqlite:///").map_or_else(|| database.as_str(), |path| path);
+            let path = database.strip_prefix("sqlite:///").unwrap_or(database.as_str());
             let request = Migrate {
                 database: absolute(Path::new(path))?,
                 cache: cache.as_deref().map(absolute).transpose()?,
