@@ -28,7 +28,7 @@ fn nb_01_an_orchestrator_drives_a_function_in_a_node() {
         &[
             &packages,
             "PYTHONDONTWRITEBYTECODE=1",
-            "HOME=/nonexistent",
+            &format!("HOME={folder}"),
             "python3",
             script,
             &folder,

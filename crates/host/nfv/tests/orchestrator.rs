@@ -23,7 +23,7 @@ async fn nb_01_the_openstack_client_works_unmodified() {
             .args(["--os-auth-type", "none", "--os-endpoint", &url])
             .env("PYTHONPATH", packages)
             .env("PYTHONDONTWRITEBYTECODE", "1")
-            .env("HOME", "/nonexistent")
+            .env("HOME", dir.path())
             .output()
     });
     let out = client.await.unwrap().unwrap();
