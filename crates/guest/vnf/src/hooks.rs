@@ -13,27 +13,22 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
 use serde_json::json;
 use tokio::{
     task::JoinHandle,
-    time::{Instant, sleep, timeout},
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use vnode_vnfpkg::{
-    AfterReboot, AlreadyRunning, Descriptor, Event, Mode, OnError, OnReplace, RestartPolicy,
-};
+use vnode_vnfpkg::{AfterReboot, AlreadyRunning, Descriptor, Event, OnReplace};
 
 use crate::{
-    core::{Core, put_instance, put_operation},
+    core::Core,
     error::Result,
-    model::{
-        Instance, Instantiation, Kind, Occurrence, Presence, Progress, State, Step, WatchState,
-        Work,
-    },
-    operate::Ask,
-    watch::{Rule, View, pidfd::Ended},
+    model::{Instance, Instantiation, Presence, WatchState},
+    watch::{Rule, View},
 };
+
+mod run;
 
 /// Who follows one function.
 #[derive(Debug)]
@@ -325,214 +320,5 @@ impl Follow {
         };
         let change = self.core.change_instance(&self.id, |instance| instance.watch = watch)?;
         self.core.commit(change.into_iter().collect()).await
-    }
-
-    /// Runs the scripts for what has happened, and writes it down.
-    async fn hook(
-        &mut self,
-        descriptor: &Descriptor,
-        event: Event,
-        cause: &str,
-        seen: &crate::watch::Seen,
-    ) -> Result<()> {
-        let (acted, kind) = match event {
-            Event::Start => (Presence::Present, "process.appeared"),
-            _ => (Presence::Absent, "process.vanished"),
-        };
-        let processes = if acted == Presence::Present { seen.pids.clone() } else { Vec::new() };
-        let instance = self.instance()?;
-        let pids: Vec<i32> = seen.pids.iter().map(|identity| identity.pid).collect();
-        let ended = if acted == Presence::Absent { seen.ended } else { None };
-        self.core.event(kind, &instance.name, None, json!({
-            "pids": pids, "cause": cause, "exitCode": ended.and_then(|(_, e)| e.code), "signal": ended.and_then(|(_, e)| e.signal),
-        }));
-        // In mode managed the scripts are commands, and what is seen runs none.
-        let scripts =
-            if descriptor.mode == Mode::Managed { &[] } else { descriptor.scripts(event) };
-        if scripts.is_empty() {
-            return self.act(acted, &processes).await;
-        }
-        let mut op = Occurrence {
-            id: uuid::Uuid::now_v7().to_string(),
-            instance: instance.id.clone(),
-            instance_name: instance.name.clone(),
-            operation: Kind::Operate,
-            state: State::Processing,
-            entered: Timestamp::now(),
-            started: Timestamp::now(),
-            automatic: true,
-            cause: cause.to_owned(),
-            params: json!({ "changeStateTo": if event == Event::Start { "STARTED" } else { "STOPPED" } }),
-            steps: Vec::new(),
-            back: Vec::new(),
-            error: None,
-            warnings: Vec::new(),
-            cancel: None,
-            outputs: std::collections::BTreeMap::new(),
-            variables: std::collections::BTreeMap::new(),
-            run: None,
-        };
-        let mut set = |name: &str, value: String| op.variables.insert(name.to_owned(), value);
-        if let Some((pid, ended)) = ended {
-            set("VNF_PID", pid.to_string());
-            ended.code.map(|code| set("VNF_EXIT_CODE", code.to_string()));
-            ended.signal.map(|signal| set("VNF_EXIT_SIGNAL", signal.to_string()));
-        } else if let (Some(first), Event::Start) = (pids.first(), event) {
-            set("VNF_PID", first.to_string());
-            set("VNF_PIDS", pids.iter().map(i32::to_string).collect::<Vec<_>>().join(" "));
-        }
-        let revision = instance.revision;
-        op.steps = scripts
-            .iter()
-            .enumerate()
-            .map(|(index, script)| {
-                let work = Work::Script { event, index, revision, only_if_started: false };
-                Step::new(work, format!("{} {}", event.text(), script.path))
-            })
-            .collect();
-        self.core.tables().operations.insert(op.id.clone(), op.clone());
-        self.core.tell(&op, State::Processing);
-        let attempt = instance.watch.attempt + 1;
-        let instance_change =
-            self.core.change_instance(&self.id, |instance| instance.watch.attempt = attempt)?;
-        let begun = put_operation(&op)?;
-        // At once, and on record meanwhile: what is polled first starts first.
-        let (ran, written) = tokio::join!(
-            self.scripts(descriptor, &instance, &op, event, attempt),
-            self.core.commit_lazily(instance_change.into_iter().chain([begun]).collect()),
-        );
-        if let Err(error) = written {
-            tracing::error!(%error, "a hook is not on record while it runs");
-        }
-        let ok = ran?;
-        crate::onboard::point("vnf.hook.ran")?;
-        self.core.change_operation(&op.id, |op| {
-            op.state = if ok { State::Completed } else { State::Failed };
-            op.entered = Timestamp::now();
-        })?;
-        let watch = WatchState { acted, boot: self.core.boot.clone(), processes, attempt: 0 };
-        self.core.change_instance(&self.id, |instance| instance.watch = watch)?;
-        let done = self.core.operation(&op.id).await?;
-        let changes = vec![put_operation(&done)?, put_instance(&self.instance()?)?];
-        self.core.commit(changes).await?;
-        crate::onboard::point("vnf.hook.stored")?;
-        self.core.tables().operations.remove(&op.id);
-        self.core.tell(&done, done.state);
-        self.core.prune(&self.id, None).await
-    }
-
-    /// Runs the scripts of a hook in their order; whether all went well.
-    async fn scripts(
-        &self,
-        descriptor: &Descriptor,
-        instance: &Instance,
-        op: &Occurrence,
-        event: Event,
-        first: u32,
-    ) -> Result<bool> {
-        for (index, script) in descriptor.scripts(event).iter().enumerate() {
-            let mut tries = 0;
-            loop {
-                let token = CancellationToken::new();
-                let attempt = first + tries;
-                let ran = self
-                    .core
-                    .run_script(op, instance, instance.revision, event, index, attempt, &token)
-                    .await;
-                tries += 1;
-                let (outcome, broken) = match ran {
-                    Ok(outcome) => (outcome, None),
-                    // A script that cannot be started must not stop what comes after it.
-                    Err(failure) => (crate::script::Outcome::default(), Some(failure.detail)),
-                };
-                let fine = broken.is_none() && outcome.ok();
-                self.core.change_operation(&op.id, |op| {
-                    if let Some(step) = op.steps.get_mut(index) {
-                        step.attempts = attempt;
-                        (step.exit_code, step.signal) = (outcome.code, outcome.signal);
-                        step.progress = if fine { Progress::Done } else { Progress::Failed };
-                    }
-                })?;
-                if fine {
-                    break;
-                }
-                if tries <= script.retries {
-                    sleep(Duration::from_millis(script.retry_delay_ms)).await;
-                    continue;
-                }
-                let mut trouble = self.core.trouble(&script.path, &outcome, descriptor, instance);
-                if let Some(broken) = broken {
-                    trouble.detail = broken;
-                }
-                self.core.event(
-                    "hook.failed",
-                    &instance.name,
-                    Some(&op.id),
-                    json!({ "script": script.path, "detail": trouble.detail }),
-                );
-                if script.on_error == OnError::Continue {
-                    self.core
-                        .change_operation(&op.id, |op| op.warnings.push(trouble.detail.clone()))?;
-                    break;
-                }
-                self.core.change_operation(&op.id, |op| op.error = Some(trouble))?;
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Starts it again, if it is to be and has not been too often.
-    async fn restart(&mut self, descriptor: &Descriptor, ended: Option<Ended>) -> Result<()> {
-        let restart = &descriptor.restart;
-        let instance = self.instance()?;
-        let failed = ended.is_none_or(|ended| ended.code != Some(0));
-        let wanted = match restart.policy {
-            RestartPolicy::Never => false,
-            RestartPolicy::OnFailure => failed,
-            RestartPolicy::Always => true,
-        };
-        if !wanted || !instance.wanted || instance.operation.is_some() {
-            return Ok(());
-        }
-        let window = Duration::from_secs(restart.window_s);
-        while self.restarts.front().is_some_and(|at| at.elapsed() > window) {
-            self.restarts.pop_front();
-        }
-        let before = self.restarts.len() as u32;
-        if before >= restart.max_attempts {
-            self.core.event(
-                "restart.given-up",
-                &instance.name,
-                None,
-                json!({ "attempts": before }),
-            );
-            return Ok(());
-        }
-        self.restarts.push_back(Instant::now());
-        let delay =
-            restart.delay_ms.saturating_mul(u64::from(restart.factor).saturating_pow(before));
-        let delay = Duration::from_millis(delay.min(restart.max_delay_ms));
-        self.core.event(
-            "restart.waiting",
-            &instance.name,
-            None,
-            json!({ "attempt": before + 1, "delay_ms": delay.as_millis() as u64 }),
-        );
-        tokio::select! {
-            () = sleep(delay) => {}
-            () = self.stop.cancelled() => return Ok(()),
-        }
-        let ask =
-            Ask { start: true, automatic: true, cause: "restart".to_owned(), ..Ask::default() };
-        if let Err(error) = Box::pin(self.core.begin(&self.id, Kind::Operate, ask)).await {
-            self.core.event(
-                "restart.failed",
-                &instance.name,
-                None,
-                json!({ "detail": error.detail }),
-            );
-        }
-        Ok(())
     }
 }

@@ -5,17 +5,19 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use vnode_operation::{Plan, Step as PlanStep};
-use vnode_vnfpkg::{Code, Descriptor, Event, Mode, ParameterType, Problem};
+use vnode_vnfpkg::{Code, Descriptor, ParameterType, Problem};
 
 use crate::{
     core::{Core, put_instance},
     error::{Failure, Result},
-    model::{
-        CancelMode, Instance, Instantiation, Kind, Occurrence, Progress, State, Step, WatchState,
-        Work,
-    },
+    model::{Instance, Instantiation, Kind, Occurrence, Progress, State, WatchState, Work},
     script::GRACE,
 };
+
+mod decide;
+mod works;
+
+use works::works;
 
 /// The kind of our plans: the engine finds its runner by it.
 pub(crate) const PLAN: &str = "vnf";
@@ -297,117 +299,6 @@ impl Core {
         Ok(())
     }
 
-    fn rests(&self, id: &str) -> Result<Occurrence> {
-        let op = self.tables().operations.get(id).cloned();
-        let op = op.ok_or_else(|| {
-            Failure::conflict(format!(
-                "the operation `{}` has ended, or never was",
-                id.escape_debug()
-            ))
-        })?;
-        if op.state != State::FailedTemp {
-            return Err(Failure::conflict(format!(
-                "the operation is {}, not FAILED_TEMP",
-                op.state.text()
-            )));
-        }
-        Ok(op)
-    }
-
-    /// Goes on where the operation failed.
-    pub(crate) async fn retry(self: &Arc<Self>, id: &str) -> Result<()> {
-        let op = self.rests(id)?;
-        self.change_operation(id, |op| {
-            op.state = State::Processing;
-            op.entered = Timestamp::now();
-            op.error = None;
-            op.cancel = None;
-            for step in &mut op.steps {
-                if matches!(step.progress, Progress::Failed | Progress::Running) {
-                    step.progress = Progress::Pending;
-                }
-            }
-        })?;
-        self.again(op, false).await
-    }
-
-    /// Undoes the operation.
-    pub(crate) async fn rollback(self: &Arc<Self>, id: &str) -> Result<()> {
-        let op = self.rests(id)?;
-        let possible = match op.operation {
-            Kind::Instantiate | Kind::ChangeVnfpkg | Kind::Operate => true,
-            Kind::Scale => op.params["scaleIn"] == false,
-            _ => false,
-        };
-        if !possible {
-            return Err(Failure::refused(format!(
-                "{} cannot be rolled back; retry it, or fail it",
-                op.operation
-            )));
-        }
-        self.change_operation(id, |op| {
-            op.state = State::RollingBack;
-            op.entered = Timestamp::now();
-            op.cancel = None;
-            op.back.iter_mut().for_each(|step| step.progress = Progress::Pending);
-        })?;
-        self.again(op, true).await
-    }
-
-    async fn again(self: &Arc<Self>, before: Occurrence, back: bool) -> Result<()> {
-        if let Err(error) = self.submit(&before.id, back).await {
-            self.change_operation(&before.id, |op| *op = before.clone())?;
-            return Err(error);
-        }
-        Ok(())
-    }
-
-    /// Takes a failed operation as it is.
-    pub(crate) async fn fail(self: &Arc<Self>, id: &str) -> Result<Occurrence> {
-        self.rests(id)?;
-        let op = self.change_operation(id, |op| {
-            op.state = State::Failed;
-            op.entered = Timestamp::now();
-        })?;
-        let (instance, failed) = {
-            let mut tables = self.tables();
-            let failed = tables
-                .operations
-                .get(id)
-                .cloned()
-                .ok_or_else(|| Failure::not_found("it is gone"))?;
-            tables.operations.remove(id);
-            (failed.instance.clone(), failed)
-        };
-        let change = self.change_instance(&instance, |instance| instance.operation = None)?;
-        self.commit(op.into_iter().chain(change).collect()).await?;
-        self.tell(&failed, State::Failed);
-        self.watch_again(&instance).await;
-        self.ended.notify_waiters();
-        Ok(failed)
-    }
-
-    /// Gives a running operation up: after its script, or at once.
-    pub(crate) async fn cancel(&self, id: &str, mode: CancelMode) -> Result<()> {
-        let token = {
-            let mut tables = self.tables();
-            let tables = &mut *tables;
-            let op = tables
-                .operations
-                .get_mut(id)
-                .filter(|op| matches!(op.state, State::Processing | State::RollingBack));
-            let op = op.ok_or_else(|| Failure::conflict("the operation does not run"))?;
-            op.cancel = Some(mode);
-            tables.cancels.get(id).cloned()
-        };
-        if mode == CancelMode::Forceful
-            && let Some(token) = token
-        {
-            token.cancel();
-        }
-        Ok(())
-    }
-
     /// Tells of an operation's state.
     pub(crate) fn tell(&self, op: &Occurrence, state: State) {
         let mut data = json!({
@@ -500,136 +391,4 @@ pub(crate) fn shown(descriptor: &Descriptor, values: &BTreeMap<String, String>) 
             (name.clone(), if secret(name) { "***".into() } else { Value::from(value.clone()) })
         })
         .collect()
-}
-
-/// What an operation consists of, and what undoes it.
-fn works(
-    instance: &Instance,
-    old: &Descriptor,
-    descriptor: &Descriptor,
-    kind: Kind,
-    ask: &Ask,
-) -> Result<(Vec<Step>, Vec<Step>)> {
-    let here = instance.revision;
-    let managed = descriptor.mode == Mode::Managed;
-    let own = !descriptor.start_command.is_empty();
-    let scripts_of = |descriptor: &Descriptor,
-                      event: Event,
-                      revision: u32,
-                      only_if_started: bool|
-     -> Vec<Step> {
-        let scripts = descriptor.scripts(event).iter().enumerate();
-        scripts
-            .map(|(index, script)| {
-                let work = Work::Script { event, index, revision, only_if_started };
-                Step::new(work, format!("{} {}", event.text(), script.path))
-            })
-            .collect()
-    };
-    let scripts = |event| scripts_of(descriptor, event, here, false);
-    let prepare = |revision| {
-        vec![
-            Step::new(Work::Copy { revision }, "copy the package"),
-            Step::new(Work::Parameters { revision }, "write the parameters"),
-        ]
-    };
-    let start = || {
-        let mut steps = if managed { scripts(Event::Start) } else { Vec::new() };
-        if own {
-            steps.push(Step::new(Work::StartProcess, "start the process"));
-        }
-        steps
-    };
-    let stop = || {
-        let mut steps = scripts(Event::Stop);
-        if own || steps.is_empty() {
-            steps.push(Step::new(Work::StopProcess { grace_s: ask.grace_s }, "stop the process"));
-        }
-        steps
-    };
-    let cannot_start = || {
-        Failure::refused(
-            "nothing starts it: the package has neither start_command nor, in mode managed, START scripts",
-        )
-    };
-    Ok(match kind {
-        Kind::Instantiate => {
-            let mut steps = vec![Step::new(Work::Baseline, "see what runs already")];
-            steps.extend(prepare(here));
-            steps.extend(scripts(Event::Instantiate));
-            steps.extend(scripts(Event::Configure));
-            steps.extend(start());
-            let mut back = if own || managed { stop() } else { Vec::new() };
-            back.extend(scripts(Event::Remove));
-            back.push(Step::new(Work::RemoveCopy { revision: here }, "remove the copy"));
-            (steps, back)
-        }
-        Kind::Terminate => {
-            let mut steps = if own || managed { stop() } else { scripts(Event::Stop) };
-            steps.extend(scripts_of(descriptor, Event::Terminate, here, !managed));
-            steps.extend(scripts(Event::Remove));
-            steps.push(Step::new(Work::RemoveCopy { revision: here }, "remove the copy"));
-            (steps, Vec::new())
-        }
-        Kind::Operate if ask.start => {
-            let steps = start();
-            if steps.is_empty() {
-                return Err(cannot_start());
-            }
-            (steps, stop())
-        }
-        Kind::Operate => (stop(), start()),
-        Kind::Heal => {
-            let mut steps = scripts(Event::Heal);
-            if steps.is_empty() {
-                if start().is_empty() {
-                    return Err(Failure::refused(
-                        "the package has no HEAL scripts, and nothing starts it",
-                    ));
-                }
-                steps = stop();
-                steps.extend(start());
-            }
-            (steps, Vec::new())
-        }
-        Kind::Scale => {
-            let (to, fro) = if ask.scale_in {
-                (Event::ScaleIn, Event::ScaleOut)
-            } else {
-                (Event::ScaleOut, Event::ScaleIn)
-            };
-            let of = |event| {
-                let own = scripts(event);
-                if own.is_empty() { scripts(Event::Scale) } else { own }
-            };
-            (of(to), of(fro))
-        }
-        Kind::ModifyInfo => {
-            let mut steps =
-                vec![Step::new(Work::Parameters { revision: here }, "write the parameters")];
-            steps.extend(scripts(Event::Configure));
-            (steps, Vec::new())
-        }
-        Kind::ChangeVnfpkg => {
-            let new = ask.revision.unwrap_or(here);
-            let mut steps = prepare(new);
-            let update = scripts_of(descriptor, Event::Update, new, false);
-            if update.is_empty() {
-                steps.extend(scripts_of(descriptor, Event::Instantiate, new, false));
-            } else {
-                steps.extend(update);
-            }
-            steps.extend(scripts_of(descriptor, Event::Configure, new, false));
-            let mut back = scripts_of(old, Event::Rollback, here, false);
-            back.push(Step::new(Work::RemoveCopy { revision: new }, "remove the new copy"));
-            (steps, back)
-        }
-        Kind::Test => {
-            let steps = scripts(Event::Test);
-            if steps.is_empty() {
-                return Err(Failure::refused("the package has no TEST scripts"));
-            }
-            (steps, Vec::new())
-        }
-    })
 }

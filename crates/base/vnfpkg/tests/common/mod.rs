@@ -32,7 +32,14 @@ impl Tar {
         self.header(name, flag, mode, link, data.len() as u64).raw(data)
     }
 
-    pub(crate) fn header(mut self, name: &[u8], flag: u8, mode: u32, link: &str, size: u64) -> Self {
+    pub(crate) fn header(
+        mut self,
+        name: &[u8],
+        flag: u8,
+        mode: u32,
+        link: &str,
+        size: u64,
+    ) -> Self {
         let mut block = [0u8; 512];
         block[..name.len()].copy_from_slice(name);
         block[100..107].copy_from_slice(format!("{mode:07o}").as_bytes());
