@@ -184,7 +184,12 @@ fn paused(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
         let still = entry.instance().is_some_and(|i| i.status().phase == Phase::Paused);
         if still && entry.with(|record| record.state) == State::Running {
             entry.settle(State::Paused);
-            inner_of_task.tell("node.paused", &entry.subject(), None, json!({ "by": "the machine" }));
+            inner_of_task.tell(
+                "node.paused",
+                &entry.subject(),
+                None,
+                json!({ "by": "the machine" }),
+            );
         }
     });
 }

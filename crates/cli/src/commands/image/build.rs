@@ -29,7 +29,8 @@ pub(crate) async fn run(args: Build, context: &Context) -> Result {
         (false, Some(agent)) => Some(agent),
         (false, None) => Some(beside().ok_or_else(|| {
             let text = "there is no `vnode-agent` beside this program";
-            Problem::new(Code::Usage, text).hint("name it with `--agent`, or leave it out with `--no-agent`")
+            Problem::new(Code::Usage, text)
+                .hint("name it with `--agent`, or leave it out with `--no-agent`")
         })?),
     };
     let spec = BuildSpec { folder: args.folder.clone(), agent };
