@@ -19,7 +19,7 @@ fn images(text: &str) {
     let _ = xml::each_child(text, |element| {
         let image = Image::read(element)?;
         let template = xml::read(&image.template_text())?;
-        assert_eq!(template.children.len(), image.template.len());
+        assert!(template.children.len() <= image.template.len());
         Ok(())
     });
 }

@@ -194,6 +194,12 @@ impl Image {
 
 /// Depth is bounded by the reader.
 fn write(element: &Element, text: &mut String) {
+    // No attribute has another name; one that did could begin a comment.
+    let begins = |c: char| c.is_ascii_alphabetic() || c == '_';
+    let goes_on = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if !element.name.starts_with(begins) || !element.name.chars().all(goes_on) {
+        return;
+    }
     text.push_str(&format!("<{}>", element.name));
     if element.children.is_empty() {
         text.push_str(&escape(&element.text));
