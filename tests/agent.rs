@@ -19,7 +19,8 @@ fn static_agent() -> Option<PathBuf> {
     let checkout = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target");
     let given = std::env::var_os("VNODE_STATIC_AGENT").map(PathBuf::from);
     let built = [target, checkout].into_iter().flat_map(|target| {
-        ["dist", "release"].map(|profile| target.join(&machine).join(profile).join("vnode-agent"))
+        ["dist", "release", "debug"]
+            .map(|profile| target.join(&machine).join(profile).join("vnode-agent"))
     });
     let found = given.into_iter().chain(built).find(|path| path.is_file());
     if found.is_none() {

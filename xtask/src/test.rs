@@ -18,8 +18,8 @@ pub(crate) fn run() -> Result<(), String> {
     let mut build = command("cargo", &["build", "--locked"]);
     build.args(programs);
     shell::log(build, "build")?;
-    // For nodes whose image has no libraries; the benchmark and the package take the same one.
-    dist::build()?;
+    // For nodes whose image has no libraries.
+    dist::build_for_tests()?;
     if !shell::has_program("cargo-nextest") {
         shell::log(command("cargo", &["install", "--locked", "cargo-nextest"]), "install-nextest")?;
     }
