@@ -9,7 +9,12 @@ use crate::{Error, Exec, ExecControl, ExecExit, ExecSpec, Reader, Result, Window
 
 /// An agent's refusal as a driver's, of the node it is in.
 pub fn failed(node: &str, source: vnode_guest::Error) -> Error {
-    Error::Guest { node: node.to_owned(), source: Box::new(source) }
+    match source {
+        vnode_guest::Error::Unsupported { what } => {
+            Error::Unsupported { node: node.to_owned(), what }
+        }
+        source => Error::Guest { node: node.to_owned(), source: Box::new(source) },
+    }
 }
 
 /// Runs a program by a node's agent.

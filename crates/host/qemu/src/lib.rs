@@ -12,7 +12,6 @@
 //! there becomes one of its own.
 
 mod accel;
-mod agent;
 pub mod build;
 mod command;
 mod disk;

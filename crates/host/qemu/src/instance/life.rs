@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::{Instant, timeout, timeout_at};
-use vnode_driver::{Error, Exit, Instance, NodeSpec, Phase, Ready, Result};
+use vnode_driver::{Error, Exit, Instance, NodeSpec, Phase, Ready, Result, guest};
 use vnode_guest::Shutdown;
 
 use super::{RETRY_AGENT, Vm};
 use crate::nic::{self, Nic};
 use crate::qmp::QmpError;
 use crate::shell::{self, FOLDER, io, machine};
-use crate::{agent, blocking, command, disk, exit, seed};
+use crate::{blocking, command, disk, exit, seed};
 
 /// QEMU's control socket is there within this of its start, however busy the host.
 const START: Duration = Duration::from_secs(60);
@@ -179,7 +179,7 @@ impl Vm {
             let agent = async {
                 let guest = self.agent().await?;
                 let off = guest.shutdown(Shutdown::Poweroff).await;
-                off.map_err(|e| agent::error(&self.node, "", e))
+                off.map_err(|e| guest::failed(&self.node, e))
             };
             match timeout(AGENT_SHUTDOWN.min(grace), agent).await {
                 Ok(Ok(())) => Ok(()),

@@ -15,14 +15,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use vnode_driver::{
     BoxFuture, Console, Error, Exec, ExecSpec, Exit, Instance, Limits, LogPaths, NodeSpec, Phase,
-    Reader, Result, Stats, Status, WindowSize,
+    Reader, Result, Stats, Status, WindowSize, guest,
 };
 use vnode_guest::Guest;
 
 use crate::accel::Accelerators;
 use crate::qmp::{Qmp, QmpError};
 use crate::shell::{self, FOLDER, io};
-use crate::{agent, command, exit};
+use crate::{command, exit};
 
 /// Between two looks for an agent that has yet to start.
 const RETRY_AGENT: Duration = Duration::from_millis(200);
@@ -156,7 +156,7 @@ impl Vm {
         let unreachable = || io(format!("reach the agent of `{}`", self.node));
         let (_held, path) = self.socket(name).map_err(unreachable())?;
         let stream = UnixStream::connect(path).await.map_err(unreachable())?;
-        vnode_guest::probe(stream).await.map_err(|error| agent::error(&self.node, "", error))
+        vnode_guest::probe(stream).await.map_err(|error| guest::failed(&self.node, error))
     }
 
     async fn qmp(&self) -> std::result::Result<Arc<Qmp>, QmpError> {
@@ -315,8 +315,8 @@ impl Instance for Vm {
 
     fn exec<'a>(&'a self, spec: &'a ExecSpec) -> BoxFuture<'a, Result<Exec>> {
         Box::pin(async move {
-            let guest = self.agent().await?;
-            agent::exec(&self.node, &guest, spec).await
+            let agent = self.agent().await?;
+            guest::exec(&self.node, &agent, spec).await
         })
     }
 
@@ -356,8 +356,8 @@ impl Instance for Vm {
 
     fn archive_out<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Reader>> {
         Box::pin(async move {
-            let guest = self.agent().await?;
-            agent::archive_out(&self.node, &guest, path).await
+            let agent = self.agent().await?;
+            guest::archive_out(&self.node, &agent, path).await
         })
     }
 
@@ -367,8 +367,8 @@ impl Instance for Vm {
 
     fn archive_in<'a>(&'a self, path: &'a str, tar: Reader) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let guest = self.agent().await?;
-            guest.archive_in(path, tar).await.map_err(|e| agent::error(&self.node, path, e))
+            let agent = self.agent().await?;
+            guest::archive_in(&self.node, &agent, path, tar).await
         })
     }
 }
