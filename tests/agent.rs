@@ -186,7 +186,9 @@ fn a_scratch_image_with_nothing_in_it_is_served_by_the_agent_alone() {
     );
     let tar = image::write_tarball(&empty, &host.dir().join("empty.tar"));
     let image = format!("tar:{}", tar.display());
-    up(&host, &one("scratch", &format!("agent: init, image: '{image}', cmd: ''")));
+    // No program at all: `one` has a shell by default, and an empty `cmd` leaves a default alone.
+    let node = format!("n: {{kind: linux, agent: init, image: '{image}'}}");
+    up(&host, &format!("name: scratch\ntopology:\n  nodes:\n    {node}\n"));
     wait_for_state(&host, "n", "running");
     host.vnode(&["agent", "ping", "n"]).ok();
     assert_eq!(host.vnode(&["agent", "info", "n", "--json"]).ok().json()["agent"], "vnode-agent");

@@ -125,6 +125,9 @@ pub struct Device {
     pub mode: u32,
     /// Host path, bound where nodes cannot be made (user namespaces).
     pub host: String,
+    /// User and group, the host's own: the group of `/dev/kvm` is who may open it.
+    #[serde(default)]
+    pub owner: (u32, u32),
 }
 
 /// A program and all that confines it.

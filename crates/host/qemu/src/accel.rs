@@ -42,6 +42,9 @@ pub(crate) async fn probe(folder: &Path) -> Accelerators {
     if !Path::new("/dev/kvm").exists() {
         return no(Some(version), "there is no /dev/kvm".to_owned());
     }
+    if let Some(why) = paravirtual(Path::new("/sys/module")) {
+        return no(Some(version), why);
+    }
     match boots(folder, "kvm", "host").await {
         Ok(()) => Accelerators {
             qemu: Some(version),
@@ -50,6 +53,15 @@ pub(crate) async fn probe(folder: &Path) -> Accelerators {
         },
         Err(why) => no(Some(version), format!("a probe on /dev/kvm boots nothing: {why}")),
     }
+}
+
+/// Why KVM is none for kernels as they are: without the processor's own virtualisation, its paravirtual module (`kvm_pvm`)
+/// runs the probe's few instructions, and of a usual kernel nothing after its decompression.
+fn paravirtual(modules: &Path) -> Option<String> {
+    let there = |name: &str| modules.join(name).is_dir();
+    (there("kvm_pvm") && !there("kvm_intel") && !there("kvm_amd")).then(|| {
+        "KVM is the paravirtual kvm_pvm here, which boots only kernels made for it".to_owned()
+    })
 }
 
 /// Runs the probe's machine; why it did not come to its end.
@@ -165,6 +177,18 @@ fn boot_sector() -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_paravirtual_kvm_alone_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let module = |name: &str| std::fs::create_dir(dir.path().join(name)).unwrap();
+        assert_eq!(paravirtual(dir.path()), None);
+        module("kvm");
+        module("kvm_pvm");
+        assert!(paravirtual(dir.path()).unwrap().contains("kvm_pvm"));
+        module("kvm_amd");
+        assert_eq!(paravirtual(dir.path()), None, "the probe decides");
+    }
 
     #[tokio::test]
     async fn the_probe_comes_to_its_end_where_machines_work() {

@@ -53,6 +53,7 @@ pub(super) fn of(spec: &NodeSpec) -> Result<(Vec<wire::Device>, Vec<Rule>)> {
             minor: *minor,
             mode: 0o666,
             host: format!("/dev/{name}"),
+            owner: (0, 0),
         })
         .collect();
     let rule =
@@ -88,6 +89,7 @@ pub(super) fn of(spec: &NodeSpec) -> Result<(Vec<wire::Device>, Vec<Rule>)> {
             minor,
             mode: found.mode() & 0o777,
             host: source,
+            owner: (found.uid(), found.gid()),
         });
         rules.push(rule(kind, Some(major), Some(minor), &device.access));
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
@@ -233,10 +233,16 @@ impl Inside {
             match rustix::fs::mknodat(at, name, kind, mode, number) {
                 // A node of an earlier boot, outside /dev: made anew, as the definition may have changed.
                 Err(Errno::EXIST) => {
-                    rustix::fs::unlinkat(at, name, rustix::fs::AtFlags::empty()).doing(what)?;
+                    rustix::fs::unlinkat(at, name, AtFlags::empty()).doing(what)?;
                     rustix::fs::mknodat(at, name, kind, mode, number).doing(what)?;
                 }
                 other => other.doing(what)?,
+            }
+            if device.owner != (0, 0) {
+                let (user, group) = device.owner;
+                let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+                rustix::fs::chownat(at, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)
+                    .doing(what)?;
             }
         }
         Ok(())
