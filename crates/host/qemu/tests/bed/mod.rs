@@ -159,7 +159,8 @@ impl Bed {
                     append: "quiet".into(),
                 },
                 cpus: 1,
-                memory_bytes: 192 << 20,
+                // The agent of a debug build is in its root, which has half of it.
+                memory_bytes: 448 << 20,
                 disk: None,
                 disks: Vec::new(),
                 nic: NicModel::Virtio,
