@@ -40,7 +40,7 @@ fn t93_frr01_of_kind_frr_fails_well() {
     let rejected = file("frr01-frr-kind.clab.yml").unwrap_err();
     assert_eq!(
         texts(&rejected.errors),
-        ["7: vnode cannot run the kind `frr` (it runs linux, bridge and host)"]
+        ["7: vnode cannot run the kind `frr` (it runs linux, vm, bridge and host)"]
     );
     assert!(rejected.errors[0].hint.as_deref().unwrap().contains("kind: linux"));
     let shown = rejected.to_string();
@@ -150,9 +150,9 @@ fn t93_openperouter_fails_well() {
     assert_eq!(
         errors,
         [
-            "41: vnode cannot run the kind `k8s-kind` (it runs linux, bridge and host)",
-            "44: vnode cannot run the kind `ext-container` (it runs linux, bridge and host)",
-            "46: vnode cannot run the kind `ext-container` (it runs linux, bridge and host)",
+            "41: vnode cannot run the kind `k8s-kind` (it runs linux, vm, bridge and host)",
+            "44: vnode cannot run the kind `ext-container` (it runs linux, vm, bridge and host)",
+            "46: vnode cannot run the kind `ext-container` (it runs linux, vm, bridge and host)",
         ]
     );
     assert!(rejected.errors.iter().all(|error| error.hint.is_some()));
@@ -205,7 +205,7 @@ fn t93_srl_telemetry_fails_well() {
     let rejected = file("srl-telemetry.clab.yml").unwrap_err();
     assert_eq!(
         texts(&rejected.errors),
-        ["13: vnode cannot run the kind `srl` (it runs linux, bridge and host)"]
+        ["13: vnode cannot run the kind `srl` (it runs linux, vm, bridge and host)"]
     );
 }
 

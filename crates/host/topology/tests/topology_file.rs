@@ -722,9 +722,9 @@ topology:
     assert_eq!(
         texts(&rejected.errors),
         [
-            "4: vnode cannot run the kind `ovs-bridge` (it runs linux, bridge and host)",
-            "5: vnode cannot run the kind `nokia_srlinux` (it runs linux, bridge and host)",
-            "6: unknown kind `toaster` (vnode runs linux, bridge and host)",
+            "4: vnode cannot run the kind `ovs-bridge` (it runs linux, vm, bridge and host)",
+            "5: vnode cannot run the kind `nokia_srlinux` (it runs linux, vm, bridge and host)",
+            "6: unknown kind `toaster` (vnode runs linux, vm, bridge and host)",
         ]
     );
     assert!(rejected.errors[0].hint.as_deref().unwrap().contains("networks"));
@@ -858,7 +858,7 @@ fn line_ends_and_byte_order_marks_of_other_systems() {
     let rejected = read(text).unwrap_err();
     assert_eq!(
         texts(&rejected.errors),
-        ["5: unknown kind `nope` (vnode runs linux, bridge and host)"]
+        ["5: unknown kind `nope` (vnode runs linux, vm, bridge and host)"]
     );
     assert!(rejected.to_string().contains("\n 5 |     b: {kind: nope}\n"), "{rejected}");
 }
