@@ -108,12 +108,12 @@ fn names(options: &[&str]) {
     });
     second.stop();
     watch(&service, "ABSENT", "exact");
-    let told = service.told();
-    let hooks: Vec<&str> = told
-        .iter()
-        .map(String::as_str)
-        .filter(|word| matches!(*word, "START" | "TERMINATE"))
-        .collect();
+    // The watch sees it gone before the script that it runs then has said so.
+    let hooks = eventually("the last TERMINATE", || {
+        let mut hooks = service.told();
+        hooks.retain(|word| matches!(word.as_str(), "START" | "TERMINATE"));
+        hooks.len().is_multiple_of(2).then_some(hooks)
+    });
     assert!(hooks.chunks(2).all(|pair| pair == ["START", "TERMINATE"]), "{hooks:?}");
 }
 
