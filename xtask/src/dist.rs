@@ -97,25 +97,15 @@ pub(crate) fn run(words: &[&str]) -> Result<(), String> {
 
 /// The static program: glibc is linked in, and what it would load at run time (name services) is not used.
 pub(crate) fn build() -> Result<PathBuf, String> {
-    static_agent("dist", "dist")
-}
-
-/// The same, quickly built, for tests.
-pub(crate) fn build_for_tests() -> Result<PathBuf, String> {
-    static_agent("dev", "debug")
-}
-
-/// `folder`: where cargo puts what it builds with the profile.
-fn static_agent(profile: &str, folder: &str) -> Result<PathBuf, String> {
     // With a target named, the flag is not for build scripts and macros, which are loaded into the compiler.
     let machine = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut cargo = command(
         "cargo",
-        &["build", "--profile", profile, "--locked", "-p", "vnode-agent", "--target", &machine],
+        &["build", "--profile", "dist", "--locked", "-p", "vnode-agent", "--target", &machine],
     );
     cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
     shell::log(cargo, "dist-agent")?;
-    Ok(shell::target().join(machine).join(folder).join("vnode-agent"))
+    Ok(shell::target().join(machine).join("dist/vnode-agent"))
 }
 
 fn stage(program: &Path, staged: &Path) -> Result<(), String> {

@@ -1,7 +1,6 @@
 //! `cargo xtask test`: set-up, build, all tests, and what they amounted to.
 
 use crate::counts::{self, Counts};
-use crate::dist;
 use crate::setup::{self, For};
 use crate::shell::{self, command};
 
@@ -18,8 +17,6 @@ pub(crate) fn run() -> Result<(), String> {
     let mut build = command("cargo", &["build", "--locked"]);
     build.args(programs);
     shell::log(build, "build")?;
-    // For nodes whose image has no libraries.
-    dist::build_for_tests()?;
     if !shell::has_program("cargo-nextest") {
         shell::log(command("cargo", &["install", "--locked", "cargo-nextest"]), "install-nextest")?;
     }
