@@ -167,6 +167,12 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
         }
         return Ok(Reference::List(identifier.to_owned()));
     }
+    if text == "list" {
+        // With the tag that is meant where none is written it would be `list:latest`, an image of a signed list.
+        return Err(
+            "write `list:IDENTIFIER`, or `docker.io/library/list` for a repository of that name",
+        );
+    }
     if is_archive_name(text) {
         return Ok(Reference::Tarball(text.into()));
     }

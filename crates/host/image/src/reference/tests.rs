@@ -144,3 +144,11 @@ fn t18_any_name_maps_to_a_safe_unique_folder_name() {
     let (a, b) = (Reference::parse("a/b:c").unwrap(), Reference::parse("a/b_c").unwrap());
     assert_ne!(a.folder_name(), b.folder_name());
 }
+
+#[test]
+fn the_word_of_signed_lists_alone_is_refused_and_the_repository_of_that_name_is_reached_in_full() {
+    assert!(Reference::parse("list").unwrap_err().to_string().contains("list:IDENTIFIER"));
+    let whole = Reference::parse("docker.io/library/list").unwrap();
+    assert_eq!(whole.to_string(), "docker.io/library/list:latest");
+    assert_eq!(Reference::parse(&whole.to_string()).unwrap(), whole);
+}
