@@ -48,6 +48,8 @@ pub(crate) fn of_nextest(log: &str) -> Option<Counts> {
         .find(|l| l.contains("Summary [") && l.contains("tests run:") || l.contains("test run:"))?;
     let (_, parts) = line.split_once("run:")?;
     let mut counts = Counts::default();
+    // What stands in parentheses (slow, leaky, flaky) are some of the number before them.
+    let parts: String = parts.split('(').map(|p| p.split_once(')').map_or(p, |(_, p)| p)).collect();
     for part in parts.split(',') {
         let mut words = part.split_whitespace();
         let number: u64 = words.next()?.parse().ok()?;
@@ -137,6 +139,8 @@ mod tests {
         assert_eq!(of_nextest(log), Some(Counts { passed: 1, failed: 1, skipped: 0 }));
         let log = "     Summary [ 146.0s] 9 tests run: 7 passed, 1 failed, 1 timed out, 0 skipped\n        FAIL x\n";
         assert_eq!(of_nextest(log), Some(Counts { passed: 7, failed: 2, skipped: 0 }));
+        let log = " Summary [1303.971s] 9 tests run: 8 passed (4 slow, 2 leaky), 1 failed, 1 skipped\n";
+        assert_eq!(of_nextest(log), Some(Counts { passed: 8, failed: 1, skipped: 0 }));
     }
 
     #[test]
