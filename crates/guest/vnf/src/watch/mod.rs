@@ -1,8 +1,10 @@
 //! Watching processes: one task for all functions.
 //!
 //! Appearing is told by the process connector, disappearing by a descriptor of each process. A scan confirms that
-//! nothing is left before a function is called absent, and once more every five seconds. Where the kernel gives no
-//! connector, the scan runs four times a second, and whoever sees the events may send them ([`Watcher::look_at`]).
+//! nothing is left before a function is called absent, and once more every five seconds; soon, when a process had gone
+//! before we could look at it, for a child that it forked may go on under its name. Where the kernel gives no
+//! connector, the scan runs four times a second, until somebody who sees the events attends ([`Watcher::attend`]) and
+//! sends them ([`Watcher::look_at`]).
 
 mod connector;
 pub(crate) mod pidfd;
@@ -12,7 +14,10 @@ pub(crate) mod rule;
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -32,6 +37,8 @@ pub(crate) use rule::{Ours, Rule};
 const RECONCILE: Duration = Duration::from_secs(5);
 /// Between looks, where nobody tells.
 const POLL: Duration = Duration::from_millis(250);
+/// From a process that had gone when we looked, to a look at all: those of a burst share it.
+const MISSED: Duration = Duration::from_millis(20);
 /// Share of a processor that looks may cost, as one of so many.
 const SHARE: u32 = 50;
 /// How long a process that has just ended may wait to be reaped before we do without its exit code.
@@ -50,7 +57,29 @@ pub struct Identity {
 #[serde(rename_all = "kebab-case")]
 pub enum Mechanism {
     Connector,
+    /// A host listens to its kernel for us.
+    Host,
     Polling,
+}
+
+/// A process that somebody else has seen start or change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sighting {
+    /// Its number as we know it.
+    pub pid: i32,
+    /// When it started ([`Identity::start`]), for a life that is over before we look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<u64>,
+    /// What the kernel called it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comm: Option<String>,
+}
+
+impl From<i32> for Sighting {
+    fn from(pid: i32) -> Self {
+        Self { pid, start: None, comm: None }
+    }
 }
 
 /// What a function's driver is told: what is so now, and what happened since it last asked.
@@ -96,7 +125,8 @@ impl View {
 enum Request {
     Register { id: String, rule: Box<Rule>, reply: oneshot::Sender<Arc<View>> },
     Unregister { id: String },
-    LookAt { pids: Vec<i32> },
+    LookAt { sightings: Vec<Sighting> },
+    LookAtAll,
     Baseline { rule: Box<Rule>, reply: oneshot::Sender<Vec<Identity>> },
     Gone { id: String, identity: Identity, ended: Ended },
 }
@@ -105,8 +135,33 @@ enum Request {
 #[derive(Debug, Clone)]
 pub(crate) struct Watcher {
     requests: mpsc::Sender<Request>,
-    mechanism: Mechanism,
+    connector: bool,
+    attending: Arc<Attending>,
     ours: Ours,
+}
+
+/// Who sees processes for us.
+#[derive(Debug, Default)]
+struct Attending {
+    count: AtomicU32,
+    changed: Notify,
+}
+
+impl Attending {
+    fn anybody(&self) -> bool {
+        self.count.load(Ordering::SeqCst) > 0
+    }
+}
+
+/// Somebody tells us of processes for as long as this is held.
+#[derive(Debug)]
+pub(crate) struct Attended(Arc<Attending>);
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::SeqCst);
+        self.0.changed.notify_one();
+    }
 }
 
 impl std::fmt::Debug for Request {
@@ -132,7 +187,8 @@ impl Watcher {
                 }
             }
         };
-        let mechanism = if connector.is_some() { Mechanism::Connector } else { Mechanism::Polling };
+        let told = connector.is_some();
+        let attending = Arc::new(Attending::default());
         let (requests, waiting) = mpsc::channel(256);
         let ours = Ours::default();
         let task = Task {
@@ -142,13 +198,26 @@ impl Watcher {
             own: std::process::id().cast_signed(),
             requests: requests.downgrade(),
             confirm: Vec::new(),
+            missed: false,
+            attending: Arc::clone(&attending),
         };
         tokio::spawn(task.run(connector, waiting));
-        Ok(Self { requests, mechanism, ours })
+        Ok(Self { requests, connector: told, attending, ours })
     }
 
     pub(crate) fn mechanism(&self) -> Mechanism {
-        self.mechanism
+        match (self.connector, self.attending.anybody()) {
+            (true, _) => Mechanism::Connector,
+            (false, true) => Mechanism::Host,
+            (false, false) => Mechanism::Polling,
+        }
+    }
+
+    /// From now on somebody tells of every process that starts or changes: no polling until the value is dropped.
+    pub(crate) fn attend(&self) -> Attended {
+        self.attending.count.fetch_add(1, Ordering::SeqCst);
+        self.attending.changed.notify_one();
+        Attended(Arc::clone(&self.attending))
     }
 
     pub(crate) fn ours(&self) -> &Ours {
@@ -174,8 +243,13 @@ impl Watcher {
     }
 
     /// Somebody else has seen these processes start or change, and gives their numbers as we know them.
-    pub(crate) async fn look_at(&self, pids: Vec<i32>) {
-        self.send(Request::LookAt { pids }).await;
+    pub(crate) async fn look_at(&self, sightings: Vec<Sighting>) {
+        self.send(Request::LookAt { sightings }).await;
+    }
+
+    /// Somebody else has seen processes and lost count.
+    pub(crate) async fn look_at_all(&self) {
+        self.send(Request::LookAtAll).await;
     }
 
     async fn send(&self, request: Request) {
@@ -203,15 +277,21 @@ struct Task {
     requests: mpsc::WeakSender<Request>,
     /// Functions that have lost a process since the last look.
     confirm: Vec<String>,
+    /// A process had gone when we looked at it, after the last look at all.
+    missed: bool,
+    attending: Arc<Attending>,
 }
 
 impl Task {
     async fn run(mut self, connector: Option<Connector>, mut waiting: mpsc::Receiver<Request>) {
-        let every = if connector.is_some() { RECONCILE } else { POLL };
         let mut connector = connector;
-        let mut next = Instant::now() + every;
+        let mut next = Instant::now() + if connector.is_some() { RECONCILE } else { POLL };
         let mut full = Instant::now() + RECONCILE;
+        // Before that, a look costs more than its share.
+        let mut rested = Instant::now();
         let mut told = Vec::new();
+        let attending = Arc::clone(&self.attending);
+        let mut attended = attending.anybody();
         loop {
             let asleep = self.functions.is_empty();
             tokio::select! {
@@ -243,14 +323,26 @@ impl Task {
                 }
                 () = sleep_until(next.into()), if !asleep => {
                     let began = Instant::now();
-                    let whole = began >= full || connector.is_some();
+                    let whole = began >= full;
+                    self.missed = false;
                     self.scan(whole);
                     if whole {
                         full = began + RECONCILE;
                     }
-                    let every = if connector.is_some() { RECONCILE } else { POLL };
-                    next = began + every.max(began.elapsed() * SHARE);
+                    rested = began + began.elapsed() * SHARE;
+                    let told = connector.is_some() || attended;
+                    next = if told { full } else { began + POLL }.max(rested);
                 }
+                () = attending.changed.notified() => {
+                    if attending.anybody() != attended {
+                        attended = !attended;
+                        // What happened while nobody told.
+                        (full, next) = (Instant::now(), Instant::now());
+                    }
+                }
+            }
+            if self.missed {
+                next = next.min(rested.max(Instant::now() + MISSED));
             }
         }
     }
@@ -268,7 +360,8 @@ impl Task {
                 let _ = reply.send(view);
             }
             Request::Unregister { id } => self.drop_function(&id),
-            Request::LookAt { pids } => pids.into_iter().for_each(|pid| self.look(pid)),
+            Request::LookAt { sightings } => sightings.iter().for_each(|seen| self.sighted(seen)),
+            Request::LookAtAll => self.scan(true),
             Request::Baseline { rule, reply } => {
                 let mut found = Vec::new();
                 let (own, ours) = (self.own, self.ours.clone());
@@ -306,8 +399,27 @@ impl Task {
 
     /// Looks at one process that has changed.
     fn look(&mut self, pid: i32) {
-        if let Some(comm) = proc::comm(pid) {
-            self.consider(pid, &comm);
+        match proc::comm(pid) {
+            Some(comm) => self.consider(pid, &comm),
+            None => self.missed = true,
+        }
+    }
+
+    /// Looks at one that somebody else has seen. When it has gone by now, it was there.
+    fn sighted(&mut self, seen: &Sighting) {
+        self.look(seen.pid);
+        let (Some(start), Some(comm)) = (seen.start, &seen.comm) else { return };
+        let now = proc::stat(seen.pid);
+        if now.is_some_and(|now| now.start == start && now.alive()) || self.ours.contains(seen.pid) {
+            return;
+        }
+        let identity = Identity { pid: seen.pid, start };
+        for function in self.functions.values() {
+            if function.tracked.get(&seen.pid).is_none_or(|tracked| tracked.start != start)
+                && function.rule.is_named(comm.as_bytes())
+            {
+                function.passed(identity);
+            }
         }
     }
 
@@ -380,7 +492,8 @@ impl Task {
                         function.publish(None);
                     }
                 }
-                (None, false) => {}
+                // Ended and not reaped is as good as gone.
+                (None, false) => self.missed |= proc::stat(pid).is_none_or(|stat| !stat.alive()),
             }
         }
     }
@@ -410,17 +523,8 @@ impl Function {
     fn track(&mut self, id: &str, identity: Identity, requests: &mpsc::WeakSender<Request>) {
         let held = match pidfd::open(identity.pid, identity.start).and_then(pidfd::watched) {
             Ok(held) => held,
-            // Gone again: a life so short that nobody can hold it is still one.
             Err(_) => {
-                let mut seen = self.view.lock();
-                if !seen.present && self.rule.process().min_instances == 1 {
-                    seen.appeared = true;
-                    seen.vanished = true;
-                    seen.changes += 2;
-                    seen.pids = vec![identity];
-                    drop(seen);
-                    self.view.changed.notify_one();
-                }
+                self.passed(identity);
                 return;
             }
         };
@@ -446,6 +550,24 @@ impl Function {
         });
         self.tracked
             .insert(identity.pid, Tracked { start: identity.start, waiter: waiter.abort_handle() });
+    }
+
+    /// Gone again: a life so short that nobody can hold it is still one.
+    fn passed(&self, identity: Identity) {
+        let mut seen = self.view.lock();
+        // Seen before: one that is told of twice lived once.
+        if seen.present
+            || self.rule.process().min_instances != 1
+            || seen.pids.contains(&identity)
+        {
+            return;
+        }
+        seen.appeared = true;
+        seen.vanished = true;
+        seen.changes += 2;
+        seen.pids = vec![identity];
+        drop(seen);
+        self.view.changed.notify_one();
     }
 
     /// Tells the driver what is so now.

@@ -196,11 +196,16 @@ fn pw_10_pw_14_daemons_and_threads() {
     service.instantiate(&Pkg::watched(&service, "daemon", &name));
     // Forks and does not exec, and its parent ends: the child has its name.
     fs::copy("/bin/sh", service.path(&name)).expect("sh is there");
+    // It stays until its standard input, which is ours, is closed (that of what a shell puts aside is /dev/null).
     let mut parent = Command::new(service.path(&name))
-        .args(["-c", "(read line < /dev/null; sleep 1; true) & exit 0"])
+        .args(["-c", "exec 3<&0; (read line <&3) & exit 0"])
+        .stdin(std::process::Stdio::piped())
         .spawn()
         .expect("it starts");
+    let input = parent.stdin.take().expect("a pipe");
     parent.wait().expect("it is ours");
+    service.tells(&["START"]);
+    drop(input);
     service.tells(&["START", "TERMINATE"]);
 }
 
