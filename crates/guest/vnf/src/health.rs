@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -20,7 +19,7 @@ use vnode_vnfpkg::{Event, Health, HealthAction, HealthKind};
 
 use crate::{
     core::Core,
-    model::{Kind, Occurrence, State},
+    model::{Kind, Occurrence},
     operate::Ask,
 };
 
@@ -127,26 +126,8 @@ async fn scripts(core: &Arc<Core>, id: &str) -> Result<(), String> {
     let descriptor =
         core.descriptor(&instance.package, instance.revision).map_err(|error| error.detail)?;
     // Not stored: a check is no operation.
-    let op = Occurrence {
-        id: format!("health-{id}"),
-        instance: instance.id.clone(),
-        instance_name: instance.name.clone(),
-        operation: Kind::Test,
-        state: State::Processing,
-        entered: Timestamp::now(),
-        started: Timestamp::now(),
-        automatic: true,
-        cause: "health".to_owned(),
-        params: json!({}),
-        steps: Vec::new(),
-        back: Vec::new(),
-        error: None,
-        warnings: Vec::new(),
-        cancel: None,
-        outputs: std::collections::BTreeMap::new(),
-        variables: std::collections::BTreeMap::new(),
-        run: None,
-    };
+    let op =
+        Occurrence::automatic(format!("health-{id}"), &instance, Kind::Test, "health", json!({}));
     for (index, script) in descriptor.scripts(Event::Health).iter().enumerate() {
         let token = CancellationToken::new();
         let ran = core

@@ -293,3 +293,35 @@ pub struct Occurrence {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
 }
+
+impl Occurrence {
+    /// One that nobody asked for, going on as of now, with nothing planned yet.
+    pub(crate) fn automatic(
+        id: String,
+        instance: &Instance,
+        operation: Kind,
+        cause: &str,
+        params: Value,
+    ) -> Self {
+        Self {
+            id,
+            instance: instance.id.clone(),
+            instance_name: instance.name.clone(),
+            operation,
+            state: State::Processing,
+            entered: Timestamp::now(),
+            started: Timestamp::now(),
+            automatic: true,
+            cause: cause.to_owned(),
+            params,
+            steps: Vec::new(),
+            back: Vec::new(),
+            error: None,
+            warnings: Vec::new(),
+            cancel: None,
+            outputs: BTreeMap::new(),
+            variables: BTreeMap::new(),
+            run: None,
+        }
+    }
+}

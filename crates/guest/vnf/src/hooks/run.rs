@@ -43,26 +43,10 @@ impl Follow {
         if scripts.is_empty() {
             return self.act(acted, &processes).await;
         }
-        let mut op = Occurrence {
-            id: uuid::Uuid::now_v7().to_string(),
-            instance: instance.id.clone(),
-            instance_name: instance.name.clone(),
-            operation: Kind::Operate,
-            state: State::Processing,
-            entered: Timestamp::now(),
-            started: Timestamp::now(),
-            automatic: true,
-            cause: cause.to_owned(),
-            params: json!({ "changeStateTo": if event == Event::Start { "STARTED" } else { "STOPPED" } }),
-            steps: Vec::new(),
-            back: Vec::new(),
-            error: None,
-            warnings: Vec::new(),
-            cancel: None,
-            outputs: std::collections::BTreeMap::new(),
-            variables: std::collections::BTreeMap::new(),
-            run: None,
-        };
+        let state = if event == Event::Start { "STARTED" } else { "STOPPED" };
+        let id = uuid::Uuid::now_v7().to_string();
+        let params = json!({ "changeStateTo": state });
+        let mut op = Occurrence::automatic(id, &instance, Kind::Operate, cause, params);
         let mut set = |name: &str, value: String| op.variables.insert(name.to_owned(), value);
         if let Some((pid, ended)) = ended {
             set("VNF_PID", pid.to_string());
