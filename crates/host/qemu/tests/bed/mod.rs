@@ -253,14 +253,26 @@ pub async fn until(instance: &dyn Instance, phase: Phase) -> Status {
     *waited.unwrap_or_else(|_| panic!("never {phase:?}")).unwrap()
 }
 
-/// Pings `address` from a namespace until it answers.
-pub fn ping(from: &Ns, address: &str) -> bool {
-    let address = address.to_owned();
+/// Waits until `address` answers from a namespace; a machine on a busy host may be late with its first answers.
+pub fn answers(from: &Ns, address: &str) {
+    let end = std::time::Instant::now() + PATIENCE;
+    while !ping(from, address, "5") {
+        assert!(std::time::Instant::now() < end, "{address} does not answer");
+    }
+}
+
+/// Whether nobody answers at `address` for a second.
+pub fn silent(from: &Ns, address: &str) -> bool {
+    !ping(from, address, "1")
+}
+
+fn ping(from: &Ns, address: &str, seconds: &str) -> bool {
+    let (address, seconds) = (address.to_owned(), seconds.to_owned());
     from.run(move || {
         // The test's own program runs on this thread, which is in the namespace.
         #[allow(clippy::disallowed_methods)]
         let status = std::process::Command::new("ping")
-            .args(["-c", "1", "-W", "5", "-q", &address])
+            .args(["-c", "1", "-W", &seconds, "-q", &address])
             .stdout(std::process::Stdio::null())
             .status();
         status.unwrap().success()
