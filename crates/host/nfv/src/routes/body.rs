@@ -1,17 +1,30 @@
 //! Bodies of requests: JSON objects, each member checked where it stands.
 
 use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
 use crate::problem::Problem;
 
-/// A request's body as an object. Nothing, where a body may be left out, is an empty one.
+/// A request's body as an object; a handler takes it as an argument. Nothing, where a body may be left out, is an empty one.
 #[derive(Debug)]
 pub(super) struct Body(Map<String, Value>);
 
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let headers = request.headers().clone();
+        let bytes =
+            Bytes::from_request(request, state).await.map_err(IntoResponse::into_response)?;
+        Self::read(&headers, &bytes).map_err(IntoResponse::into_response)
+    }
+}
+
 impl Body {
-    pub(super) fn read(headers: &HeaderMap, bytes: &Bytes) -> Result<Self, Problem> {
+    fn read(headers: &HeaderMap, bytes: &Bytes) -> Result<Self, Problem> {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self(Map::new()));
         }

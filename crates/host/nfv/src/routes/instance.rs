@@ -1,9 +1,8 @@
 //! `/vnf_instances` (`vnf.md` 6.5).
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Extension, OriginalUri, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::body::Body;
@@ -46,10 +45,8 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(nfv): State<Nfv>,
     Extension(version): Extension<Version>,
-    headers: HeaderMap,
-    bytes: Bytes,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let body = Body::read(&headers, &bytes)?;
     let vnfd = body.needed("vnfdId")?;
     let name = body.text("vnfInstanceName")?.unwrap_or_default().to_owned();
     let description = body.text("vnfInstanceDescription")?.unwrap_or_default().to_owned();
@@ -94,10 +91,8 @@ pub(super) async fn modify(
     State(nfv): State<Nfv>,
     Extension(version): Extension<Version>,
     Path(instance): Path<String>,
-    headers: HeaderMap,
-    bytes: Bytes,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let body = Body::read(&headers, &bytes)?;
     body.text("vnfInstanceName")?;
     body.text("vnfInstanceDescription")?;
     body.map("metadata")?;
@@ -114,10 +109,8 @@ pub(super) async fn instantiate(
     State(nfv): State<Nfv>,
     Extension(version): Extension<Version>,
     Path(instance): Path<String>,
-    headers: HeaderMap,
-    bytes: Bytes,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let body = Body::read(&headers, &bytes)?;
     let flavour = body.needed("flavourId")?;
     if !matches!(flavour, "default" | "simple") {
         // A package of ours has one; `simple` is what the OpenStack client's samples say.
@@ -132,10 +125,8 @@ pub(super) async fn terminate(
     State(nfv): State<Nfv>,
     Extension(version): Extension<Version>,
     Path(instance): Path<String>,
-    headers: HeaderMap,
-    bytes: Bytes,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let body = Body::read(&headers, &bytes)?;
     body.word("terminationType", &["GRACEFUL", "FORCEFUL"])?;
     body.number("gracefulTerminationTimeout", 0)?;
     body.map("additionalParams")?;
@@ -146,10 +137,8 @@ pub(super) async fn heal(
     State(nfv): State<Nfv>,
     Extension(version): Extension<Version>,
     Path(instance): Path<String>,
-    headers: HeaderMap,
-    bytes: Bytes,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let body = Body::read(&headers, &bytes)?;
     body.text("cause")?;
     body.map("additionalParams")?;
     begin(&nfv, version, &instance, Operation::Heal, body, &[]).await
@@ -159,10 +148,8 @@ pub(super) async fn scale(
     State(nfv): State<Nfv>,
     Extension(version): Extension<Version>,
     Path(instance): Path<String>,
-    headers: HeaderMap,
-    bytes: Bytes,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let body = Body::read(&headers, &bytes)?;
     body.word("type", &["SCALE_OUT", "SCALE_IN"])?;
     body.needed("aspectId")?;
     body.number("numberOfSteps", 1)?;
@@ -174,10 +161,8 @@ pub(super) async fn operate(
     State(nfv): State<Nfv>,
     Extension(version): Extension<Version>,
     Path(instance): Path<String>,
-    headers: HeaderMap,
-    bytes: Bytes,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let body = Body::read(&headers, &bytes)?;
     body.word("changeStateTo", &["STARTED", "STOPPED"])?;
     if body.get("stopType").is_some() {
         body.word("stopType", &["GRACEFUL", "FORCEFUL"])?;
@@ -191,10 +176,8 @@ pub(super) async fn change_package(
     State(nfv): State<Nfv>,
     Extension(version): Extension<Version>,
     Path(instance): Path<String>,
-    headers: HeaderMap,
-    bytes: Bytes,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let body = Body::read(&headers, &bytes)?;
     body.needed("vnfdId")?;
     body.map("additionalParams")?;
     begin(&nfv, version, &instance, Operation::ChangeVnfpkg, body, OF_THE_VIM).await

@@ -1,9 +1,8 @@
 //! `/vnf_lcm_op_occs` (`vnf.md` 6.5).
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Extension, OriginalUri, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::body::Body;
@@ -74,10 +73,8 @@ pub(super) async fn fail(
 pub(super) async fn cancel(
     State(nfv): State<Nfv>,
     Path(occurrence): Path<String>,
-    headers: HeaderMap,
-    bytes: Bytes,
+    body: Body,
 ) -> Result<StatusCode, Problem> {
-    let body = Body::read(&headers, &bytes)?;
     let mode = body.word("cancelMode", &["GRACEFUL", "FORCEFUL"])?;
     nfv.cancel(id(&occurrence)?, mode == "FORCEFUL").await?;
     Ok(StatusCode::ACCEPTED)

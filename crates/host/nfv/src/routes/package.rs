@@ -3,7 +3,6 @@
 use std::io::{Seek, SeekFrom};
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Extension, OriginalUri, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -52,10 +51,8 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(nfv): State<Nfv>,
     Extension(version): Extension<Version>,
-    headers: HeaderMap,
-    bytes: Bytes,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let body = Body::read(&headers, &bytes)?;
     let package = nfv.create_package(body.map("userDefinedData")?).await?;
     let view = view::package(&package, false, version.word());
     let location = format!("/vnfpkgm/{}/vnf_packages/{}", version.word(), package.id);
@@ -74,10 +71,8 @@ pub(super) async fn show(
 pub(super) async fn change(
     State(nfv): State<Nfv>,
     Path(package): Path<String>,
-    headers: HeaderMap,
-    bytes: Bytes,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let body = Body::read(&headers, &bytes)?;
     let enable = match body.get("operationalState") {
         Some(_) => Some(body.word("operationalState", &["ENABLED", "DISABLED"])? == "ENABLED"),
         None => None,

@@ -1,9 +1,8 @@
 //! `/subscriptions`: who is told of what (`vnf.md` 6.5).
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Extension, OriginalUri, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
@@ -31,10 +30,8 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(nfv): State<Nfv>,
     Extension(version): Extension<Version>,
-    headers: HeaderMap,
-    bytes: Bytes,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let body = Body::read(&headers, &bytes)?;
     let callback = body.needed("callbackUri")?.to_owned();
     if !callback.starts_with("http://") && !callback.starts_with("https://") {
         return Err(Problem::at("/callbackUri", "a callback is an http or https address"));
