@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use vnode_component::memory::let_go;
+
 use crate::channel::Busy;
 
 /// Has the allocator give back what large requests needed, and not make an arena for each thread. To be called first,
@@ -39,37 +41,4 @@ pub async fn settle(busy: Arc<Busy>) {
         }
         busy.idle().await;
     }
-}
-
-/// Lets go of the pages of our program's file. What is used again comes back from the page cache as it is touched.
-///
-/// # Errors
-/// When the kernel does not tell where our code lies, or keeps it.
-fn let_go() -> std::io::Result<()> {
-    let program = std::fs::read_link("/proc/self/exe")?;
-    let maps = std::fs::read_to_string("/proc/self/maps")?;
-    for line in maps.lines() {
-        // start-end rights offset device inode path
-        let mut words = line.split_ascii_whitespace();
-        let (Some(range), Some(rights)) = (words.next(), words.next()) else { continue };
-        if words.nth(3).map(std::path::Path::new) != Some(program.as_path()) {
-            continue;
-        }
-        let number = |text: &str| usize::from_str_radix(text, 16).ok();
-        let Some((start, end)) = range.split_once('-') else { continue };
-        let (Some(start), Some(end)) = (number(start), number(end)) else { continue };
-        // Constants lie before the code. What lies behind it was written when the program started.
-        if !matches!(rights, "r--p" | "r-xp") {
-            break;
-        }
-        let length = end.saturating_sub(start);
-        let start = std::ptr::with_exposed_provenance_mut(start);
-        // SAFETY: a mapping of our program's file that was never writable holds what the file holds; dropped pages are
-        // read again from it. The kernel named its bounds just now, and code is never unmapped.
-        unsafe { rustix::mm::madvise(start, length, rustix::mm::Advice::LinuxDontNeed)? };
-        if rights == "r-xp" {
-            break;
-        }
-    }
-    Ok(())
 }
