@@ -13,14 +13,11 @@ fuzz_target!(|bytes: &[u8]| {
     for ((namespace, name), value) in &error.info {
         assert!(![namespace, name, value].iter().any(|text| text.contains('\0')));
     }
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        if let Ok(compact) = json::compact(text.to_owned()) {
-            let before: serde_json::Value = match serde_json::from_str(text) {
-                Ok(value) => value,
-                // Deeper than this parser goes, or a number it cannot hold.
-                Err(_) => return,
-            };
-            assert_eq!(serde_json::from_str::<serde_json::Value>(&compact).unwrap(), before);
-        }
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && let Ok(compact) = json::compact(text.to_owned())
+        // Else it is deeper than this parser goes, or has a number that it cannot hold.
+        && let Ok(before) = serde_json::from_str::<serde_json::Value>(text)
+    {
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&compact).ok(), Some(before));
     }
 });

@@ -63,8 +63,9 @@ fuzz_target!(|bytes: &[u8]| {
                 let Content::File { bytes, .. } = &change.new else { continue };
                 assert!(!bytes.iter().any(|b| b.is_ascii_control() && !matches!(b, b'\n' | b'\t')));
             }
-            let second = plan(&after(&view, &first), &settings, interfaces.clone(), Some("web1"), &[])
-                .expect("what could be planned once can be planned again");
+            let second =
+                plan(&after(&view, &first), &settings, interfaces.clone(), Some("web1"), &[])
+                    .expect("what could be planned once can be planned again");
             assert!(second.changes.is_empty(), "{backend:?} {form:?}\n{}", second.diff());
         }
     }

@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use vnode_beneath::{
-    Devices, Dir, Limits, Mode, RootFileSystem, Scope, Whiteouts, unpack,
-};
+use vnode_beneath::{Devices, Dir, Limits, Mode, RootFileSystem, Scope, Whiteouts, unpack};
 
 const LIMITS: Limits = Limits {
     bytes: 1 << 20,

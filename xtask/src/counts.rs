@@ -139,7 +139,8 @@ mod tests {
         assert_eq!(of_nextest(log), Some(Counts { passed: 1, failed: 1, skipped: 0 }));
         let log = "     Summary [ 146.0s] 9 tests run: 7 passed, 1 failed, 1 timed out, 0 skipped\n        FAIL x\n";
         assert_eq!(of_nextest(log), Some(Counts { passed: 7, failed: 2, skipped: 0 }));
-        let log = " Summary [1303.971s] 9 tests run: 8 passed (4 slow, 2 leaky), 1 failed, 1 skipped\n";
+        let log =
+            " Summary [1303.971s] 9 tests run: 8 passed (4 slow, 2 leaky), 1 failed, 1 skipped\n";
         assert_eq!(of_nextest(log), Some(Counts { passed: 8, failed: 1, skipped: 0 }));
     }
 

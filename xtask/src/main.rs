@@ -4,6 +4,7 @@
 mod ci;
 mod counts;
 mod dist;
+mod fuzz;
 mod lab;
 mod setup;
 mod shell;
@@ -19,6 +20,7 @@ usage: cargo xtask TASK
   test    set up, build, run all tests
   bench   set up, build optimised, run the benchmarks
   tidy    the rules of this repository: crate arrows, who may start programs, no unfinished code
+  fuzz    a few seconds of every fuzz target
   ci      everything that a submission has to pass
   dist [--program FILE] [--out FOLDER]
           the guest agent for other machines: one static program, a Debian package, an archive; with a program
@@ -26,6 +28,9 @@ usage: cargo xtask TASK
   setup [lab|test|bench]   install the Debian packages only";
 
 fn main() -> ExitCode {
+    if let Some(done) = fuzz::as_wrapper() {
+        return done;
+    }
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match words[..] {
@@ -37,6 +42,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["bench"] => lab::bench(),
         ["tidy"] => tidy::run(),
+        ["fuzz"] => fuzz::alone(),
         ["ci"] => ci::run(),
         ["dist", ref rest @ ..] => dist::run(rest),
         _ => {
