@@ -1,26 +1,31 @@
-//! Starting a process without copying our memory: `clone(CLONE_VM | CLONE_VFORK | CLONE_PIDFD)`.
+//! Starting a process without copying our memory: `clone(CLONE_VM | CLONE_PIDFD)`.
 //!
 //! The child borrows our memory until it has become the program, as `posix_spawn` does it; unlike
 //! `posix_spawn` it can also change user, session, limits and cgroup, and we get a pidfd. A fork would copy
 //! the page tables of the daemon: 30 ms for 512 MiB.
 //!
-//! All unsafe code of this crate is here. The invariants:
+//! Who wants to know at once whether it became the program stands still until then (`CLONE_VFORK`): half a millisecond,
+//! or, when more programs run than there are processors, as long as the child waits for one. Who waits for the program's
+//! end in any case goes on beside it, and is told of a failure with that end.
 //!
-//! * the child runs on a stack of its own, in our address space, while the calling thread stands still
-//!   (`CLONE_VFORK`); other threads go on;
-//! * so the child allocates nothing, takes no lock, unwinds nothing and calls only plain system calls (glibc's
-//!   `setuid` and the like signal all threads, so those go by `syscall`); all it needs is made ready before;
+//! All unsafe code of this crate is here, in `child` and in `raw`. The invariants:
+//!
+//! * the child runs on a stack of its own, in our address space; all it needs is made ready before, in one [`Borrowed`],
+//!   which nobody changes and which is freed only when the child is known to have left our memory;
+//! * so the child allocates nothing, takes no lock, unwinds nothing, and makes system calls of its own (`raw`), for the C
+//!   library's write our `errno`, and its `setuid` and the like signal all threads;
 //! * all signals are blocked from before the clone until the child has set every handler to its default: no
 //!   handler of ours runs in the child;
-//! * the child has its own descriptor table and signal handlers (no `CLONE_FILES`, no `CLONE_SIGHAND`);
-//! * `errno` of the calling thread is overwritten, which nothing relies on.
+//! * the child has its own descriptor table and signal handlers (no `CLONE_FILES`, no `CLONE_SIGHAND`).
 #![allow(unsafe_code)]
 
 use std::{
     ffi::{CString, c_char, c_int, c_void},
-    io, mem,
+    io,
+    mem::{self, ManuallyDrop, MaybeUninit},
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
     ptr,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use tokio::io::{
@@ -28,9 +33,13 @@ use tokio::io::{
     unix::{AsyncFd, AsyncFdRegisterError},
 };
 
-use crate::spec::{Limit, User};
+use crate::{
+    child, raw,
+    spec::{Limit, User},
+};
 
 /// Everything the child needs, ready to be used without allocation.
+#[derive(Debug)]
 pub(crate) struct Image {
     pub(crate) path: CString,
     pub(crate) argv: Vec<CString>,
@@ -46,6 +55,8 @@ pub(crate) struct Image {
     pub(crate) own_group: bool,
     pub(crate) user: Option<User>,
     pub(crate) limits: Vec<Limit>,
+    /// In a sandbox: folders that can be written there.
+    pub(crate) sandbox: Option<Vec<CString>>,
 }
 
 /// A process that was started.
@@ -53,6 +64,18 @@ pub(crate) struct Image {
 pub(crate) struct Child {
     pub(crate) pid: i32,
     pub(crate) pidfd: OwnedFd,
+    pub(crate) lent: Lent,
+}
+
+/// What a child may still use. Kept for ever, unless the child is known to have ended.
+#[derive(Debug, Default)]
+pub(crate) struct Lent(ManuallyDrop<Option<Box<Borrowed>>>);
+
+impl Lent {
+    /// The child has ended. Gives why it did so without having become the program.
+    pub(crate) fn ended(self) -> Option<(Stage, io::Error)> {
+        ManuallyDrop::into_inner(self.0)?.failure()
+    }
 }
 
 /// Watches a pidfd for the end of its process.
@@ -65,18 +88,32 @@ pub(crate) fn watch(pidfd: OwnedFd) -> Result<AsyncFd<OwnedFd>, AsyncFdRegisterE
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum Stage {
-    Clone,
+    Clone = 1,
     Session,
     Cgroup,
     Descriptors,
     Terminal,
     Limits,
+    Sandbox,
     User,
     Folder,
     Exec,
 }
 
 impl Stage {
+    const ALL: [Self; 10] = [
+        Self::Clone,
+        Self::Session,
+        Self::Cgroup,
+        Self::Descriptors,
+        Self::Terminal,
+        Self::Limits,
+        Self::Sandbox,
+        Self::User,
+        Self::Folder,
+        Self::Exec,
+    ];
+
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Clone => "make a process",
@@ -85,6 +122,9 @@ impl Stage {
             Self::Descriptors => "hand over the descriptors",
             Self::Terminal => "take the terminal",
             Self::Limits => "set the resource limits",
+            Self::Sandbox => {
+                "make the sandbox (which needs CAP_SYS_ADMIN, and its writable folders)"
+            }
             Self::User => "change the user",
             Self::Folder => "enter the working directory",
             Self::Exec => "execute the file",
@@ -92,52 +132,103 @@ impl Stage {
     }
 }
 
-/// What parent and child share while the child borrows our memory.
-struct Shared<'a> {
-    image: &'a Image,
-    argv: *const *const c_char,
-    environment: *const *const c_char,
-    /// Written by the child before it ends without having become the program.
-    failed: Option<(Stage, c_int)>,
+/// Our copies of the child's descriptors, and of its cgroup.
+type Held = (Vec<(OwnedFd, RawFd)>, Option<OwnedFd>);
+
+/// What the child uses of our memory.
+#[derive(Debug)]
+pub(crate) struct Borrowed {
+    pub(crate) image: Image,
+    /// Numbers of the descriptors, of which the child has copies of its own, and what they become.
+    pub(crate) descriptors: Vec<(RawFd, RawFd)>,
+    pub(crate) cgroup: Option<RawFd>,
+    pub(crate) argv: Vec<*const c_char>,
+    pub(crate) environment: Vec<*const c_char>,
+    stack: Vec<MaybeUninit<u128>>,
+    /// Written by the child before it ends without having become the program: the stage, and below it the error.
+    failed: AtomicU64,
+}
+
+// SAFETY: the pointers lead to the strings of the same value's image, which nobody changes.
+unsafe impl Send for Borrowed {}
+// SAFETY: as above.
+unsafe impl Sync for Borrowed {}
+
+impl Borrowed {
+    fn new(image: Image, held: &Held) -> Box<Self> {
+        Box::new(Self {
+            descriptors: held.0.iter().map(|(fd, number)| (fd.as_raw_fd(), *number)).collect(),
+            cgroup: held.1.as_ref().map(AsRawFd::as_raw_fd),
+            argv: pointers(&image.argv),
+            environment: pointers(&image.environment),
+            stack: Vec::with_capacity(STACK_BYTES / size_of::<u128>()),
+            failed: AtomicU64::new(0),
+            image,
+        })
+    }
+
+    /// Why the child did not become the program. To be asked when it has ended.
+    fn failure(&self) -> Option<(Stage, io::Error)> {
+        let failed = self.failed.load(Ordering::Acquire);
+        let stage = Stage::ALL.into_iter().find(|stage| *stage as u64 == failed >> 32)?;
+        Some((stage, io::Error::from_raw_os_error((failed & 0xffff_ffff) as i32)))
+    }
+
+    /// By the child.
+    pub(crate) fn fail(&self, stage: Stage, errno: c_int) {
+        let failed = (stage as u64) << 32 | u64::from(errno.unsigned_abs());
+        self.failed.store(failed, Ordering::Release);
+    }
 }
 
 /// Stack of the child: it calls a few functions deep and keeps no arrays.
-const STACK_BYTES: usize = 64 << 10;
+const STACK_BYTES: usize = 32 << 10;
 
-/// Starts the program. Blocks until it has become the program or failed, about half a millisecond.
-pub(crate) fn start(image: &Image) -> Result<Child, (Stage, io::Error)> {
-    let argv = pointers(&image.argv);
-    let environment = pointers(&image.environment);
-    let mut shared =
-        Shared { image, argv: argv.as_ptr(), environment: environment.as_ptr(), failed: None };
-    let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()];
+/// Starts the program. `stand`: and stands still until it has become the program or failed; else a failure is known when
+/// the child has ended.
+pub(crate) fn start(mut image: Image, stand: bool) -> Result<Child, (Stage, io::Error)> {
+    let stand = stand || !raw::BESIDE;
+    let mut flags = libc::CLONE_VM | libc::CLONE_PIDFD | libc::SIGCHLD;
+    if stand {
+        flags |= libc::CLONE_VFORK;
+    }
+    let stage = if image.sandbox.is_some() {
+        flags |= libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC;
+        Stage::Sandbox
+    } else {
+        Stage::Clone
+    };
+    // Closed when the child has its own: else its pipes never end.
+    let held: Held = (mem::take(&mut image.descriptors), image.cgroup.take());
+    let mut borrowed = Borrowed::new(image, &held);
     let mut pidfd: c_int = -1;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
 
     let before = block_signals();
-    // SAFETY: the stack is 16-aligned, lives to the end of this function and is used by the child alone, which
-    // has left our memory when `clone` returns (CLONE_VFORK). `child` never returns and gets a pointer to
-    // `shared`, which lives as long. The one variable argument is where CLONE_PIDFD puts the descriptor.
+    // SAFETY: the stack is 16-aligned and used by the child alone; it lives in the same box as all that the child is given,
+    // which outlives the child's stay in our memory: see below. `child::main` never returns. The one variable argument is
+    // where CLONE_PIDFD puts the descriptor.
     let (pid, error) = unsafe {
-        let top = stack.as_mut_ptr().add(stack.len()).cast::<c_void>();
-        let shared = (&raw mut shared).cast::<c_void>();
-        let pid = libc::clone(child, top, flags, shared, &raw mut pidfd);
+        let top = borrowed.stack.as_mut_ptr().add(borrowed.stack.capacity()).cast::<c_void>();
+        let given = (&raw const *borrowed).cast_mut().cast::<c_void>();
+        let pid = libc::clone(child::main, top, flags, given, &raw mut pidfd);
         (pid, io::Error::last_os_error())
     };
     restore_signals(&before);
-    drop(stack);
+    drop(held);
     if pid < 0 {
-        return Err((Stage::Clone, error));
+        return Err((stage, error));
     }
     // SAFETY: the kernel made this descriptor for us; nobody else knows of it.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    // SAFETY: `shared` is alive and the child has gone; volatile, since the compiler saw no write to it.
-    let failed = unsafe { ptr::read_volatile(&raw const shared.failed) };
-    if let Some((stage, errno)) = failed {
-        reap(&pidfd);
-        return Err((stage, io::Error::from_raw_os_error(errno)));
+    if !stand {
+        return Ok(Child { pid, pidfd, lent: Lent(ManuallyDrop::new(Some(borrowed))) });
     }
-    Ok(Child { pid, pidfd })
+    // It has become the program or ended (CLONE_VFORK).
+    if let Some(failed) = borrowed.failure() {
+        reap(&pidfd);
+        return Err(failed);
+    }
+    Ok(Child { pid, pidfd, lent: Lent::default() })
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
@@ -167,113 +258,4 @@ fn restore_signals(before: &libc::sigset_t) {
     unsafe {
         libc::pthread_sigmask(libc::SIG_SETMASK, before, ptr::null_mut());
     }
-}
-
-/// The child's whole life in our memory.
-extern "C" fn child(shared: *mut c_void) -> c_int {
-    // SAFETY: `start` gave a pointer to its `Shared`, stands still, and keeps it alive.
-    let shared = unsafe { &mut *shared.cast::<Shared<'_>>() };
-    let failed = become_program(shared);
-    // SAFETY: as above; volatile, since nothing in this function reads it.
-    unsafe { ptr::write_volatile(&raw mut shared.failed, Some(failed)) };
-    // SAFETY: ends this process at once, without the exit handlers that are not ours.
-    unsafe { libc::_exit(127) }
-}
-
-/// Returns only when something failed. Nothing here may allocate, lock or panic.
-fn become_program(shared: &Shared<'_>) -> (Stage, c_int) {
-    let image = shared.image;
-    macro_rules! check {
-        ($stage:expr, $call:expr) => {
-            // SAFETY: a system call with valid pointers, made by the child for itself alone; see the module.
-            if unsafe { $call } < 0 {
-                return ($stage, errno());
-            }
-        };
-    }
-    reset_handlers();
-    if image.own_session {
-        check!(Stage::Session, libc::setsid());
-    } else if image.own_group {
-        check!(Stage::Session, libc::setpgid(0, 0));
-    }
-    if let Some(procs) = &image.cgroup {
-        check!(Stage::Cgroup, libc::write(procs.as_raw_fd(), c"0".as_ptr().cast(), 1));
-    }
-    let mut next = 0;
-    for (descriptor, number) in &image.descriptors {
-        // Whatever lies between two given numbers is closed too.
-        if *number > next {
-            check!(Stage::Descriptors, close_range(next, *number - 1));
-        }
-        check!(Stage::Descriptors, libc::dup2(descriptor.as_raw_fd(), *number));
-        next = *number + 1;
-    }
-    check!(Stage::Descriptors, close_range(next, c_int::MAX));
-    if image.terminal {
-        check!(Stage::Terminal, libc::ioctl(0, libc::TIOCSCTTY, 0));
-    }
-    for limit in &image.limits {
-        let value = libc::rlimit64 { rlim_cur: limit.value, rlim_max: limit.value };
-        check!(
-            Stage::Limits,
-            libc::syscall(
-                libc::SYS_prlimit64,
-                0,
-                limit.resource as c_int,
-                &raw const value,
-                ptr::null_mut::<c_void>()
-            )
-        );
-    }
-    if let Some(user) = &image.user {
-        check!(
-            Stage::User,
-            libc::syscall(libc::SYS_setgroups, user.groups.len(), user.groups.as_ptr())
-        );
-        check!(Stage::User, libc::syscall(libc::SYS_setresgid, user.gid, user.gid, user.gid));
-        check!(Stage::User, libc::syscall(libc::SYS_setresuid, user.uid, user.uid, user.uid));
-    }
-    if let Some(folder) = &image.folder {
-        check!(Stage::Folder, libc::chdir(folder.as_ptr()));
-    }
-    // SAFETY: an empty set is a valid one.
-    unsafe {
-        let mut none: libc::sigset_t = mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
-    }
-    // SAFETY: path, argv and environment are null-terminated and alive in the parent.
-    unsafe { libc::execve(image.path.as_ptr(), shared.argv, shared.environment) };
-    (Stage::Exec, errno())
-}
-
-/// Handlers of ours must not run in the child, and what we ignore (SIGPIPE) the program does not.
-fn reset_handlers() {
-    // The kernel's `struct sigaction` all zero is the default handler. By system call, for glibc does not let us
-    // at signals 32 and 33.
-    let default = [0_u64; 4];
-    for signal in 1..=64 {
-        // SAFETY: plain memory of the right size; KILL and STOP are refused, which is right.
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                default.as_ptr(),
-                ptr::null_mut::<c_void>(),
-                size_of::<u64>(),
-            );
-        }
-    }
-}
-
-/// Closes the descriptors from `first` to `last`; needs Linux 5.9.
-unsafe fn close_range(first: c_int, last: c_int) -> libc::c_long {
-    // SAFETY: the child's own descriptor table; what is closed is used no more.
-    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }
-}
-
-fn errno() -> c_int {
-    // SAFETY: the address of the calling thread's errno, which the child shares while that thread waits.
-    unsafe { *libc::__errno_location() }
 }

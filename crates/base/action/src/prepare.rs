@@ -4,7 +4,7 @@ use std::{
     ffi::{CString, OsStr, OsString},
     io,
     os::{
-        fd::OwnedFd,
+        fd::{AsRawFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
     },
     path::Path,
@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::{
     clone::Image,
     error::{Error, Result},
-    spec::{Session, Spec, Stdin, Stream},
+    spec::{Sandbox, Session, Spec, Stdin, Stream},
 };
 
 /// Where programs are looked for when the environment given has no `PATH`.
@@ -52,8 +52,11 @@ pub(crate) fn prepare(spec: Spec) -> Result<(Image, Ours)> {
         let program = program.clone();
         move |error: rustix::io::Errno| Error::Io { program, doing, source: error.into() }
     };
-    let high = |descriptor: &OwnedFd| {
-        rustix::io::fcntl_dupfd_cloexec(descriptor, least).map_err(failed("copy a descriptor for"))
+    let high = |descriptor: OwnedFd| {
+        if descriptor.as_raw_fd() >= least {
+            return Ok(descriptor);
+        }
+        rustix::io::fcntl_dupfd_cloexec(&descriptor, least).map_err(failed("copy a descriptor for"))
     };
     let mut ours = Ours::default();
     let mut descriptors = Vec::with_capacity(3 + spec.passed.len());
@@ -61,6 +64,12 @@ pub(crate) fn prepare(spec: Spec) -> Result<(Image, Ours)> {
     let stdin = match spec.stdin {
         Stdin::Null => null(OFlags::RDONLY).map_err(failed("open /dev/null for"))?,
         Stdin::Fd(descriptor) => descriptor,
+        // What an empty pipe takes at once is in it before there is a reader.
+        Stdin::Bytes(bytes) if bytes.len() <= rustix::pipe::PIPE_BUF => {
+            let (reading, writing) = pipe(&failed)?;
+            rustix::io::write(&writing, &bytes).map_err(failed("write the input of"))?;
+            reading
+        }
         Stdin::Bytes(_) | Stdin::Pipe => {
             let (reading, writing) = pipe(&failed)?;
             ours.stdin = Some(writing);
@@ -68,7 +77,7 @@ pub(crate) fn prepare(spec: Spec) -> Result<(Image, Ours)> {
         }
         Stdin::Inherit => own(0).map_err(failed("copy the input for"))?,
     };
-    descriptors.push((high(&stdin)?, 0));
+    descriptors.push((high(stdin)?, 0));
     for (number, stream) in [(1, spec.stdout), (2, spec.stderr)] {
         let stream = match stream {
             Stream::Null => null(OFlags::WRONLY).map_err(failed("open /dev/null for"))?,
@@ -84,10 +93,10 @@ pub(crate) fn prepare(spec: Spec) -> Result<(Image, Ours)> {
             }
             Stream::Inherit => own(number).map_err(failed("copy the output for"))?,
         };
-        descriptors.push((high(&stream)?, number));
+        descriptors.push((high(stream)?, number));
     }
-    for (number, descriptor) in &spec.passed {
-        descriptors.push((high(descriptor)?, *number));
+    for (number, descriptor) in spec.passed {
+        descriptors.push((high(descriptor)?, number));
     }
     descriptors.sort_unstable_by_key(|(_, number)| *number);
     let cgroup = match &spec.cgroup {
@@ -103,6 +112,11 @@ pub(crate) fn prepare(spec: Spec) -> Result<(Image, Ours)> {
         }
     };
     let folder = spec.folder.map(|folder| text(folder.into_os_string().into_vec())).transpose()?;
+    let folders = |sandbox: Sandbox| {
+        let folders = sandbox.writable.into_iter();
+        folders.map(|folder| text(folder.into_os_string().into_vec())).collect::<Result<Vec<_>>>()
+    };
+    let sandbox = spec.sandbox.map(folders);
     let argv = spec.argv.into_iter().map(|argument| text(argument.into_vec()));
     let image = Image {
         path: text(path.into_vec())?,
@@ -110,12 +124,13 @@ pub(crate) fn prepare(spec: Spec) -> Result<(Image, Ours)> {
         environment,
         folder,
         descriptors,
-        cgroup: cgroup.map(|cgroup| high(&cgroup)).transpose()?,
+        cgroup: cgroup.map(&high).transpose()?,
         own_session: matches!(spec.session, Session::NewSession | Session::Terminal),
         terminal: spec.session == Session::Terminal,
         own_group: spec.session == Session::NewGroup,
         user: spec.user,
         limits: spec.limits,
+        sandbox: sandbox.transpose()?,
     };
     Ok((image, ours))
 }

@@ -10,11 +10,11 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus};
 use tokio::{io::unix::AsyncFd, net::unix::pipe};
 
 use crate::{
-    clone::{self, Child, Image},
+    clone::{self, Child, Image, Lent},
     error::{Error, Result},
     group::Cgroup,
     output::ExitStatus,
-    prepare::prepare,
+    prepare::{Ours, prepare},
     spec::{Session, Spec, Stdin, Stream},
 };
 
@@ -29,6 +29,7 @@ pub struct Running {
     status: Option<ExitStatus>,
     own_group: bool,
     cgroup: Option<Cgroup>,
+    lent: Lent,
     stdin: Option<pipe::Sender>,
     stdout: Option<pipe::Receiver>,
     stderr: Option<pipe::Receiver>,
@@ -46,7 +47,24 @@ pub fn spawn(spec: Spec) -> Result<Running> {
             reason: "bytes for its input need `run`".to_owned(),
         });
     }
-    start(spec)
+    let program = spec.program();
+    let failed = |doing| {
+        let program = program.clone();
+        move |source| Error::Io { program, doing, source }
+    };
+    let cgroup = spec.cgroup.as_ref().map(Cgroup::open).transpose()?;
+    let own_group = spec.session != Session::Inherit;
+    let (image, ours) = prepare(spec)?;
+    // Before the program: what fails here must not leave one behind.
+    let stdin = ours.stdin.map(pipe::Sender::from_owned_fd).transpose();
+    let stdin = stdin.map_err(failed("make the input pipe of"))?;
+    let stdout = ours.stdout.map(pipe::Receiver::from_owned_fd).transpose();
+    let stdout = stdout.map_err(failed("make the output pipe of"))?;
+    let stderr = ours.stderr.map(pipe::Receiver::from_owned_fd).transpose();
+    let stderr = stderr.map_err(failed("make the error pipe of"))?;
+    let mut running = Running::start(program, image, own_group, cgroup, true)?;
+    (running.stdin, running.stdout, running.stderr) = (stdin, stdout, stderr);
+    Ok(running)
 }
 
 /// Starts a program that outlives us, in a session of its own; gives its process id. Its streams must be
@@ -65,53 +83,53 @@ pub fn spawn_detached(spec: Spec) -> Result<u32> {
         return Err(Error::Spec { program, reason });
     }
     let (image, _) = prepare(spec.session(Session::NewSession))?;
-    let child = launch(&program, &image)?;
+    let child = launch(&program, image, true)?;
     Ok(child.pid.unsigned_abs())
 }
 
-pub(crate) fn start(spec: Spec) -> Result<Running> {
+/// Begins a program whose end is waited for in any case: that it cannot be started is known at once, or when it is
+/// waited for. Gives our ends of its pipes.
+pub(crate) fn begin(spec: Spec) -> Result<(Running, Ours)> {
     let program = spec.program();
-    let own_group = spec.session != Session::Inherit;
     let cgroup = spec.cgroup.as_ref().map(Cgroup::open).transpose()?;
+    let own_group = spec.session != Session::Inherit;
     let (image, ours) = prepare(spec)?;
-    let watch = |doing| {
-        let program = program.clone();
-        move |source| Error::Io { program, doing, source }
-    };
-    // Before the program: what fails here must not leave one behind.
-    let stdin = ours.stdin.map(pipe::Sender::from_owned_fd).transpose();
-    let stdin = stdin.map_err(watch("make the input pipe of"))?;
-    let stdout = ours.stdout.map(pipe::Receiver::from_owned_fd).transpose();
-    let stdout = stdout.map_err(watch("make the output pipe of"))?;
-    let stderr = ours.stderr.map(pipe::Receiver::from_owned_fd).transpose();
-    let stderr = stderr.map_err(watch("make the error pipe of"))?;
-    let child = launch(&program, &image)?;
-    // Closes our copies of the program's ends: else its pipes never end.
-    drop(image);
-    match clone::watch(child.pidfd) {
-        Ok(pidfd) => Ok(Running {
-            program,
-            pid: child.pid,
-            pidfd: Some(pidfd),
-            status: None,
-            own_group,
-            cgroup,
-            stdin,
-            stdout,
-            stderr,
-        }),
-        Err(error) => {
-            let (pidfd, source) = error.into_parts();
-            kill_tree(cgroup.as_ref(), own_group, child.pid);
-            // It was running a moment ago and is ours: the signal can only find it dead.
-            let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
-            reap_in_background(pidfd);
-            Err(Error::Io { program, doing: "watch", source })
-        }
-    }
+    Ok((Running::start(program, image, own_group, cgroup, false)?, ours))
 }
 
 impl Running {
+    fn start(
+        program: String,
+        image: Image,
+        own_group: bool,
+        cgroup: Option<Cgroup>,
+        stand: bool,
+    ) -> Result<Self> {
+        let Child { pid, pidfd, lent } = launch(&program, image, stand)?;
+        match clone::watch(pidfd) {
+            Ok(pidfd) => Ok(Self {
+                program,
+                pid,
+                pidfd: Some(pidfd),
+                status: None,
+                own_group,
+                cgroup,
+                lent,
+                stdin: None,
+                stdout: None,
+                stderr: None,
+            }),
+            Err(error) => {
+                let (pidfd, source) = error.into_parts();
+                kill_tree(cgroup.as_ref(), own_group, pid);
+                // It was running a moment ago and is ours: the signal can only find it dead.
+                let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+                reap_in_background(pidfd, lent);
+                Err(Error::Io { program, doing: "watch", source })
+            }
+        }
+    }
+
     /// Its process id, which names it only until [`Running::wait`] has returned.
     pub fn pid(&self) -> u32 {
         self.pid.unsigned_abs()
@@ -135,7 +153,7 @@ impl Running {
     /// Waits until the program has ended; kills what it left in its group. Cancel-safe; may be called again.
     ///
     /// # Errors
-    /// When the kernel does not tell.
+    /// When the kernel does not tell, or it never became the program.
     pub async fn wait(&mut self) -> Result<ExitStatus> {
         if let Some(status) = self.status {
             return Ok(status);
@@ -153,9 +171,12 @@ impl Running {
             kill_tree(self.cgroup.as_ref(), self.own_group, self.pid);
             match reap(pidfd.get_ref()).map_err(failed(&self.program))? {
                 Some(status) => {
-                    self.status = Some(status);
                     drop(ready);
                     self.pidfd = None;
+                    if let Some(failed) = std::mem::take(&mut self.lent).ended() {
+                        return Err(not_started(&self.program, failed));
+                    }
+                    self.status = Some(status);
                     return Ok(status);
                 }
                 None => ready.clear_ready(),
@@ -191,7 +212,9 @@ impl Running {
             && let Some(group) = Pid::from_raw(self.pid)
         {
             return match rustix::process::kill_process_group(group, signal) {
-                Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+                Ok(()) => Ok(()),
+                // It has ended, or it has not come so far as to make its group.
+                Err(rustix::io::Errno::SRCH) => self.signal(signal),
                 Err(error) => Err(Error::Io {
                     program: self.program.clone(),
                     doing: "signal the group of",
@@ -221,7 +244,7 @@ impl Drop for Running {
         kill_tree(self.cgroup.as_ref(), self.own_group, self.pid);
         // Not reaped, so it can only be found, alive or dead.
         let _ = rustix::process::pidfd_send_signal(pidfd.get_ref(), Signal::KILL);
-        reap_in_background(pidfd.into_inner());
+        reap_in_background(pidfd.into_inner(), std::mem::take(&mut self.lent));
     }
 }
 
@@ -257,9 +280,13 @@ fn status_of(status: WaitIdStatus) -> ExitStatus {
 }
 
 /// Reaps a killed process without making the caller wait.
-fn reap_in_background(pidfd: OwnedFd) {
+fn reap_in_background(pidfd: OwnedFd, lent: Lent) {
     match reap(&pidfd) {
-        Ok(Some(_)) => return,
+        Ok(Some(_)) => {
+            // Nobody asks any more how it ended.
+            drop(lent.ended());
+            return;
+        }
         Ok(None) => {}
         Err(error) => {
             tracing::error!(%error, "a process is left as a zombie");
@@ -268,9 +295,19 @@ fn reap_in_background(pidfd: OwnedFd) {
     }
     let wait = move || {
         let id = WaitId::PidFd(pidfd.as_fd());
-        while let Err(rustix::io::Errno::INTR) =
-            rustix::process::waitid(id.clone(), WaitIdOptions::EXITED)
-        {}
+        loop {
+            match rustix::process::waitid(id.clone(), WaitIdOptions::EXITED) {
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => {
+                    drop(lent.ended());
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a process is left as a zombie");
+                    return;
+                }
+            }
+        }
     };
     let thread = std::thread::Builder::new().name("vnode-reaper".to_owned()).stack_size(64 << 10);
     if let Err(error) = thread.spawn(wait) {
@@ -278,10 +315,10 @@ fn reap_in_background(pidfd: OwnedFd) {
     }
 }
 
-fn launch(program: &str, image: &Image) -> Result<Child> {
-    clone::start(image).map_err(|(stage, source)| Error::Start {
-        program: program.to_owned(),
-        stage: stage.text(),
-        source,
-    })
+fn launch(program: &str, image: Image, stand: bool) -> Result<Child> {
+    clone::start(image, stand).map_err(|failed| not_started(program, failed))
+}
+
+fn not_started(program: &str, (stage, source): (clone::Stage, io::Error)) -> Error {
+    Error::Start { program: program.to_owned(), stage: stage.text(), source }
 }

@@ -71,6 +71,13 @@ pub struct Limit {
     pub value: u64,
 }
 
+/// A place in which a program can do little but answer: see [`Spec::sandbox`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sandbox {
+    /// Folders that can be written all the same, without what is mounted below them; none below `/tmp` or `/var/tmp`.
+    pub writable: Vec<PathBuf>,
+}
+
 /// One program for one request.
 #[derive(Debug)]
 #[must_use = "a specification starts nothing by itself"]
@@ -88,7 +95,7 @@ pub struct Spec {
     pub(crate) user: Option<User>,
     pub(crate) limits: Vec<Limit>,
     pub(crate) cgroup: Option<PathBuf>,
-    pub(crate) aside: bool,
+    pub(crate) sandbox: Option<Sandbox>,
 }
 
 impl Spec {
@@ -116,7 +123,7 @@ impl Spec {
             user: None,
             limits: Vec::new(),
             cgroup: None,
-            aside: false,
+            sandbox: None,
         }
     }
 
@@ -211,11 +218,11 @@ impl Spec {
         self
     }
 
-    /// Has [`run`](crate::run) start the program from a thread for such work. Whoever starts a program stands still until
-    /// it has become the program: half a millisecond, but when more programs run than there are processors, as long as
-    /// it waits for one. A runtime of one thread would stand still with it.
-    pub fn aside(mut self, aside: bool) -> Self {
-        self.aside = aside;
+    /// Runs the program in a sandbox: every file read-only but those of the folders named there, `/tmp`, `/var/tmp` and
+    /// `/dev/shm` empty and its own, a network without any interface, System V's and POSIX' shared memory and queues its
+    /// own, no capability, no way to another (`no_new_privs`). Needs CAP_SYS_ADMIN: without it the program is not started.
+    pub fn sandbox(mut self, sandbox: Sandbox) -> Self {
+        self.sandbox = Some(sandbox);
         self
     }
 

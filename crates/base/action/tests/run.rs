@@ -360,22 +360,32 @@ async fn many_at_once_leave_no_descriptor_and_no_process() {
 }
 
 #[tokio::test]
-async fn programs_started_aside_are_like_any_other() {
-    let echo = sh("cat; echo told >&2; exit 3").stdin(Stdin::Bytes(b"hello".to_vec())).aside(true);
-    let output = run(echo, &never()).await.unwrap();
-    assert_eq!((output.status, &output.stdout[..]), (ExitStatus::Code(3), &b"hello"[..]));
-    assert_eq!(output.stderr, b"told\n");
-    let missing = Spec::new(["/nowhere/at-all"]).aside(true);
+async fn a_program_begun_beside_us_is_held_from_the_first_moment() {
+    let missing = Spec::new(["/nowhere/at-all"]);
     assert!(matches!(run(missing, &never()).await, Err(Error::Start { .. })));
-    let slow = sh("sleep 1000").time_limit(Duration::from_millis(200)).aside(true);
-    assert!(matches!(run(slow, &never()).await, Err(Error::TimeLimit { .. })));
-    // Given up while it is started: it is ended all the same.
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("pid");
-    let script = format!("echo $$ >{0}.new; mv {0}.new {0}; exec sleep 1000", file.display());
-    let begun = tokio::spawn(async move { run(sh(&script).aside(true), &never()).await.map(drop) });
-    eventually("it runs", || file.exists()).await;
-    begun.abort();
-    let pid = fs::read_to_string(&file).unwrap().trim().parse().unwrap();
-    eventually("it is gone", || gone(pid)).await;
+    // An input that ends with this test.
+    let (reading, writing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let waits = || sh("exec cat").stdin(Stdin::Fd(reading.try_clone().unwrap()));
+    // Given up while it is begun, again and again: nothing is left of any.
+    for _ in 0..50 {
+        let spec = waits();
+        let mut task = tokio::spawn(async { run(spec, &never()).await });
+        tokio::task::yield_now().await;
+        task.abort();
+        assert!((&mut task).await.is_err_and(|error| error.is_cancelled()));
+    }
+    let children = || {
+        let tasks = fs::read_dir("/proc/self/task").unwrap();
+        tasks
+            .map(|task| {
+                fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default()
+            })
+            .collect::<String>()
+    };
+    eventually("all are gone", || children().is_empty()).await;
+    // Told to end before it has become the program: it ends by that.
+    let soon = CancellationToken::new();
+    let (ended, ()) = tokio::join!(run(waits(), &soon), async { soon.cancel() });
+    assert!(matches!(ended, Err(Error::Cancelled { output: Some(_), .. })), "{ended:?}");
+    drop(writing);
 }

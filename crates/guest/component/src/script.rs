@@ -2,11 +2,11 @@
 
 use std::{ffi::OsStr, path::Path, time::Duration};
 
-use vnode_action::{CancellationToken, ExitStatus, Resource, Spec, Stdin, Stream};
+use vnode_action::{CancellationToken, ExitStatus, Resource, Sandbox, Spec, Stdin, Stream};
 use vnode_protocol::chain;
 
 use crate::{
-    definition::{Command, EnvironmentKind, Operation, Settings},
+    definition::{Command, EnvironmentKind, Operation, SandboxKind, Settings},
     json,
     rpc_error::RpcError,
     stderr, user,
@@ -18,6 +18,9 @@ const MAX_STDERR: usize = 64 << 10;
 const MAX_IGNORED: usize = 4 << 10;
 /// Time between the polite signal and the last one.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// Whom a script in a sandbox runs as where the file names nobody: the number that the kernel has for that.
+const NOBODY: &str = "65534";
 
 /// Who asked, as the bus knows it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,8 +49,6 @@ pub struct Request<'a> {
     pub bus: &'a str,
     /// Empty output is an error, as upstream.
     pub strict: bool,
-    /// More scripts run than there are processors: see [`Spec::aside`].
-    pub crowded: bool,
 }
 
 /// Runs the script. Gives its output, which for Get and RPC is one compact JSON value.
@@ -151,8 +152,7 @@ fn spec(request: &Request<'_>, limit: Duration, wanted: usize) -> Result<Spec, B
         .stdout(Stream::Capture { max_bytes: wanted })
         .stderr(Stream::Capture { max_bytes: MAX_STDERR })
         .time_limit(limit)
-        .grace(GRACE)
-        .aside(request.crowded);
+        .grace(GRACE);
     if settings.environment() == EnvironmentKind::Extended {
         spec = spec
             .env("EPHEMERA_API", "1")
@@ -172,9 +172,15 @@ fn spec(request: &Request<'_>, limit: Duration, wanted: usize) -> Result<Spec, B
     if let Some(metadata) = request.metadata {
         spec = spec.env("VCI_RPC_METADATA", metadata);
     }
-    let user =
-        user::look_up(Path::new("/etc"), settings.user.as_deref(), settings.group.as_deref())
-            .map_err(|error| Box::new(RpcError::exec_failed(chain(&error))))?;
+    let mut name = settings.user.as_deref();
+    if settings.sandbox() == SandboxKind::Strict {
+        let writable = settings.writable.clone().unwrap_or_default();
+        spec = spec.sandbox(Sandbox { writable });
+        // Who is root without a capability still is whom other services obey.
+        name = name.or(Some(NOBODY));
+    }
+    let user = user::look_up(Path::new("/etc"), name, settings.group.as_deref())
+        .map_err(|error| Box::new(RpcError::exec_failed(chain(&error))))?;
     if let Some(user) = user {
         spec = spec.user(user);
         // The kernel counts the user's processes, all of them; it does not count root's.

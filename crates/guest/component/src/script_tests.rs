@@ -27,7 +27,6 @@ async fn run_with(
         caller: Caller { uid: Some(5), pid: Some(6) },
         bus: "unix:path=/bus",
         strict: false,
-        crowded: false,
     };
     run(request, &CancellationToken::new()).await
 }
@@ -126,7 +125,6 @@ async fn r13_programs_that_cannot_be_started() {
             caller: Caller::default(),
             bus: "",
             strict: false,
-            crowded: false,
         };
         let error = run(request, &CancellationToken::new()).await.unwrap_err();
         assert!(!error.message.is_empty() && error.message.contains(program), "{error:?}");

@@ -249,7 +249,6 @@ async fn script(
         caller: caller(shared, message, model).await,
         bus: &shared.options.bus,
         strict,
-        crowded: shared.is_crowded(),
     };
     let result = script::run(request, &cancelled).await;
     if operation == Operation::Set {

@@ -225,7 +225,6 @@ async fn run(
         caller: Caller::default(),
         bus: &shared.options.bus,
         strict: shared.options.strict_compat,
-        crowded: shared.is_crowded(),
     };
     let cancelled = entry.state().cancelled.clone();
     script::run(request, &cancelled).await.map(drop)

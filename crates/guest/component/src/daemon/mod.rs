@@ -120,7 +120,6 @@ pub(crate) struct Shared {
     bus: Mutex<Connection>,
     known: Mutex<Known>,
     scripts: Arc<Semaphore>,
-    processors: usize,
     schema: Schema,
     yang: Schemas,
     /// A reload was asked for.
@@ -131,12 +130,6 @@ pub(crate) struct Shared {
 impl Shared {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether more scripts run than there are processors.
-    fn is_crowded(&self) -> bool {
-        let running = self.options.scripts.saturating_sub(self.scripts.available_permits());
-        running > self.processors
     }
 
     fn bus(&self) -> Connection {
@@ -163,7 +156,6 @@ pub async fn run(options: Options) -> Result<(), Error> {
         bus: Mutex::new(connection),
         known: Mutex::new(Known::default()),
         scripts: Arc::new(Semaphore::new(options.scripts)),
-        processors: processors(),
         schema: Schema::default(),
         yang: Schemas::default(),
         reload: Notify::new(),

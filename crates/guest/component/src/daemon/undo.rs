@@ -87,7 +87,6 @@ async fn run(
         caller: Caller::default(),
         bus: &shared.options.bus,
         strict: false,
-        crowded: shared.is_crowded(),
     };
     let cancelled: CancellationToken = entry.state().cancelled.clone();
     script::run(request, &cancelled).await

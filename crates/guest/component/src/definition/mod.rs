@@ -10,7 +10,7 @@ pub(crate) use component::read_file;
 pub use component::{Component, ComponentModel, read_folder as read_components};
 pub use finding::{Finding, Invalid, Severity};
 pub use instance::{Command, Instance, Model, Rpc};
-pub use settings::{Abort, EnvironmentKind, Operation, Settings};
+pub use settings::{Abort, EnvironmentKind, Operation, SandboxKind, Settings};
 
 /// A definition with what is to be said about it.
 #[derive(Debug, Clone)]

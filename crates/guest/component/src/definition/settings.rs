@@ -1,6 +1,11 @@
 //! The extension keys, all beginning with `X-`: upstream ignores them, so a file serves under both daemons.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
 
 use super::instance::Command;
 
@@ -58,6 +63,16 @@ pub enum EnvironmentKind {
     Extended,
 }
 
+/// What a script may do, beside what its user may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SandboxKind {
+    /// All of it.
+    #[default]
+    None,
+    /// Read, compute and answer: see [`vnode_action::Spec::sandbox`].
+    Strict,
+}
+
 /// How a Set that failed is undone. Either way the program is given the configuration of before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Abort {
@@ -83,6 +98,8 @@ pub struct Settings {
     pub(crate) modules: Option<Vec<String>>,
     pub(crate) validate: Option<(bool, bool)>,
     pub(crate) abort: Option<Abort>,
+    pub(crate) sandbox: Option<SandboxKind>,
+    pub(crate) writable: Option<Vec<PathBuf>>,
 }
 
 impl Settings {
@@ -124,8 +141,21 @@ impl Settings {
                 "plain" => self.environment = Some(EnvironmentKind::Plain),
                 _ => return bad("`plain` or `extended`"),
             },
-            "X-Sandbox" if value == "none" => {}
-            "X-Sandbox" => return bad("`none`: no other is built into this version"),
+            "X-Sandbox" => match value {
+                "none" => self.sandbox = Some(SandboxKind::None),
+                "strict" => self.sandbox = Some(SandboxKind::Strict),
+                _ => return bad("`none` or `strict`"),
+            },
+            "X-Writable" => {
+                let folders: Vec<PathBuf> = list(value).map(PathBuf::from).collect();
+                if folders.is_empty() || !folders.iter().all(|folder| may_be_writable(folder)) {
+                    return bad(
+                        "a list of folders from the root on, with commas between, none of them `/` or in `/tmp`, \
+                         `/var/tmp`, `/dev/shm`",
+                    );
+                }
+                self.writable = Some(folders);
+            }
             "X-Abort" => match value {
                 "replay" => self.abort = Some(Abort::Replay),
                 command if command.starts_with('/') => {
@@ -193,6 +223,8 @@ impl Settings {
             modules: self.modules.clone().or_else(|| component.modules.clone()),
             validate: self.validate.or(component.validate),
             abort: self.abort.clone().or_else(|| component.abort.clone()),
+            sandbox: self.sandbox.or(component.sandbox),
+            writable: self.writable.clone().or_else(|| component.writable.clone()),
         }
     }
 
@@ -222,9 +254,20 @@ impl Settings {
         self.validate.unwrap_or((true, true))
     }
 
+    pub fn sandbox(&self) -> SandboxKind {
+        self.sandbox.unwrap_or_default()
+    }
+
     pub fn environment(&self) -> EnvironmentKind {
         self.environment.unwrap_or_default()
     }
+}
+
+/// Whether a sandbox can have a folder that is written. What it has of its own anyway lies over what is in there.
+fn may_be_writable(folder: &Path) -> bool {
+    let plain = folder.components().skip(1).all(|part| matches!(part, Component::Normal(_)));
+    let own = ["/tmp", "/var/tmp", "/dev/shm"].iter().any(|own| folder.starts_with(own));
+    folder.is_absolute() && plain && !own && folder.file_name().is_some()
 }
 
 /// The entries of a list with commas between.
@@ -292,7 +335,11 @@ mod tests {
             ("X-Concurrency", "many"),
             ("X-StartRequired", "yes"),
             ("X-Environment", "all"),
-            ("X-Sandbox", "strict"),
+            ("X-Sandbox", "loose"),
+            ("X-Writable", "/"),
+            ("X-Writable", "relative"),
+            ("X-Writable", "/var/../tmp"),
+            ("X-Writable", "/var/lib/a,/tmp/b"),
             ("X-Abort", "program"),
             ("X-Yang", "relative"),
             ("X-Yang", ","),

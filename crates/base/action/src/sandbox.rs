@@ -1,0 +1,88 @@
+//! What a program in a sandbox may not: the child's part. It is in namespaces of its own already: mounts, network, and
+//! System V's and POSIX' means to share.
+#![allow(unsafe_code)]
+
+use std::{
+    ffi::{CStr, CString, c_int},
+    ptr,
+};
+
+use crate::raw::call;
+
+/// Folders that are empty and the program's own; what is in them ends with it.
+const PRIVATE: [&CStr; 3] = [c"/tmp", c"/var/tmp", c"/dev/shm"];
+/// Bounds of each: files are memory.
+const BOUNDS: &CStr = c"mode=1777,size=64M,nr_inodes=16384";
+
+/// `struct mount_attr` of mount_setattr(2).
+#[repr(C)]
+struct Attributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+const AT_RECURSIVE: c_int = 0x8000;
+const READ_ONLY: u64 = 1; // MOUNT_ATTR_RDONLY
+
+/// Makes all files read-only but the folders given and private ones. Needs CAP_SYS_ADMIN.
+pub(crate) fn confine(writable: &[CString]) -> Result<(), c_int> {
+    // Nothing of what follows may be seen outside.
+    attributes(c"/", AT_RECURSIVE, [0, 0, libc::MS_PRIVATE])?;
+    for folder in writable {
+        mount(Some(folder), folder, None, libc::MS_BIND, None)?;
+    }
+    attributes(c"/", AT_RECURSIVE, [READ_ONLY, 0, 0])?;
+    for folder in PRIVATE {
+        let flags = libc::MS_NOSUID | libc::MS_NODEV;
+        match mount(Some(c"tmpfs"), folder, Some(c"tmpfs"), flags, Some(BOUNDS)) {
+            // Not on this machine.
+            Ok(()) | Err(libc::ENOENT | libc::ENOTDIR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    for folder in writable {
+        attributes(folder, 0, [0, READ_ONLY, 0])?;
+    }
+    Ok(())
+}
+
+/// Gives up every capability, for ever. To be called as whom the program runs as.
+pub(crate) fn give_up() -> Result<(), c_int> {
+    // SAFETY: changes an attribute of this process only.
+    unsafe { call!(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }?;
+    // `struct __user_cap_header_struct` of this process, and two `__user_cap_data_struct` of three words each.
+    let (header, none) = ([CAPABILITY_VERSION, 0], [0_u32; 6]);
+    // SAFETY: both live through the call and have the shape of this version.
+    unsafe { call!(libc::SYS_capset, header.as_ptr(), none.as_ptr()) }?;
+    Ok(())
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`.
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
+fn attributes(path: &CStr, flags: c_int, [set, clear, propagation]: [u64; 3]) -> Result<(), c_int> {
+    let attributes = Attributes { set, clear, propagation, user_namespace: 0 };
+    let (here, size) = (libc::AT_FDCWD, size_of::<Attributes>());
+    // SAFETY: both live through the call, which changes mounts of this process' own namespace.
+    unsafe {
+        call!(libc::SYS_mount_setattr, here, path.as_ptr(), flags, &raw const attributes, size)
+    }
+    .map(drop)
+}
+
+fn mount(
+    what: Option<&CStr>,
+    on: &CStr,
+    kind: Option<&CStr>,
+    flags: u64,
+    options: Option<&CStr>,
+) -> Result<(), c_int> {
+    let text = |text: Option<&CStr>| text.map_or(ptr::null(), CStr::as_ptr);
+    // SAFETY: all live through the call, which mounts in this process' own namespace.
+    unsafe {
+        call!(libc::SYS_mount, text(what), on.as_ptr(), text(kind), flags as usize, text(options))
+    }
+    .map(drop)
+}

@@ -1,0 +1,81 @@
+//! What a program in a sandbox can do, and what not.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::{fs, path::Path, time::Duration};
+
+use vnode_action::{CancellationToken, Error, Sandbox, Spec, run};
+
+/// Runs a script in a sandbox: what it printed, and what it complained of; `None` where there can be no sandbox.
+async fn confined(script: &str, writable: &[&Path]) -> Option<(String, String)> {
+    let writable = writable.iter().map(|folder| folder.to_path_buf()).collect();
+    let spec = Spec::new(["/bin/sh", "-c", script])
+        .env("PATH", "/usr/bin:/bin")
+        .capture(64 << 10)
+        .time_limit(Duration::from_secs(60))
+        .sandbox(Sandbox { writable });
+    match run(spec, &CancellationToken::new()).await {
+        Ok(output) => Some((
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )),
+        Err(Error::Start { source, .. }) if source.raw_os_error() == Some(libc::EPERM) => {
+            println!("skipped: needs CAP_SYS_ADMIN");
+            None
+        }
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// Outside of `/tmp`, which a sandbox has of its own.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+#[tokio::test]
+async fn files_are_read_only_but_those_of_the_folders_named() {
+    let (open, closed) = (folder(), folder());
+    let script = format!(
+        "echo a >{0}/file && cat {0}/file; echo b >{1}/file; echo c >/proc/sys/kernel/hostname; mkdir /etc/vnode-test; \
+         echo d >/dev/null && echo devices",
+        open.path().display(),
+        closed.path().display()
+    );
+    let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let Some((out, err)) = confined(&script, &[open.path()]).await else { return };
+    assert_eq!(out, "a\ndevices\n", "{err}");
+    assert_eq!(err.matches("Read-only file system").count(), 3, "{err}");
+    assert_eq!(fs::read_to_string(open.path().join("file")).unwrap(), "a\n");
+    assert!(!closed.path().join("file").exists());
+    assert_eq!(
+        fs::read_to_string("/proc/self/mountinfo").unwrap(),
+        before,
+        "nothing is seen outside"
+    );
+}
+
+#[tokio::test]
+async fn temporary_files_network_and_capabilities_are_its_own_or_none() {
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    let script = format!(
+        "ls {} && echo seen; cd /tmp && echo x >x && ls /tmp /var/tmp; tail -n +3 /proc/net/dev | cut -d: -f1; \
+         grep -E 'CapPrm|CapEff|NoNewPrivs' /proc/self/status",
+        outside.path().display()
+    );
+    let Some((out, err)) = confined(&script, &[]).await else { return };
+    assert!(err.contains("No such file"), "{err}");
+    let words: Vec<&str> = out.split_whitespace().collect();
+    let none = "0000000000000000";
+    let wanted =
+        ["/tmp:", "x", "/var/tmp:", "lo", "CapPrm:", none, "CapEff:", none, "NoNewPrivs:", "1"];
+    assert_eq!(words, wanted, "{out}");
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_is_an_error_and_no_program_runs() {
+    let spec =
+        Spec::new(["/bin/true"]).sandbox(Sandbox { writable: vec!["/nowhere/at-all".into()] });
+    match run(spec, &CancellationToken::new()).await {
+        Err(Error::Start { stage, .. }) => assert!(stage.contains("sandbox"), "{stage}"),
+        other => panic!("{other:?}"),
+    }
+}
