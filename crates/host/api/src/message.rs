@@ -121,6 +121,9 @@ pub struct ListChange {
     pub paused: Option<bool>,
     /// File of the daemon's host whose first line is `user:password`; empty for none.
     pub credential_file: Option<String>,
+    /// File of the daemon's host with the public key (PEM) that artefacts of a registry must be signed with; empty for
+    /// none.
+    pub key_file: Option<String>,
     /// User and password themselves; kept in the daemon's store, never shown.
     pub credential: Option<(String, String)>,
     /// Withdraw what has expired.

@@ -5,12 +5,14 @@
 //!   [`Catalogue::ensure`] brings an image in (from the host itself, a tarball, an OCI layout, a `docker save`
 //!   archive or a registry) and answers with an [`Image`]: overlay layers and the image's own settings, or, for a
 //!   virtual machine, a [`DiskFile`]: the path of a verified disk and its format.
+//! * [`artefact`] asks a registry what it has, and for the bytes of it, for those who follow its tags.
 //! * [`disk`] tells what a disk image is by its header, and refuses those that refer to other files.
 //! * [`host`] makes nodes from the machine's own root with the machine's secrets masked.
 //!
 //! Everything that comes from outside (manifests, archives, servers) is bounded in size and time and verified by
 //! digest while it streams past once. This crate knows nothing of nodes.
 
+pub mod artefact;
 mod catalogue;
 pub mod config;
 mod digest;

@@ -43,6 +43,8 @@ pub enum Error {
     TooLarge { digest: String, limit: u64 },
     #[error("it has nothing for {wanted}; it has: {found}")]
     Platform { wanted: String, found: String },
+    #[error("it is a container image, not a disk: only disks are followed")]
+    NoDisk,
     #[error("it is an index of an index of an index")]
     Nested,
     #[error("the configuration names {diff_ids} unpacked layers, the manifest {layers}")]
@@ -101,7 +103,8 @@ pub struct ImageManifest {
 pub enum Manifest {
     Image(ImageManifest),
     Index(Vec<Descriptor>),
-    /// An artefact whose one layer is the disk of a virtual machine: what ORAS pushes, and EGI's catalogue holds.
+    /// An artefact whose one layer is the disk of a virtual machine: what ORAS pushes, and EGI's catalogue holds. The
+    /// manifest's annotations are among the layer's.
     Disk(Descriptor),
 }
 
@@ -160,6 +163,12 @@ impl Manifest {
     }
 }
 
+/// The layers of a manifest, whatever it is of: signatures are layers too.
+pub(crate) fn layers(bytes: &[u8]) -> Result<Vec<Descriptor>, Error> {
+    let raw: Raw = serde_json::from_slice(bytes)?;
+    raw.layers.ok_or(Error::Neither)
+}
+
 /// The disk of an artefact: its only layer, when the layer's type or name, or an annotation of Glance's, says so.
 fn disk_of(
     config: &Descriptor,
@@ -179,7 +188,14 @@ fn disk_of(
     let by_glance = annotations
         .is_some_and(|all| all.contains_key("org.openstack.glance.disk_format"))
         || only.annotation("org.openstack.glance.disk_format").is_some();
-    (by_type || by_name || by_glance).then(|| only.clone())
+    (by_type || by_name || by_glance).then(|| {
+        // What is said of the whole is said of its only layer; the layer's own word counts.
+        let mut disk = only.clone();
+        let mut all = annotations.cloned().unwrap_or_default();
+        all.extend(disk.annotations.take().unwrap_or_default());
+        disk.annotations = Some(all);
+        disk
+    })
 }
 
 fn check_types(config: &Descriptor, layers: &[Descriptor]) -> Result<(), Error> {

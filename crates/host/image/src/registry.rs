@@ -22,6 +22,7 @@ use crate::{Options, manifest};
 
 mod auth;
 mod blob;
+mod catalogue;
 
 use auth::Authorisation;
 
@@ -64,6 +65,8 @@ pub enum Error {
         "{registry} sent {what} with digest {actual}, not {expected}; it was damaged or changed on the way"
     )]
     Digest { registry: String, what: String, expected: String, actual: String },
+    #[error("{registry} answered for {what} with what is no answer: {why}")]
+    Answer { registry: String, what: String, why: String },
     #[error("cannot use the certificates in `{path}`: {why}")]
     Certificates { path: std::path::PathBuf, why: String },
     #[error("cannot read the credentials in `{path}`: {why}")]
@@ -74,7 +77,7 @@ pub enum Error {
 
 impl Error {
     /// True when the same request may do better later.
-    fn may_pass(&self) -> bool {
+    pub fn may_pass(&self) -> bool {
         match self {
             Error::Unreachable { source, .. } => !source.is_redirect() && !source.is_builder(),
             Error::Stalled { .. } | Error::Truncated { .. } => true,
@@ -328,18 +331,29 @@ impl Client {
     }
 
     /// One GET from `offset` on, logged in where the server wants it; the answer is a success.
-    async fn get(
+    pub(crate) async fn get(
         &self,
         endpoint: &Endpoint,
         request: &Request<'_>,
         offset: u64,
     ) -> Result<Response, Error> {
         let url = format!("{}{}/{}", endpoint.base, request.repository, request.path);
+        self.get_url(endpoint, request, &url, offset).await
+    }
+
+    /// As [`get`](Self::get), from an address that may lie beside the protocol's.
+    async fn get_url(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+        url: &str,
+        offset: u64,
+    ) -> Result<Response, Error> {
         let key = (endpoint.name.clone(), request.repository.to_owned());
         let known = self.authorisations().get(&key).cloned();
         let mut authorisation = known.clone();
         for login in [true, false] {
-            let mut builder = self.0.http.get(&url).header(ACCEPT, manifest::ACCEPTED);
+            let mut builder = self.0.http.get(url).header(ACCEPT, manifest::ACCEPTED);
             if offset > 0 {
                 builder = builder.header(RANGE, format!("bytes={offset}-"));
             }

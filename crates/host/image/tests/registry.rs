@@ -463,3 +463,48 @@ async fn a_token_service_is_asked_where_the_registry_names_one() {
     let e = text(&Place::new(quick()).ensure(&name).await.unwrap_err());
     assert!(e.contains("wants a login"), "{e}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn artefacts_and_what_a_registry_has_are_told_by_a_real_one() {
+    let Some(registry) = Registry::start(None) else { return };
+    let mut disk = noise(70_000, 7);
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let config = b"{}".to_vec();
+    let descriptor = |kind: &str, blob: &[u8]| {
+        format!(
+            r#"{{"mediaType":"{kind}","digest":"{}","size":{},"annotations":{{"eu.egi.cloud.tag":"a"}}}}"#,
+            digest(blob),
+            blob.len()
+        )
+    };
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[{}],
+        "annotations":{{"org.openstack.glance.disk_format":"raw","eu.egi.cloud.tag":"b"}}}}"#,
+        descriptor("application/vnd.oci.empty.v1+json", &config),
+        descriptor("application/x-qemu-disk", &disk),
+    );
+    let image = TestImage {
+        layers: vec![disk.clone()],
+        layer_types: Vec::new(),
+        diff_ids: Vec::new(),
+        config,
+        manifest: manifest.into_bytes(),
+    };
+    for name in ["vms/one:1", "vms/one:2", "vms/two:1", "other/three:1"] {
+        registry.push(name, &image).await;
+    }
+    let client = vnode_image::artefact::Registry::new(quick()).unwrap();
+    let cancel = CancellationToken::new();
+    let reference = client.reference(&format!("{}/vms/one:2", registry.address)).unwrap();
+    assert_eq!(client.tags(&reference, &cancel).await.unwrap(), ["1", "2"]);
+    let mut found = client.repositories(&registry.address, "vms", &cancel).await.unwrap();
+    found.sort();
+    assert_eq!(found, ["vms/one", "vms/two"]);
+    let artefact = client.artefact(&reference, &cancel).await.unwrap();
+    assert_eq!(artefact.annotation("org.openstack.glance.disk_format"), Some("raw"));
+    assert_eq!(artefact.annotation("eu.egi.cloud.tag"), Some("a"), "the layer's own word counts");
+    assert!(client.signatures(&reference, artefact.digest, &cancel).await.unwrap().is_empty());
+    let [blob] = &client.blobs(&reference, artefact.disk.digest).unwrap()[..] else { panic!() };
+    let rest = blob.open(60_000).await.unwrap().bytes().await.unwrap();
+    assert_eq!(rest, disk[60_000..]);
+}

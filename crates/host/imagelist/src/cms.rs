@@ -223,7 +223,7 @@ fn check_algorithms(info: &SignerInfo<'_>, rules: &Rules) -> Result<(), Refusal>
     if known { Ok(()) } else { Err(wrong("it is none of RSA (PKCS#1), ECDSA and Ed25519")) }
 }
 
-fn check_key(key: &PKeyRef<Public>) -> Result<(), Refusal> {
+pub(crate) fn check_key(key: &PKeyRef<Public>) -> Result<(), Refusal> {
     match key.id() {
         Id::RSA if (2048..=8192).contains(&key.bits()) => Ok(()),
         Id::RSA => Err(wrong(format!("the RSA key has {} bits, not 2048 to 8192", key.bits()))),

@@ -25,6 +25,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+use vnode_image::artefact::Blob;
 
 use crate::{
     disk::{Disk, DiskError},
@@ -49,7 +50,7 @@ pub enum DownloadError {
         "the list says {expected} bytes, but {found} came; the publisher must correct one of them"
     )]
     Size { expected: u64, found: u64 },
-    #[error("the file from {uri} is not the one that was signed: its SHA-512 is {found}")]
+    #[error("the file from {uri} is not the one that was signed: its hash is {found}")]
     Hash { uri: String, found: String },
     #[error("it unpacks to more than {limit} bytes; raise max-virtual-size if it should")]
     Bomb { limit: u64 },
@@ -75,6 +76,8 @@ pub enum DownloadError {
         source: io::Error,
     },
     #[error(transparent)]
+    Registry(#[from] vnode_image::registry::Error),
+    #[error(transparent)]
     Disk(#[from] DiskError),
     #[error("the download was cancelled")]
     Cancelled,
@@ -87,6 +90,7 @@ impl DownloadError {
             Self::Fetch(FetchError::Transport { .. })
             | Self::Stalled { .. }
             | Self::Short { .. } => true,
+            Self::Registry(error) => error.may_pass(),
             Self::Fetch(FetchError::Status { status, .. }) => {
                 matches!(status, 408 | 425 | 429 | 500..=599)
             }
@@ -96,7 +100,11 @@ impl DownloadError {
 
     /// Whether another source may have what this one has not.
     fn other_source_may_help(&self) -> bool {
-        self.may_pass() || matches!(self, Self::Fetch(_) | Self::Size { .. } | Self::Hash { .. })
+        self.may_pass()
+            || matches!(
+                self,
+                Self::Fetch(_) | Self::Registry(_) | Self::Size { .. } | Self::Hash { .. }
+            )
     }
 }
 
@@ -139,12 +147,16 @@ pub struct Job {
     pub name: String,
     /// Where it is, asked in this order.
     pub sources: Vec<String>,
+    /// Where it is in registries; asked first.
+    pub blobs: Vec<Blob>,
     /// An address, and user and password for the sources on its host; no other gets them.
     pub credential: Option<(String, Credential)>,
     /// Bytes.
     pub size: u64,
-    /// Hexadecimal, lower case.
+    /// Hexadecimal, lower case. Not compared where `sha256` is given.
     pub sha512: String,
+    /// What a registry knows it by.
+    pub sha256: Option<String>,
     /// Unpack what is packed in it in the same pass.
     pub unpack: Option<Unpack>,
 }
@@ -178,6 +190,13 @@ pub trait Progress: Send + Sync {
 
 impl Progress for () {
     fn at(&self, _here: u64, _of: u64) {}
+}
+
+/// One place to fetch from.
+#[derive(Debug, Clone, Copy)]
+enum Source<'a> {
+    Address(&'a str),
+    Blob(&'a Blob),
 }
 
 /// Fetches files.
@@ -248,7 +267,9 @@ impl Downloader {
         folder: &Path,
         progress: &dyn Progress,
     ) -> Result<Verified, DownloadError> {
-        let mut sources: Vec<&String> = job.sources.iter().collect();
+        let blobs = job.blobs.iter().map(Source::Blob);
+        let mut sources: Vec<Source<'_>> =
+            blobs.chain(job.sources.iter().map(|uri| Source::Address(uri))).collect();
         let mut pause = self.options.pause;
         let mut tries = 0;
         let mut last = DownloadError::Fetch(FetchError::Address {

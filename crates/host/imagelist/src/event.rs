@@ -12,13 +12,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
-use vnode_store::{Change, Store, record};
+use vnode_store::{Change, record};
 
 pub use deliver::{Delivered, Handler, Queue};
 
-use crate::{list::Image, record::SCHEMA};
-
-pub(crate) const EVENTS: &str = "imagelist/event/";
+use crate::{
+    list::Image,
+    record::SCHEMA,
+    waiting::{Tries, Waiting},
+};
 
 /// What happened, by the original's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -174,14 +176,20 @@ pub struct Queued {
     pub kind: Kind,
     pub environment: Vec<(String, String)>,
     pub queued: Timestamp,
-    /// How often the handler was run for it.
-    pub attempts: u32,
-    /// Not offered again before.
-    pub not_before: Timestamp,
-    /// Why the last try failed.
-    pub error: Option<String>,
-    /// All tries are used up; it waits for an operator.
-    pub given_up: bool,
+    #[serde(flatten)]
+    pub tries: Tries,
+}
+
+impl Waiting for Queued {
+    const PREFIX: &'static str = "imagelist/event/";
+
+    fn key(&self) -> String {
+        format!("{}{}", Self::PREFIX, self.id)
+    }
+
+    fn tries(&mut self) -> &mut Tries {
+        &mut self.tries
+    }
 }
 
 /// Changes that queue events, to be committed with what causes them.
@@ -191,24 +199,14 @@ pub(crate) fn enqueue(
     now: Timestamp,
 ) -> Result<Vec<Change>, vnode_store::Error> {
     let queued = events.into_iter().map(|event| {
-        let id = Uuid::now_v7();
         let queued = Queued {
-            id,
+            id: Uuid::now_v7(),
             kind: event.kind,
             environment: event.environment(session),
             queued: now,
-            attempts: 0,
-            not_before: now,
-            error: None,
-            given_up: false,
+            tries: Tries::new(now),
         };
-        Ok(Change::create(format!("{EVENTS}{id}"), record::encode(SCHEMA, &queued)?))
+        Ok(Change::create(queued.key(), record::encode(SCHEMA, &queued)?))
     });
     queued.collect()
-}
-
-/// All events that wait, oldest first.
-pub(crate) async fn queued(store: &dyn Store) -> Result<Vec<Queued>, vnode_store::Error> {
-    let entries = store.list(EVENTS).await?;
-    entries.iter().map(|(_, entry)| record::decode(&entry.value, &[])).collect()
 }

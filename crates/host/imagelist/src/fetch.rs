@@ -8,9 +8,13 @@ use std::{io::Read as _, path::PathBuf, sync::OnceLock, time::Duration};
 use futures_util::{StreamExt as _, future::BoxFuture};
 use reqwest::{StatusCode, Url, header};
 use thiserror::Error;
+use vnode_image::artefact::Blob;
 
 use crate::{
     MAX_MESSAGE_BYTES,
+    error::Refusal,
+    list::Image,
+    oci::Offer,
     record::{Credential, Validators},
 };
 
@@ -18,7 +22,7 @@ use crate::{
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FetchError {
-    #[error("`{uri}` is no address of a list: {reason}; give an http, https or file address")]
+    #[error("`{uri}` is no address of a list: {reason}; give an http, https, file or oci address")]
     Address { uri: String, reason: String },
     #[error("no client for http can be made")]
     Client(#[source] vnode_image::http::Error),
@@ -38,6 +42,14 @@ pub enum FetchError {
         #[source]
         source: std::io::Error,
     },
+    #[error("the registry of {uri} does not give it")]
+    Registry {
+        uri: String,
+        #[source]
+        source: Box<vnode_image::PullError>,
+    },
+    #[error("the key {path} is of no use: {reason}; it must be a public key, PEM")]
+    Key { path: PathBuf, reason: String },
     #[error(
         "the credential file {path} is of no use: {reason}; its first line must be `user:password`"
     )]
@@ -49,12 +61,14 @@ pub enum FetchError {
 pub struct Request {
     pub uri: String,
     pub credential: Option<Credential>,
+    /// Public key that artefacts of a registry must be signed with.
+    pub key: Option<PathBuf>,
     /// Of the message that is here already.
     pub validators: Validators,
 }
 
 /// What came.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Fetched {
     /// The server says that what is here is what it has.
     Unchanged,
@@ -62,11 +76,28 @@ pub enum Fetched {
         bytes: Vec<u8>,
         validators: Validators,
     },
+    /// What a registry has. Judged by whoever fetched it: there is no message to judge.
+    Offer(Box<Offer>),
+    /// It is there, and does not count.
+    Refused(Refusal),
 }
 
 /// Something that fetches messages; tests and other transports put their own in.
 pub trait Fetch: Send + Sync + std::fmt::Debug {
     fn fetch<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Fetched, FetchError>>;
+
+    /// Where the bytes of a registry's image are.
+    ///
+    /// # Errors
+    /// When no registry is spoken to here.
+    fn blobs(
+        &self,
+        image: &Image,
+        _credential: Option<&Credential>,
+    ) -> Result<Vec<Blob>, FetchError> {
+        let reason = "registries are not spoken to here".to_owned();
+        Err(FetchError::Address { uri: image.uri.clone(), reason })
+    }
 }
 
 /// How servers are spoken to.

@@ -11,6 +11,7 @@
 //! * [`TrustFolder`] is a folder in IGTF's layout: CA certificates, CRLs, namespaces, signing policies.
 //! * [`ImageList`] is the list itself.
 //! * [`Lists`] follows lists: endorsers, subscriptions, refreshes, the images a site wants.
+//! * [`oci`] follows tags of registries the same way, as a second kind of source.
 //! * [`download`] fetches and verifies an image's file in one pass; [`disk`] refuses images that refer to other files.
 //! * [`cache`] keeps the wanted images in a folder, as vmcatcher did.
 //! * [`Site`] is all of it for one host, with its settings: what the daemon holds.
@@ -34,11 +35,13 @@ mod judge;
 pub mod list;
 pub mod lists;
 pub mod name;
+pub mod oci;
 pub mod publish;
 pub mod record;
 pub mod site;
 mod trust;
 pub mod version;
+pub mod waiting;
 
 pub use cms::Rules;
 pub use error::{ListError, Refusal};

@@ -64,8 +64,11 @@ pub struct Image {
     pub os: String,
     pub os_version: String,
     pub comments: String,
-    /// 128 hexadecimal digits, lower case.
+    /// 128 hexadecimal digits, lower case; empty for an image of a registry that has not arrived.
     pub sha512: String,
+    /// 64 hexadecimal digits, lower case: of an image of a registry, which is known by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// `hv:format`, as written: `RAW`, `OVA`.
     pub format: Option<String>,
     /// The image's own end of life.
@@ -78,6 +81,16 @@ impl Image {
     /// A text attribute that is there and not empty: `ad:mpuri`.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.attributes.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// Whether two are one file: by the hash that a registry names, else by that of the list.
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        let same = match (&self.sha256, &other.sha256) {
+            (Some(own), Some(other)) => own == other,
+            (None, None) => self.sha512 == other.sha512,
+            _ => false,
+        };
+        same && self.size == other.size
     }
 }
 
@@ -211,6 +224,7 @@ impl Image {
             os_version: text(&image, "sl:osversion")?,
             comments: text(&image, "sl:comments")?,
             sha512,
+            sha256: None,
             format: image
                 .get("hv:format")
                 .and_then(Value::as_str)

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 use tokio::sync::Mutex;
 use uuid::Uuid;
+use vnode_image::artefact::Blob;
 use vnode_store::{Change, Expect, Store, record};
 
 pub use import::{CachedFile, ImportError, Imported};
@@ -27,9 +28,10 @@ use crate::{
     error::Refusal,
     event,
     fetch::{self, Fetch, FetchError, Fetched},
-    judge::{Accepted, Expected, Stored, judge},
+    judge::{Accepted, Expected, Outcome, Stored, judge},
     list::Image,
     name::Principal,
+    oci,
     record::{
         Attempt, Current, ImageRecord, LATEST, Latest, SCHEMA, SUBSCRIPTIONS, Settings,
         Subscription, Validators, image_key,
@@ -158,6 +160,11 @@ impl Lists {
         Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Where the bytes of a registry's image are.
+    pub(crate) fn blobs(&self, image: &Image, settings: &Settings) -> Result<Vec<Blob>> {
+        Ok(self.fetcher().blobs(image, settings.credential.as_ref())?)
+    }
+
     fn fetcher(&self) -> Arc<dyn Fetch> {
         Arc::clone(&self.fetch.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -195,24 +202,34 @@ impl Lists {
     /// # Errors
     /// When it cannot be fetched, is refused, or is followed already. Nothing is kept then.
     pub async fn subscribe(&self, wanted: &Subscribe) -> Result<Subscription> {
-        fetch::address(&wanted.uri)?;
+        if !oci::is_address(&wanted.uri) {
+            fetch::address(&wanted.uri)?;
+        }
         let request = fetch::Request {
             uri: wanted.uri.clone(),
             credential: wanted.settings.credential.clone(),
+            key: wanted.settings.key.clone(),
             validators: Validators::default(),
         };
-        let (message, validators) = match self.fetcher().fetch(&request).await? {
-            Fetched::Message { bytes, validators } => (bytes, validators),
+        let refused = |source| Error::Refused { uri: fetch::without_password(&wanted.uri), source };
+        let (message, validators, accepted) = match self.fetcher().fetch(&request).await? {
+            Fetched::Message { bytes, validators } => {
+                let accepted = self
+                    .judge(bytes.clone(), None, None, None, wanted.settings.rules)
+                    .await?
+                    .map_err(refused)?;
+                (bytes, validators, accepted)
+            }
+            Fetched::Offer(offer) => {
+                let accepted = offered(&offer, None);
+                (offer.message, Validators::default(), accepted)
+            }
+            Fetched::Refused(refusal) => return Err(refused(refusal)),
             // Nothing was asked that could be unchanged.
             Fetched::Unchanged => {
                 return Err(FetchError::Status { uri: wanted.uri.clone(), status: 304 }.into());
             }
         };
-        let refused = |source| Error::Refused { uri: fetch::without_password(&wanted.uri), source };
-        let accepted = self
-            .judge(message.clone(), None, None, None, wanted.settings.rules)
-            .await?
-            .map_err(refused)?;
         let _changing = self.changing.lock().await;
         let list = &accepted.list.identifier;
         for known in self.subscriptions().await? {
@@ -223,12 +240,14 @@ impl Lists {
         let mut changes = Vec::new();
         let known = self.endorsers().await?;
         let endorser = known.iter().find(|e| e.principals.iter().any(|p| p.is(&accepted.signer)));
-        let endorser = match endorser {
-            Some(endorser) => endorser.id.clone(),
+        let endorsers = match endorser {
+            // A registry's signer is a key that the site named.
+            _ if oci::is_address(&wanted.uri) => Vec::new(),
+            Some(endorser) => vec![endorser.id.clone()],
             None if wanted.auto_endorse => {
                 let id = Uuid::now_v7().to_string();
                 changes.push(self.endorser_change(&id, vec![accepted.signer.clone()]).await?);
-                id
+                vec![id]
             }
             None => {
                 let Principal { subject, issuer } = accepted.signer;
@@ -241,7 +260,7 @@ impl Lists {
             description: accepted.list.description.clone(),
             uri: wanted.uri.clone(),
             list_uri: accepted.list.uri.clone(),
-            endorsers: vec![endorser],
+            endorsers,
             settings: wanted.settings.clone(),
             stored: Some(stored(&accepted)),
             current: Some(self.current(&accepted)),
@@ -379,6 +398,18 @@ fn create<T: serde::Serialize>(key: &str, value: &T) -> Result<Change> {
 fn put_subscription(subscription: &Subscription) -> Result<Change> {
     let key = format!("{SUBSCRIPTIONS}{}", subscription.identifier);
     Ok(Change::put(key, encode(subscription)?))
+}
+
+/// What a registry offers, beside what is stored.
+fn offered(offer: &oci::Offer, stored: Option<&Stored>) -> Accepted {
+    let message_sha512 = offer.message_sha512();
+    let unchanged = stored.is_some_and(|stored| stored.message_sha512 == message_sha512);
+    Accepted {
+        list: offer.list.clone(),
+        signer: offer.signer.clone(),
+        message_sha512,
+        outcome: if unchanged { Outcome::Unchanged } else { Outcome::Newer },
+    }
 }
 
 fn stored(accepted: &Accepted) -> Stored {

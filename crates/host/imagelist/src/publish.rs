@@ -16,30 +16,29 @@
 //! pauses that grow to an hour; one that cannot pass ([`PublishError::never`]) is kept, listed by
 //! `vnode image events`, and offered again when an operator asks for it.
 //!
+//! What a publisher was told is remembered by its name. One that is attached later, or again, is told what differs from
+//! that: images that are here already, those that were replaced or went while it was away.
+//!
 //! By the time a change is told again the file may have moved on: a publisher that finds `file` gone answers `later`
 //! when a newer change will come, which it then gets.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
-};
+mod queue;
+
+use std::{fmt, path::PathBuf};
 
 use futures_util::future::BoxFuture;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use vnode_store::{Change, Store, record};
 
-use crate::{disk::Disk, list::Image, record::SCHEMA};
+pub use queue::PublishQueue;
 
-pub(crate) const PUBLISH: &str = "imagelist/publish/";
-/// Pause after the first failure; doubled for each further one.
-const PAUSE: SignedDuration = SignedDuration::from_secs(10);
-const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
+use crate::{
+    disk::Disk,
+    list::Image,
+    waiting::{Tries, Waiting},
+};
 
 /// An image as its list describes it, and where its file is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,162 +127,18 @@ pub struct Unpublished {
     pub publisher: String,
     pub change: ImageChange,
     pub queued: Timestamp,
-    pub attempts: u32,
-    /// Not tried again before.
-    pub not_before: Timestamp,
-    pub error: Option<String>,
-    /// It waits for an operator.
-    pub given_up: bool,
+    #[serde(flatten)]
+    pub tries: Tries,
 }
 
-/// The queue of changes in the store, and the publishers.
-#[derive(Debug)]
-pub struct PublishQueue {
-    store: Arc<dyn Store>,
-    publishers: RwLock<Vec<Arc<dyn Publisher>>>,
-    delivering: Mutex<()>,
-}
+impl Waiting for Unpublished {
+    const PREFIX: &'static str = "imagelist/publish/";
 
-impl PublishQueue {
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, publishers: RwLock::default(), delivering: Mutex::new(()) }
+    fn key(&self) -> String {
+        format!("{}{}/{}", Self::PREFIX, self.publisher, self.id)
     }
 
-    /// From now on changes are told to this one too; one of the same name is replaced.
-    pub fn attach(&self, publisher: Arc<dyn Publisher>) {
-        let mut all = self.publishers.write().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|p| p.name() != publisher.name());
-        all.push(publisher);
+    fn tries(&mut self) -> &mut Tries {
+        &mut self.tries
     }
-
-    /// Takes a publisher away; what waits for it stays for when it comes back.
-    pub fn detach(&self, name: &str) {
-        let mut all = self.publishers.write().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|p| p.name() != name);
-    }
-
-    fn all(&self) -> Vec<Arc<dyn Publisher>> {
-        self.publishers.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Changes to the store that queue `change` for every publisher.
-    pub(crate) fn enqueue(
-        &self,
-        change: &ImageChange,
-        now: Timestamp,
-    ) -> Result<Vec<Change>, vnode_store::Error> {
-        let each = self.all().into_iter().map(|publisher| {
-            let waiting = Unpublished {
-                id: Uuid::now_v7(),
-                publisher: publisher.name().to_owned(),
-                change: change.clone(),
-                queued: now,
-                attempts: 0,
-                not_before: now,
-                error: None,
-                given_up: false,
-            };
-            put(&waiting)
-        });
-        each.collect()
-    }
-
-    /// Changes that were not published, oldest first.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn waiting(&self) -> Result<Vec<Unpublished>, vnode_store::Error> {
-        let entries = self.store.list(PUBLISH).await?;
-        let mut all: Vec<Unpublished> = entries
-            .iter()
-            .map(|(_, entry)| record::decode(&entry.value, &[]))
-            .collect::<Result<_, _>>()?;
-        all.sort_by_key(|waiting| waiting.id);
-        Ok(all)
-    }
-
-    /// Offers given-up changes again; gives their number.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn retry_given_up(&self, now: Timestamp) -> Result<usize, vnode_store::Error> {
-        let _delivering = self.delivering.lock().await;
-        let mut changes = Vec::new();
-        for mut waiting in self.waiting().await?.into_iter().filter(|w| w.given_up) {
-            waiting.given_up = false;
-            waiting.attempts = 0;
-            waiting.not_before = now;
-            changes.push(put(&waiting)?);
-        }
-        let count = changes.len();
-        if count > 0 {
-            self.store.commit(changes).await?;
-        }
-        Ok(count)
-    }
-
-    /// Tells every publisher what is due; gives how many changes were published.
-    ///
-    /// # Errors
-    /// When the store fails; what could not be written off is told again.
-    pub async fn deliver(
-        &self,
-        now: impl Fn() -> Timestamp,
-        cancellation: &CancellationToken,
-    ) -> Result<usize, vnode_store::Error> {
-        let _delivering = self.delivering.lock().await;
-        let publishers = self.all();
-        // Images of which an older change waits still: theirs must not overtake it.
-        let mut held = BTreeSet::new();
-        let mut done = 0;
-        for mut waiting in self.waiting().await? {
-            let Some(publisher) = publishers.iter().find(|p| p.name() == waiting.publisher) else {
-                continue;
-            };
-            let image = waiting.change.image();
-            let key =
-                (waiting.publisher.clone(), image.list.clone(), image.image.identifier.clone());
-            if waiting.given_up || cancellation.is_cancelled() || held.contains(&key) {
-                continue;
-            }
-            if waiting.not_before > now() {
-                held.insert(key);
-                continue;
-            }
-            waiting.attempts = waiting.attempts.saturating_add(1);
-            match publisher.publish(&waiting.change, cancellation).await {
-                Ok(()) => {
-                    self.store.commit(vec![Change::delete(key_of(&waiting))]).await?;
-                    done += 1;
-                }
-                Err(_) if cancellation.is_cancelled() => {}
-                Err(error) => {
-                    tracing::error!(
-                        publisher = waiting.publisher,
-                        image = key.2,
-                        change = waiting.change.kind(),
-                        %error,
-                        "an image is not published"
-                    );
-                    let doubled = 1_i32 << (waiting.attempts - 1).min(20);
-                    let pause = PAUSE.checked_mul(doubled).unwrap_or(LONGEST_PAUSE);
-                    waiting.not_before =
-                        now().checked_add(pause.min(LONGEST_PAUSE)).unwrap_or(Timestamp::MAX);
-                    waiting.given_up = !error.may_pass;
-                    waiting.error = Some(error.text);
-                    self.store.commit(vec![put(&waiting)?]).await?;
-                    held.insert(key);
-                }
-            }
-        }
-        Ok(done)
-    }
-}
-
-fn key_of(waiting: &Unpublished) -> String {
-    format!("{PUBLISH}{}/{}", waiting.publisher, waiting.id)
-}
-
-fn put(waiting: &Unpublished) -> Result<Change, vnode_store::Error> {
-    Ok(Change::put(key_of(waiting), record::encode(SCHEMA, waiting)?))
 }

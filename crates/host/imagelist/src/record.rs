@@ -98,6 +98,8 @@ pub struct Settings {
     /// Not refreshed; its images stay as they are.
     pub paused: bool,
     pub credential: Option<Credential>,
+    /// Public key (PEM) that artefacts of a registry must be signed with; none: the registry is believed.
+    pub key: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -109,6 +111,7 @@ impl Default for Settings {
             follow_list_uri: false,
             paused: false,
             credential: None,
+            key: None,
         }
     }
 }

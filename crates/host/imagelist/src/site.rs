@@ -31,6 +31,7 @@ use crate::{
     event::{self, Queue},
     fetch::{Fetch, FetchError, HttpFetch},
     lists::{self, ImportError, Imported, Lists},
+    oci::{RegistryFetch, Sources},
     publish::{PublishQueue, Publisher},
     record::SCHEMA,
     trust::TrustFolder,
@@ -89,6 +90,7 @@ pub struct Site {
     /// Below it lies the cache, when the settings name no other.
     folder: PathBuf,
     shelf: Shelf,
+    registry: Arc<RegistryFetch>,
     lists: Arc<Lists>,
     parts: RwLock<Arc<Parts>>,
     queue: Arc<Queue>,
@@ -123,7 +125,9 @@ impl Site {
                 DownloadOptions::default()
             }
         };
-        let fetch: Arc<dyn Fetch> = Arc::new(HttpFetch::lazy(&options.client));
+        let registry = Arc::new(RegistryFetch::new(shelf.catalogue.options().clone()));
+        let fetch: Arc<dyn Fetch> =
+            Arc::new(Sources::new(HttpFetch::lazy(&options.client), Arc::clone(&registry)));
         let downloader = Arc::new(Downloader::lazy(options));
         let trust = Arc::new(TrustFolder::new(&settings.trust_folder));
         let lists = Lists::new(Arc::clone(&store), Arc::clone(&trust), Arc::clone(&fetch));
@@ -131,6 +135,7 @@ impl Site {
         Ok(Arc::new(Self {
             folder,
             shelf,
+            registry,
             lists: Arc::new(lists),
             parts: RwLock::new(Arc::new(Parts { settings, downloader })),
             queue: Arc::new(Queue::new(Arc::clone(&store))),
@@ -157,9 +162,10 @@ impl Site {
         &self.publishers
     }
 
-    /// From now on this one is told of every change of an image.
+    /// From now on this one is told of every change of an image, and first of what it missed.
     pub fn attach(&self, publisher: Arc<dyn Publisher>) {
         self.publishers.attach(publisher);
+        self.told.notify_one();
     }
 
     fn parts(&self) -> Arc<Parts> {
@@ -175,7 +181,8 @@ impl Site {
     /// # Errors
     /// When they are of no use, or cannot be written; then those before stay.
     pub async fn set_settings(&self, settings: Settings) -> Result<(), SiteError> {
-        let (downloader, fetch) = ready(&settings)?;
+        let (downloader, http) = ready(&settings)?;
+        let fetch = Arc::new(Sources::new(http, Arc::clone(&self.registry)));
         let value = record::encode(SCHEMA, &settings).map_err(write)?;
         self.store.commit(vec![Change::put(SETTINGS, value)]).await.map_err(write)?;
         let trust = Arc::new(TrustFolder::new(&settings.trust_folder));
@@ -403,6 +410,12 @@ impl Site {
                     .map_err(write)?;
             }
         }
+        // A run of the cache that goes on tells of its end.
+        if self.publishers.is_behind()
+            && let Ok(_turn) = self.turn.try_lock()
+        {
+            self.cache(None)?.catch_up().await?;
+        }
         self.publishers.deliver(now, cancellation).await.map_err(write)?;
         Ok(())
     }
@@ -438,11 +451,11 @@ impl Site {
 }
 
 /// What goes out to servers, as the settings say.
-fn ready(settings: &Settings) -> Result<(Arc<Downloader>, Arc<dyn Fetch>), SiteError> {
+fn ready(settings: &Settings) -> Result<(Arc<Downloader>, HttpFetch), SiteError> {
     let options = settings.download_options()?;
     let fetch = HttpFetch::new(&options.client).map_err(SiteError::Settings)?;
     let downloader = Downloader::new(options).map_err(SiteError::Settings)?;
-    Ok((Arc::new(downloader), Arc::new(fetch)))
+    Ok((Arc::new(downloader), fetch))
 }
 
 fn read(source: vnode_store::Error) -> SiteError {

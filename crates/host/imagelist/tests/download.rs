@@ -203,6 +203,8 @@ fn job(sources: &[&str], bytes: &[u8]) -> Job {
     Job {
         name: "image".to_owned(),
         sources: sources.iter().map(|s| (*s).to_owned()).collect(),
+        blobs: Vec::new(),
+        sha256: None,
         credential: None,
         size: bytes.len() as u64,
         sha512: sha512(bytes),
@@ -466,7 +468,8 @@ async fn messages_come_by_http_and_are_not_sent_twice() {
     let server = Server::new().await;
     let uri = server.put("/list", b"signed", &[]);
     let fetch = HttpFetch::new(&Default::default()).unwrap();
-    let mut request = Request { uri, credential: None, validators: Validators::default() };
+    let mut request =
+        Request { uri, credential: None, key: None, validators: Validators::default() };
     let Fetched::Message { bytes, validators } = fetch.fetch(&request).await.unwrap() else {
         panic!("not a message")
     };

@@ -111,7 +111,7 @@ async fn e14_a_failing_handler_loses_nothing_and_holds_up_no_other_event() {
     let first = queue.deliver(&handler, || now, &never).await.unwrap();
     assert_eq!((first.done, first.failed, first.left), (1, 1, 1));
     let waits = queue.undelivered().await.unwrap();
-    let error = waits[0].error.as_deref().unwrap();
+    let error = waits[0].tries.error.as_deref().unwrap();
     assert!(error.contains('7') && error.contains("no such cloud"), "{error}");
     // Not before its pause is over.
     assert_eq!(queue.deliver(&handler, || now, &never).await.unwrap().left, 1);
@@ -122,7 +122,7 @@ async fn e14_a_failing_handler_loses_nothing_and_holds_up_no_other_event() {
     let seen = fs::read_to_string(&out).unwrap();
     assert_eq!(seen, "ProcessPrefix\nProcessPostfix\nProcessPrefix 2\nProcessPrefix 3\n");
     let waits = queue.undelivered().await.unwrap();
-    assert!(waits.len() == 1 && waits[0].given_up, "kept and listed");
+    assert!(waits.len() == 1 && waits[0].tries.given_up, "kept and listed");
     // An operator mends the handler and offers it again.
     assert_eq!(queue.retry_given_up(now).await.unwrap(), 1);
     let mended = queue.deliver(&Handler::new("exit 0"), || now, &never).await.unwrap();

@@ -166,11 +166,48 @@ async fn publishers_are_told_in_order_and_again_until_they_have_it() {
     assert_eq!(place.deliver().await, 0);
     place.site.clock.set("2026-12-02T00:10:00Z");
     assert_eq!(place.deliver().await, 0);
-    assert!(place.cache.publishers().waiting().await.unwrap()[0].given_up);
+    assert!(place.cache.publishers().waiting().await.unwrap()[0].tries.given_up);
     assert_eq!(place.cache.publishers().retry_given_up(place.site.lists.now()).await.unwrap(), 1);
     assert_eq!(place.deliver().await, 1);
     let seen = cloud.seen.lock().unwrap().clone();
     assert_eq!(seen, ["available 1.0 true", "replaced 2.0 true", "expired 2.0 true"]);
+}
+
+#[tokio::test]
+async fn publishers_attached_later_are_told_what_they_missed() {
+    let place = place().await;
+    let cloud = Arc::new(Cloud::default());
+    let publishers = place.cache.publishers();
+    let seen = || std::mem::take(&mut *cloud.seen.lock().unwrap());
+    place.run(RunOptions::default()).await;
+    // An image that is here already.
+    publishers.attach(cloud.clone());
+    assert_eq!(place.cache.catch_up().await.unwrap(), 1);
+    assert_eq!(place.cache.catch_up().await.unwrap(), 0, "once");
+    assert_eq!(place.deliver().await, 1);
+    assert_eq!(seen(), ["available 1.0 true"]);
+    // One that was replaced while it was away.
+    publishers.detach("cloud");
+    place.site.served.put(URI, "v2");
+    place.site.lists.refresh(None).await.unwrap();
+    place.run(RunOptions::default()).await;
+    publishers.attach(cloud.clone());
+    place.cache.catch_up().await.unwrap();
+    // Attached again before it could be told: what waits counts as told.
+    publishers.attach(cloud.clone());
+    assert_eq!(place.cache.catch_up().await.unwrap(), 0);
+    assert_eq!(place.deliver().await, 1);
+    assert_eq!(seen(), ["replaced 2.0 true"]);
+    // One that went.
+    publishers.detach("cloud");
+    place.site.lists.select(LIST, ONE, false).await.unwrap();
+    place.run(RunOptions::default()).await;
+    publishers.attach(cloud.clone());
+    assert_eq!(place.cache.catch_up().await.unwrap(), 1);
+    assert_eq!(place.deliver().await, 1);
+    assert_eq!(seen(), ["expired 2.0 false"]);
+    publishers.attach(cloud.clone());
+    assert_eq!(place.cache.catch_up().await.unwrap(), 0);
 }
 
 #[tokio::test]

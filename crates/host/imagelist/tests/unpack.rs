@@ -32,6 +32,8 @@ async fn fetch(folder: &Path, packed: &[u8]) -> Result<(Verified, Option<PathBuf
     let job = Job {
         name: "image".to_owned(),
         sources: vec![format!("file://{}", source.display())],
+        blobs: Vec::new(),
+        sha256: None,
         credential: None,
         size: packed.len() as u64,
         sha512: Sha512::digest(packed).iter().map(|b| format!("{b:02x}")).collect(),

@@ -18,9 +18,9 @@ use crate::{Context, Result};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Follow a signed image list
+    /// Follow a signed image list, or a tag or catalogue of a registry
     Subscribe {
-        /// Where it is: http, https or file
+        /// Where it is: http, https or file; oci://HOST/REPOSITORY:TAG for a tag, oci://HOST/PROJECT/ for a catalogue
         uri: String,
         /// Trust whoever signed it from now on
         #[arg(long)]
@@ -174,6 +174,9 @@ pub(crate) struct Change {
     /// File whose first line is `user:password` for the list's server; empty for none
     #[arg(long, value_name = "FILE")]
     credential: Option<PathBuf>,
+    /// Public key (PEM) that artefacts of a registry must be signed with, as cosign signs; empty for none
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// Withdraw expired lists and images
     #[arg(long, value_name = "BOOL")]
     enforce_expiry: Option<bool>,
@@ -373,15 +376,16 @@ impl Change {
             }
             .to_owned()
         };
-        let credential_file = match self.credential {
-            Some(path) if path.as_os_str().is_empty() => Some(String::new()),
-            Some(path) => Some(absolute(&path)?),
-            None => None,
+        let file = |path: Option<PathBuf>| match path {
+            Some(path) if path.as_os_str().is_empty() => Ok(Some(String::new())),
+            Some(path) => absolute(&path).map(Some),
+            None => Ok(None),
         };
         Ok(ListChange {
             new_images: self.new_images.map(policy),
             paused: None,
-            credential_file,
+            credential_file: file(self.credential)?,
+            key_file: file(self.key)?,
             credential: None,
             enforce_expiry: self.enforce_expiry,
             follow_list_uri: self.follow_list_uri,
@@ -473,6 +477,8 @@ pub(crate) async fn worked(
     };
     let follower = context.client().await?;
     let code = crate::operation::follow(follower, &accepted.operation, &quiet).await?;
+    // The daemon lets go of a connection over which nothing is asked for seconds.
+    *client = context.client().await?;
     let last: Option<Summary> = client.get("/v1/list-work").await?;
     // Idle work leaves the summary of the work before.
     let summary = if last == before { Summary::default() } else { last.unwrap_or_default() };

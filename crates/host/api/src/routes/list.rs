@@ -140,6 +140,12 @@ fn changed(mut settings: ListSettings, change: ListChange) -> Result<ListSetting
         }
         settings.credential = (!path.is_empty()).then(|| Credential::File(path.into()));
     }
+    if let Some(path) = change.key_file {
+        if !path.is_empty() && !path.starts_with('/') {
+            return Err(Problem::new(Code::Usage, "a key file's path must be absolute"));
+        }
+        settings.key = (!path.is_empty()).then(|| path.into());
+    }
     if let Some((user, password)) = change.credential {
         settings.credential = Some(Credential::Stored { user, password });
     }

@@ -91,8 +91,11 @@ impl Client {
                 "a token service without https, named by a registry with it".into(),
             ));
         }
-        url.query_pairs_mut()
-            .append_pair("scope", &format!("repository:{}:pull", request.repository));
+        let scope = match request.repository {
+            "" => "registry:catalog:*".to_owned(),
+            repository => format!("repository:{repository}:pull"),
+        };
+        url.query_pairs_mut().append_pair("scope", &scope);
         if let Some(service) = &challenge.service {
             url.query_pairs_mut().append_pair("service", service);
         }

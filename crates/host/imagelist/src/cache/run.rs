@@ -146,9 +146,7 @@ impl Cache {
                 .filter(|w| options.only.as_ref().is_none_or(|o| o.contains(&w.image.identifier)))
                 .filter(|w| {
                     let here = cached.get(&w.image.identifier);
-                    here.is_none_or(|c| {
-                        c.image.sha512 != w.image.sha512 || c.image.size != w.image.size
-                    })
+                    here.is_none_or(|c| !c.image.is_same_file(&w.image))
                 })
                 .cloned()
                 .collect();
@@ -228,6 +226,19 @@ impl Cache {
         Ok(taken)
     }
 
+    /// Queues for publishers that were attached of late what they missed; gives how much that is.
+    ///
+    /// # Errors
+    /// When the records cannot be read or written, or a run goes on.
+    pub async fn catch_up(&self) -> Result<usize, CacheError> {
+        let _running = self.running.try_lock().map_err(|_| CacheError::Busy)?;
+        let here = self.cached().await?.into_iter().map(|(identifier, cached)| {
+            let file = self.folders.cache.join(&identifier);
+            (identifier, cached.published(file))
+        });
+        self.publishers.catch_up(&here.collect(), self.lists.now()).await.map_err(write)
+    }
+
     /// What is wanted, by identifier; of two lists that want one identifier the one that is cached keeps it (W-25).
     async fn choose(
         &self,
@@ -305,7 +316,7 @@ impl Cache {
             tracing::warn!(identifier, "a cached file is gone or wrong; it is fetched again");
             // One that is to be replaced or withdrawn anyhow keeps its record, and its events (E-17).
             let same = |c: &Cached| {
-                wanted.get(&identifier).is_some_and(|w| w.image.sha512 == c.image.sha512)
+                wanted.get(&identifier).is_some_and(|w| w.image.is_same_file(&c.image))
             };
             if cached.get(&identifier).is_some_and(same) {
                 cached.remove(&identifier);
@@ -371,13 +382,20 @@ impl Cache {
         self.commit(vec![Change::put(&key, record::encode(SCHEMA, &tries).map_err(write)?)])
             .await?;
         let subscription = self.lists.subscription(&wanted.list).await?;
+        // A registry's image is known by its digest there, and asked for by it.
+        let (sources, blobs) = match &wanted.image.sha256 {
+            Some(_) => (Vec::new(), self.lists.blobs(&wanted.image, &subscription.settings)?),
+            None => (self.sources(&wanted.image.uri), Vec::new()),
+        };
         let job = Job {
             name: wanted.image.identifier.clone(),
-            sources: self.sources(&wanted.image.uri),
+            sources,
+            blobs,
             // The site's password for the list is for the host of the list only.
             credential: subscription.settings.credential.map(|c| (subscription.uri, c)),
             size: wanted.image.size,
             sha512: wanted.image.sha512.clone(),
+            sha256: wanted.image.sha256.clone(),
             unpack: self.shelf.as_ref().map(|_| Unpack {
                 path: self.folders.partial.join(format!("{}.unpacked", wanted.image.identifier)),
                 max_bytes: self.max_virtual_size,
@@ -416,6 +434,9 @@ impl Cache {
             }
             None => None,
         };
+        let mut wanted = wanted.clone();
+        wanted.image.sha512.clone_from(&verified.sha512);
+        let wanted = &wanted;
         let name = &wanted.image.identifier;
         let event =
             |kind| Event::of_image(kind, &wanted.image, &wanted.list, wanted.vo.as_deref(), name);

@@ -4,12 +4,13 @@ use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
-use reqwest::{Response, StatusCode, Url, header};
+use reqwest::{RequestBuilder, Response, StatusCode, Url, header};
 use tokio::sync::mpsc;
+use vnode_image::registry::Error as RegistryError;
 use vnode_operation::fault;
 
 use super::{
-    DownloadError, Downloader, Job, Progress, Verified,
+    DownloadError, Downloader, Job, Progress, Source, Verified,
     part::{self, Note, Part},
     sink::{Passed, Sink},
 };
@@ -22,12 +23,18 @@ impl Downloader {
     pub(super) async fn try_one(
         &self,
         job: &Job,
-        source: &str,
+        source: Source<'_>,
         folder: &Path,
         progress: &dyn Progress,
     ) -> Result<Verified, DownloadError> {
-        let url = fetch::address(source)?;
-        let uri = url.to_string();
+        let (url, uri) = match source {
+            Source::Address(address) => {
+                let url = fetch::address(address)?;
+                let uri = url.to_string();
+                (Some(url), uri)
+            }
+            Source::Blob(blob) => (None, blob.name()),
+        };
         let part = Part::new(folder, &job.name);
         if let Some(verified) = self.complete(job, &part, progress).await? {
             return Ok(verified);
@@ -37,10 +44,11 @@ impl Downloader {
         self.check_space(job, folder, begun)?;
         let own = job.credential.as_ref().filter(|(address, _)| fetch::same_host(address, &uri));
         let credential = own.map(|(_, credential)| credential);
-        let result = if url.scheme() == "file" {
-            self.copy(job, &part, &url, progress).await.map(|passed| (passed, 0))
-        } else {
-            self.get(job, &part, url, here, credential, progress).await
+        let result = match (url, source) {
+            (Some(url), _) if url.scheme() == "file" => {
+                self.copy(job, &part, &url, progress).await.map(|passed| (passed, 0))
+            }
+            _ => self.get(job, &part, source, &uri, here, credential, progress).await,
         };
         let (passed, resumed) = match result {
             Ok(passed) => passed,
@@ -56,14 +64,15 @@ impl Downloader {
                 return Err(error);
             }
         };
-        if passed.sha512 != job.sha512 {
+        if !passed.is(job) {
             part.discard()?;
             if resumed > 0 {
                 // The part may have been of another file in spite of its validator: once more, from the begin.
                 tracing::warn!(name = job.name, "a resumed file is wrong; it is fetched again");
                 return Box::pin(self.try_one(job, source, folder, progress)).await;
             }
-            return Err(DownloadError::Hash { uri, found: passed.sha512 });
+            let found = passed.sha256.unwrap_or(passed.sha512);
+            return Err(DownloadError::Hash { uri, found });
         }
         let (disk, inner) = match passed.probe() {
             Ok(probed) => probed,
@@ -97,7 +106,7 @@ impl Downloader {
         let nothing = stream::empty::<Result<Bytes, DownloadError>>();
         let passed = self.pump(job, part, job.size, nothing, "", progress).await;
         match passed {
-            Ok(passed) if passed.sha512 == job.sha512 => {
+            Ok(passed) if passed.is(job) => {
                 let (disk, inner) = passed.probe()?;
                 part.complete()?;
                 Ok(Some(Verified {
@@ -137,37 +146,48 @@ impl Downloader {
         Ok(())
     }
 
-    /// The file by HTTP; gives what the pass found, and how much of it was here.
+    /// The file by HTTP, from a server or a registry; gives what the pass found, and how much of it was here.
     async fn get(
         &self,
         job: &Job,
         part: &Part,
-        url: Url,
+        source: Source<'_>,
+        uri: &str,
         here: Option<(u64, String)>,
         credential: Option<&crate::record::Credential>,
         progress: &dyn Progress,
     ) -> Result<(Passed, u64), DownloadError> {
-        let uri = url.to_string();
+        let uri = uri.to_owned();
         let transport = |source: reqwest::Error| {
             DownloadError::Fetch(FetchError::Transport {
                 uri: uri.clone(),
                 source: source.without_url(),
             })
         };
-        let mut request = self.client()?.get(url).header(header::ACCEPT_ENCODING, "identity");
-        if let Some((user, password)) = fetch::secret(credential)? {
-            request = request.basic_auth(user, Some(password));
-        }
-        if let Some((bytes, validator)) = &here {
-            request = request
-                .header(header::RANGE, format!("bytes={bytes}-"))
-                .header(header::IF_RANGE, validator);
-        }
         let limit = self.options.stall_limit;
-        let response = tokio::time::timeout(limit, request.send())
+        let asked = async {
+            match source {
+                Source::Address(_) => {
+                    self.request(&uri, here.as_ref(), credential)?.send().await.map_err(transport)
+                }
+                Source::Blob(blob) => {
+                    Ok(blob.open(here.as_ref().map_or(0, |(bytes, _)| *bytes)).await?)
+                }
+            }
+        };
+        let response = match tokio::time::timeout(limit, asked)
             .await
             .map_err(|_| DownloadError::Stalled { uri: uri.clone(), limit })?
-            .map_err(transport)?;
+        {
+            // What a registry answers when the part is longer than what it has.
+            Err(DownloadError::Registry(RegistryError::Status { status: 416, .. }))
+                if here.is_some() =>
+            {
+                part.discard()?;
+                return Err(DownloadError::Short { uri, expected: job.size, found: 0 });
+            }
+            answered => answered?,
+        };
         let from = match (response.status(), here) {
             (StatusCode::PARTIAL_CONTENT, Some((bytes, _)))
                 if continues(&response, bytes, job.size) =>
@@ -196,7 +216,11 @@ impl Downloader {
             part.discard()?;
             part.write_note(&Note {
                 uri: uri.clone(),
-                validator: validator(&response),
+                validator: match source {
+                    Source::Address(_) => validator(&response),
+                    // A blob is what its digest says, whoever is asked.
+                    Source::Blob(blob) => Some(blob.digest.to_string()),
+                },
                 size: job.size,
                 sha512: job.sha512.clone(),
             })?;
@@ -204,6 +228,25 @@ impl Downloader {
         let body = response.bytes_stream().map(|piece| piece.map_err(transport));
         let passed = self.pump(job, part, from, body, &uri, progress).await?;
         Ok((passed, from))
+    }
+
+    /// A request to a server, for what is not here of the file it had.
+    fn request(
+        &self,
+        uri: &str,
+        here: Option<&(u64, String)>,
+        credential: Option<&crate::record::Credential>,
+    ) -> Result<RequestBuilder, DownloadError> {
+        let mut request = self.client()?.get(uri).header(header::ACCEPT_ENCODING, "identity");
+        if let Some((user, password)) = fetch::secret(credential)? {
+            request = request.basic_auth(user, Some(password));
+        }
+        if let Some((bytes, validator)) = here {
+            request = request
+                .header(header::RANGE, format!("bytes={bytes}-"))
+                .header(header::IF_RANGE, validator);
+        }
+        Ok(request)
     }
 
     /// Moves pieces from a stream to the sink.
@@ -218,8 +261,9 @@ impl Downloader {
     ) -> Result<Passed, DownloadError> {
         let (sender, mut receiver) = mpsc::channel::<Bytes>(PIECES);
         let (path, limit, unpack) = (part.bytes.clone(), job.size, job.unpack.clone());
+        let also_sha256 = job.sha256.is_some();
         let sink = tokio::task::spawn_blocking(move || {
-            let mut sink = Sink::open(&path, from, limit, unpack)?;
+            let mut sink = Sink::open(&path, from, limit, also_sha256, unpack)?;
             while let Some(piece) = receiver.blocking_recv() {
                 sink.write(piece)?;
             }

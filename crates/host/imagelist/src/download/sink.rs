@@ -12,10 +12,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use openssl::sha::Sha512;
+use openssl::sha::{Sha256, Sha512};
 
 use super::{
-    DownloadError, Unpack,
+    DownloadError, Job, Unpack,
     unpack::{self, Pieces, Unpacked},
 };
 use crate::{
@@ -36,12 +36,22 @@ const FLUSH_BYTES: u64 = 64 << 20;
 pub(super) struct Passed {
     pub(super) size: u64,
     pub(super) sha512: String,
+    /// When it was asked for.
+    pub(super) sha256: Option<String>,
     pub(super) head: Vec<u8>,
     /// What was unpacked, if anything was.
     pub(super) unpacked: Option<Unpacked>,
 }
 
 impl Passed {
+    /// Whether this is the file that is wanted.
+    pub(super) fn is(&self, job: &Job) -> bool {
+        match &job.sha256 {
+            Some(sha256) => self.sha256.as_ref() == Some(sha256),
+            None => self.sha512 == job.sha512,
+        }
+    }
+
     /// What the image is, and what is inside of it.
     pub(super) fn probe(&self) -> Result<(Disk, Option<Disk>), DownloadError> {
         let outer = disk::probe(&self.head)?;
@@ -61,6 +71,7 @@ pub(super) struct Sink {
     limit: u64,
     head: Vec<u8>,
     hash: Worker<String>,
+    sha256: Option<Worker<String>>,
     /// Told to bring to the disk what was written so far, so that the end has little to wait for.
     flush: Flush,
     flushed: u64,
@@ -104,6 +115,7 @@ impl Sink {
         part: &Path,
         have: u64,
         limit: u64,
+        also_sha256: bool,
         unpack: Option<Unpack>,
     ) -> Result<Self, DownloadError> {
         let cannot =
@@ -117,6 +129,16 @@ impl Sink {
             }
             hex(&hasher.finish())
         })?;
+        let sha256 = match also_sha256 {
+            true => Some(Worker::start("hash-256", |mut pieces: Pieces| {
+                let mut hasher = Sha256::new();
+                while let Some(piece) = pieces.next() {
+                    hasher.update(&piece);
+                }
+                hex(&hasher.finish())
+            })?),
+            false => None,
+        };
         let (flush, asked) = sync_channel::<()>(1);
         let own = file.try_clone().map_err(cannot("open"))?;
         let flush = Flush {
@@ -142,6 +164,7 @@ impl Sink {
             limit,
             head: Vec::new(),
             hash,
+            sha256,
             flush,
             flushed: have,
             unpack,
@@ -182,6 +205,9 @@ impl Sink {
         if let Some(unpack) = &self.unpack {
             let _ = unpack.pieces.send(bytes.clone());
         }
+        if let Some(sha256) = &self.sha256 {
+            let _ = sha256.pieces.send(bytes.clone());
+        }
         let _ = self.hash.pieces.send(bytes);
         Ok(())
     }
@@ -196,6 +222,7 @@ impl Sink {
         drop(self.flush.ask);
         let synced = self.flush.thread.join().map_err(|_| DownloadError::Cancelled)?;
         let sha512 = self.hash.end()?;
+        let sha256 = self.sha256.map(Worker::end).transpose()?;
         let unpacked = match self.unpack {
             Some(unpack) => Some(unpack.end()?),
             None => None,
@@ -204,6 +231,7 @@ impl Sink {
         Ok(Passed {
             size: self.size,
             sha512,
+            sha256,
             head: self.head,
             unpacked: unpacked.transpose()?.flatten(),
         })

@@ -6,15 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use vnode_action::{Spec, run};
-use vnode_store::{Change, Store, record};
+use vnode_store::{Change, Store};
 
-use super::{EVENTS, Event, Queued, Session, enqueue, queued};
-use crate::record::SCHEMA;
+use super::{Event, Queued, Session, enqueue};
+use crate::waiting::{self, Waiting as _};
 
 /// What is kept of a handler's output.
 const OUTPUT_BYTES: usize = 4096;
-/// Longest pause between two tries.
-const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
 
 /// A site's event command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +88,7 @@ impl Queue {
     /// # Errors
     /// When the store cannot be read.
     pub async fn undelivered(&self) -> Result<Vec<Queued>, vnode_store::Error> {
-        queued(self.store.as_ref()).await
+        waiting::all(self.store.as_ref()).await
     }
 
     /// Offers given-up events again, with all their tries; gives their number.
@@ -99,18 +97,7 @@ impl Queue {
     /// When the store fails.
     pub async fn retry_given_up(&self, now: Timestamp) -> Result<usize, vnode_store::Error> {
         let _delivering = self.delivering.lock().await;
-        let mut changes = Vec::new();
-        for mut event in self.undelivered().await?.into_iter().filter(|e| e.given_up) {
-            event.given_up = false;
-            event.attempts = 0;
-            event.not_before = now;
-            changes.push(put(&event)?);
-        }
-        let count = changes.len();
-        if count > 0 {
-            self.store.commit(changes).await?;
-        }
-        Ok(count)
+        waiting::retry_given_up::<Queued>(self.store.as_ref(), now).await
     }
 
     /// Runs the handler for each event that is due, one after the other. A failed one does not hold up the next.
@@ -140,11 +127,11 @@ impl Queue {
         let _delivering = self.delivering.lock().await;
         let mut delivered = Delivered::default();
         for mut event in self.undelivered().await?.into_iter().filter(|event| ours(event.kind)) {
-            if event.given_up || event.not_before > now() || cancellation.is_cancelled() {
+            if !event.tries.is_due(now()) || cancellation.is_cancelled() {
                 delivered.left += 1;
                 continue;
             }
-            event.attempts += 1;
+            event.tries.begin();
             let result = run_once(handler, &event, cancellation).await;
             if cancellation.is_cancelled() && result.is_err() {
                 // Not the handler's fault: the try does not count.
@@ -153,22 +140,14 @@ impl Queue {
             }
             match result {
                 Ok(()) => {
-                    let key = format!("{EVENTS}{}", event.id);
-                    self.store.commit(vec![Change::delete(key)]).await?;
+                    self.store.commit(vec![Change::delete(event.key())]).await?;
                     delivered.done += 1;
                 }
                 Err(error) => {
-                    tracing::error!(kind = %event.kind, attempt = event.attempts, error, "an event handler failed");
-                    event.given_up = event.attempts > handler.retries;
-                    let doubled = 1_i32 << (event.attempts - 1).min(20);
-                    let pause = handler
-                        .pause
-                        .checked_mul(doubled)
-                        .unwrap_or(LONGEST_PAUSE)
-                        .min(LONGEST_PAUSE);
-                    event.not_before = now().checked_add(pause).unwrap_or(Timestamp::MAX);
-                    event.error = Some(error);
-                    self.store.commit(vec![put(&event)?]).await?;
+                    tracing::error!(kind = %event.kind, attempt = event.tries.attempts, error, "an event handler failed");
+                    event.tries.given_up = event.tries.attempts > handler.retries;
+                    event.tries.failed(error, handler.pause, now());
+                    self.store.commit(vec![waiting::put(&event)?]).await?;
                     delivered.failed += 1;
                     delivered.left += 1;
                 }
@@ -176,10 +155,6 @@ impl Queue {
         }
         Ok(delivered)
     }
-}
-
-fn put(event: &Queued) -> Result<Change, vnode_store::Error> {
-    Ok(Change::put(format!("{EVENTS}{}", event.id), record::encode(SCHEMA, event)?))
 }
 
 async fn run_once(
@@ -192,8 +167,8 @@ async fn run_once(
         .envs(event.environment.iter().map(|(name, value)| (name, value)))
         .capture(OUTPUT_BYTES)
         .grace(Duration::from_secs(10));
-    if event.attempts > 1 {
-        spec = spec.env("VMCATCHER_EVENT_ATTEMPT", event.attempts.to_string());
+    if event.tries.attempts > 1 {
+        spec = spec.env("VMCATCHER_EVENT_ATTEMPT", event.tries.attempts.to_string());
     }
     if let Some(limit) = handler.time_limit {
         spec = spec.time_limit(limit);

@@ -5,12 +5,13 @@ use vnode_operation::fault;
 use vnode_protocol::chain;
 use vnode_store::Change;
 
-use super::{Error, Lists, Result, apply, encode, put_subscription, stored};
+use super::{Error, Lists, Result, apply, encode, offered, put_subscription, stored};
 use crate::{
     fetch::{self, Fetched, Request},
-    judge::Outcome,
+    judge::{Accepted, Outcome},
     list::{Dropped, Image},
     name::Principal,
+    oci::Offer,
     record::{Attempt, LATEST, Latest, Subscription},
 };
 
@@ -92,6 +93,7 @@ impl Lists {
         let request = Request {
             uri: source(&asked),
             credential: asked.settings.credential.clone(),
+            key: asked.settings.key.clone(),
             validators: asked.validators.clone(),
         };
         // Fetched before the lock: others may change meanwhile, so all is read again under it.
@@ -138,8 +140,15 @@ impl Lists {
         announce: bool,
     ) -> Result<(Report, Vec<Change>)> {
         let list = subscription.identifier.clone();
+        let refused =
+            |uri: &str, source| Error::Refused { uri: fetch::without_password(uri), source };
         let (message, validators) = match fetched {
             Fetched::Message { bytes, validators } => (bytes, validators),
+            Fetched::Refused(refusal) => return Err(refused(&subscription.uri, refusal)),
+            Fetched::Offer(offer) => {
+                let accepted = self.offer(subscription, &offer).await?;
+                return self.accept(subscription, accepted, offer.message, announce).await;
+            }
             // The stored message is judged again: its signer may have been revoked, its time may have passed.
             Fetched::Unchanged => match self.latest(&list).await? {
                 Some(latest) => (latest.message, subscription.validators.clone()),
@@ -165,16 +174,37 @@ impl Lists {
                 subscription.settings.rules,
             )
             .await?
-            .map_err(|source| Error::Refused {
-                uri: fetch::without_password(&subscription.uri),
-                source,
-            })?;
+            .map_err(|source| refused(&subscription.uri, source))?;
+        subscription.validators = validators;
+        self.accept(subscription, accepted, message, announce).await
+    }
+
+    /// What a registry offers now; images that it has, but that do not count, stay as they were accepted before.
+    async fn offer(&self, subscription: &Subscription, offer: &Offer) -> Result<Accepted> {
+        let mut accepted = offered(offer, subscription.stored.as_ref());
+        if !offer.held.is_empty()
+            && let Some(latest) = self.latest(&subscription.identifier).await?
+        {
+            let kept = latest.list.images.into_iter();
+            accepted.list.images.extend(kept.filter(|i| offer.held.contains(&i.identifier)));
+        }
+        Ok(accepted)
+    }
+
+    /// What an accepted list changes.
+    async fn accept(
+        &self,
+        subscription: &mut Subscription,
+        accepted: Accepted,
+        message: Vec<u8>,
+        announce: bool,
+    ) -> Result<(Report, Vec<Change>)> {
+        let list = subscription.identifier.clone();
         let mut report = Report {
             changed: accepted.outcome != Outcome::Unchanged,
             same_version: accepted.outcome == Outcome::SameVersion,
             ..Report::default()
         };
-        subscription.validators = validators;
         // A database that was taken over knows the message, but has not brought its list in force.
         if !report.changed && subscription.current.is_some() {
             return Ok((report, Vec::new()));

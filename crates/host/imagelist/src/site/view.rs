@@ -51,9 +51,8 @@ impl Site {
         let view = |record: ImageRecord| {
             let subscription = subscriptions.get(&record.list)?;
             let here = cached.get(&record.identifier).filter(|c| c.list == record.list);
-            let same = here.is_some_and(|c| {
-                record.latest.as_ref().is_some_and(|i| i.sha512 == c.image.sha512)
-            });
+            let same = here
+                .is_some_and(|c| record.latest.as_ref().is_some_and(|i| i.is_same_file(&c.image)));
             Some(ImageView {
                 state: record.state(subscription, now),
                 subscribed: record.subscribed,

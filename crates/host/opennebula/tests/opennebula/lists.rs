@@ -28,6 +28,7 @@ fn image(site: &Site, file: &Path, sha512: &str) -> PublishedImage {
             os_version: "1".to_owned(),
             comments: String::new(),
             sha512: sha512.to_owned(),
+            sha256: None,
             format: Some("RAW".to_owned()),
             expires: None,
             attributes: serde_json::Map::new(),
