@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vnode-topology", &["base"]),
     ("vnode-image", &["base"]),
     ("vnode-network", &["base"]),
+    ("vnode-netserve", &["base", "vnode-network"]),
     ("vnode-monitor", &["base"]),
     ("vnode-guest", &["base"]),
     ("vnode-driver", &["base", "vnode-image", "vnode-network", "vnode-monitor", "vnode-guest"]),
@@ -35,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "vnode-image",
             "vnode-imagelist",
             "vnode-network",
+            "vnode-netserve",
             "vnode-topology",
             "vnode-monitor",
         ],
@@ -66,6 +68,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vnode-testkit", &["base"]),
     ("vnode-tests", &["base", "vnode-testkit", "vnode-topology"]),
     ("vnode-bench", &["base", "vnode-testkit"]),
+    (
+        "vnode-fuzz",
+        &[
+            "base",
+            "vnode-agent",
+            "vnode-component",
+            "vnode-guest",
+            "vnode-image",
+            "vnode-imagelist",
+            "vnode-netconf",
+            "vnode-netserve",
+            "vnode-opennebula",
+            "vnode-topology",
+            "vnode-xenstore",
+        ],
+    ),
     ("xtask", &[]),
 ];
 const BASE: &[&str] = &[
