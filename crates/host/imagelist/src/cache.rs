@@ -10,8 +10,10 @@
 //! A run withdraws what is no longer wanted, then fetches what is: the old file of an image stays until the new one is
 //! verified. One image's failure stops no other. Folders in the cache folder are left alone.
 
+mod bring;
 mod folder;
 mod index;
+mod keep;
 mod run;
 mod shelf;
 

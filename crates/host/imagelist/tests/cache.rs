@@ -206,7 +206,7 @@ async fn e12_an_image_that_is_not_there_is_tried_five_times_for_one_list() {
 }
 
 #[tokio::test]
-async fn e13_e21_the_old_image_stays_until_the_new_one_is_verified() {
+async fn e13_e21_w13_the_old_image_stays_until_the_new_one_is_verified() {
     let host = host("v1").await;
     host.select(ONE, true).await;
     host.run().await;
@@ -254,7 +254,7 @@ async fn e15_e16_e17_lost_files_are_fetched_again() {
 }
 
 #[tokio::test]
-async fn e18_images_of_an_ended_image_go() {
+async fn e18_w10_images_of_an_ended_image_go() {
     let host = host("v1").await;
     host.select(ONE, true).await;
     host.run().await;
@@ -265,7 +265,7 @@ async fn e18_images_of_an_ended_image_go() {
 }
 
 #[tokio::test]
-async fn e19_strangers_are_moved_aside_and_folders_stay() {
+async fn e19_w27_strangers_are_moved_aside_and_folders_stay() {
     let host = host("v1").await;
     let cache = &host.cache.folders().cache;
     fs::create_dir(cache.join("templates")).unwrap();

@@ -94,7 +94,7 @@ async fn the_example_of_section_3_3_comes_out_of_a_handler() {
 }
 
 #[tokio::test]
-async fn e14_a_failing_handler_loses_nothing_and_holds_up_no_other_event() {
+async fn e14_w16_a_failing_handler_loses_nothing_and_holds_up_no_other_event() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("seen");
     let queue = Queue::new(vnode_store::memory());
@@ -152,7 +152,7 @@ async fn w02_values_are_never_part_of_the_command() {
 }
 
 #[tokio::test]
-async fn a_handler_that_hangs_is_ended_and_the_event_kept() {
+async fn w15_a_handler_that_hangs_is_ended_and_the_event_kept() {
     let queue = Queue::new(vnode_store::memory());
     let now = Timestamp::now();
     queue.push(&Session::default(), [Event::of_run(Kind::ProcessPrefix)], now).await.unwrap();

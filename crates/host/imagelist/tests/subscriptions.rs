@@ -140,7 +140,7 @@ async fn e09_e10_e11_new_images_follow_the_policy() {
 }
 
 #[tokio::test]
-async fn e18_an_expired_list_takes_its_images_away_until_a_newer_comes() {
+async fn e18_w10_an_expired_list_takes_its_images_away_until_a_newer_comes() {
     let site = site();
     subscribe(&site, URI).await;
     site.lists.select(LIST, ONE, true).await.unwrap();

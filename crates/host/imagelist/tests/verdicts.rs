@@ -45,7 +45,7 @@ fn judged(name: &str, folder: &str, rules: Rules, now: Timestamp) -> Result<(), 
 }
 
 #[test]
-fn every_verdict_of_expected_tsv() {
+fn w08_w09_every_verdict_of_expected_tsv() {
     let table = fs::read_to_string(data("expected.tsv")).unwrap();
     let mut rows = 0;
     let mut wrong = Vec::new();
@@ -95,7 +95,7 @@ fn w08_refusals_name_their_reason() {
 }
 
 #[test]
-fn settings_accept_what_the_default_refuses() {
+fn w26_settings_accept_what_the_default_refuses() {
     let sha1 = Rules { allow_sha1: true, ..Rules::default() };
     assert_eq!(judged("v1-sha1.list", "ca", sha1, now()), Ok(()));
     let any = Rules { allow_any_eku: true, ..Rules::default() };

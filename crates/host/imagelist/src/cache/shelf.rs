@@ -14,6 +14,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use vnode_beneath::{Decoder, archive::Reader};
 use vnode_image::{Catalogue, NoProgress, Reference};
+use vnode_operation::fault;
 
 use crate::{convert, disk::Format, judge::hex, list::Image};
 
@@ -105,9 +106,12 @@ impl Shelf {
             hex(&<sha2::Sha512 as sha2::Digest>::digest(name.as_bytes()))
         };
         if matches!(format, Format::Vmdk | Format::Vdi) && convert::is_there() {
+            let injected = |error: fault::Injected| error.to_string();
+            fault::point("imagelist.convert.before").map_err(injected)?;
             let to = scratch.join(format!("{}.qcow2", image.identifier));
             let converted =
                 convert::to_qcow2(file, format, &to, self.max_bytes, cancellation).await;
+            fault::point("imagelist.convert.after").map_err(injected)?;
             if let Err(error) = &converted {
                 let error = vnode_protocol::chain(error);
                 tracing::warn!(identifier = image.identifier, error, "a disk is kept as it is");

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
-use reqwest::{RequestBuilder, Response, StatusCode, Url, header};
+use reqwest::{RequestBuilder, Response, StatusCode, header};
 use tokio::sync::mpsc;
 use vnode_image::registry::Error as RegistryError;
 use vnode_operation::fault;
@@ -19,6 +19,16 @@ use crate::fetch::{self, FetchError};
 /// Pieces between the network and the disk: they bound the memory of a download.
 const PIECES: usize = 16;
 
+impl Source<'_> {
+    /// Names it; one address however it is spelled.
+    fn uri(self) -> Result<String, FetchError> {
+        match self {
+            Source::Address(address) => Ok(fetch::address(address)?.to_string()),
+            Source::Blob(blob) => Ok(blob.name()),
+        }
+    }
+}
+
 impl Downloader {
     pub(super) async fn try_one(
         &self,
@@ -27,14 +37,7 @@ impl Downloader {
         folder: &Path,
         progress: &dyn Progress,
     ) -> Result<Verified, DownloadError> {
-        let (url, uri) = match source {
-            Source::Address(address) => {
-                let url = fetch::address(address)?;
-                let uri = url.to_string();
-                (Some(url), uri)
-            }
-            Source::Blob(blob) => (None, blob.name()),
-        };
+        let uri = source.uri()?;
         let part = Part::new(folder, &job.name);
         if let Some(verified) = self.complete(job, &part, progress).await? {
             return Ok(verified);
@@ -44,11 +47,11 @@ impl Downloader {
         self.check_space(job, folder, begun)?;
         let own = job.credential.as_ref().filter(|(address, _)| fetch::same_host(address, &uri));
         let credential = own.map(|(_, credential)| credential);
-        let result = match (url, source) {
-            (Some(url), _) if url.scheme() == "file" => {
-                self.copy(job, &part, &url, progress).await.map(|passed| (passed, 0))
+        let result = match source {
+            Source::Address(_) if uri.starts_with("file:") => {
+                self.copy(job, &part, &uri, progress).await.map(|passed| (passed, 0))
             }
-            _ => self.get(job, &part, source, &uri, here, credential, progress).await,
+            _ => self.get(job, &part, source, here, credential, progress).await,
         };
         let (passed, resumed) = match result {
             Ok(passed) => passed,
@@ -152,12 +155,11 @@ impl Downloader {
         job: &Job,
         part: &Part,
         source: Source<'_>,
-        uri: &str,
         here: Option<(u64, String)>,
         credential: Option<&crate::record::Credential>,
         progress: &dyn Progress,
     ) -> Result<(Passed, u64), DownloadError> {
-        let uri = uri.to_owned();
+        let uri = source.uri()?;
         let transport = |source: reqwest::Error| {
             DownloadError::Fetch(FetchError::Transport {
                 uri: uri.clone(),
@@ -314,11 +316,11 @@ impl Downloader {
         &self,
         job: &Job,
         part: &Part,
-        url: &Url,
+        uri: &str,
         progress: &dyn Progress,
     ) -> Result<Passed, DownloadError> {
-        let path = url.to_file_path().map_err(|()| FetchError::Address {
-            uri: url.to_string(),
+        let path = fetch::address(uri)?.to_file_path().map_err(|()| FetchError::Address {
+            uri: uri.to_owned(),
             reason: "it has no path".to_owned(),
         })?;
         let cannot = {
@@ -352,7 +354,7 @@ impl Downloader {
                 Ok((!piece.is_empty()).then_some((piece, file)))
             }
         });
-        self.pump(job, part, 0, body, url.as_str(), progress).await
+        self.pump(job, part, 0, body, uri, progress).await
     }
 }
 
