@@ -182,7 +182,7 @@ impl Borrowed {
 }
 
 /// Stack of the child: it calls a few functions deep and keeps no arrays.
-const STACK_BYTES: usize = 32 << 10;
+const STACK_BYTES: usize = 16 << 10;
 
 /// Starts the program. `stand`: and stands still until it has become the program or failed; else a failure is known when
 /// the child has ended.

@@ -6,7 +6,7 @@ use thiserror::Error;
 use zbus::{Connection, Message, MessageStream, message::Type};
 
 use crate::{
-    bus::{READ, RUNNING, STATE, WRITE, names as bus_names, refusal::Refusal},
+    bus::{READ, RUNNING, STATE, WRITE, names as bus_names, refusal::Refusal, socket},
     daemon::{OWN_MODEL, OWN_MODULE, schema},
     json::{self, NotJson},
     names,
@@ -61,7 +61,7 @@ impl Client {
     /// When the bus cannot be reached.
     pub async fn connect(address: &str) -> Result<Self, Error> {
         let failed = |source| Error::Bus { address: address.to_owned(), source };
-        let bus = zbus::connection::Builder::address(address).build().await.map_err(failed)?;
+        let bus = socket::connect(address).await.map_err(failed)?;
         Ok(Self { bus })
     }
 

@@ -15,12 +15,14 @@ const ACTIVATION: &str = "usr/share/dbus-1/system-services";
 const POLICY: &str = "etc/vci/bus.d";
 const BUS_UNIT: &str = "vyatta-vci-bus.service";
 const OUR_UNIT: &str = "ephemerad.service";
+/// Where units are enabled.
+const ENABLED: &str = "etc/systemd/system";
 
 /// What is written at one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     Text(String),
-    /// A link to another name in the same folder.
+    /// A link to another name in the same folder, or to a path.
     Link(String),
 }
 
@@ -49,6 +51,11 @@ pub fn files(component: &Component, unit: &str) -> Vec<Installed> {
     let text = |path: PathBuf, text| Installed { path, content: Content::Text(text) };
     let unit_file = format!("{unit}.service");
     let mut files = vec![text(Path::new(UNITS).join(&unit_file), unit_text(component))];
+    // What `systemctl enable` would make, which asks a service manager that a root of its own does not have.
+    for target in wanted_by(component) {
+        let path = Path::new(ENABLED).join(format!("{target}.wants")).join(&unit_file);
+        files.push(Installed { path, content: Content::Link(format!("/{UNITS}/{unit_file}")) });
+    }
     for name in component.names() {
         let alias = format!("{name}.service");
         if alias != unit_file {
@@ -59,6 +66,13 @@ pub fn files(component: &Component, unit: &str) -> Vec<Installed> {
         files.push(text(Path::new(POLICY).join(format!("{name}.conf")), policy_text(name)));
     }
     files
+}
+
+/// Units that bring this one up.
+fn wanted_by(component: &Component) -> Vec<&'static str> {
+    let ephemeral = component.ephemeral.then_some(OUR_UNIT);
+    let boot = ["multi-user.target"].into_iter().chain(ephemeral);
+    boot.filter(|_| component.start_on_boot).collect()
 }
 
 /// The systemd unit.
@@ -93,9 +107,9 @@ pub fn unit_text(component: &Component) -> String {
         line(format!("ExecStart={}", start.unwrap_or_default()));
     }
     line("\n[Install]".to_owned());
-    if component.start_on_boot {
-        let ephemeral = if component.ephemeral { " ephemerad.service" } else { "" };
-        line(format!("WantedBy=multi-user.target{ephemeral}"));
+    let wanted = wanted_by(component);
+    if !wanted.is_empty() {
+        line(format!("WantedBy={}", wanted.join(" ")));
     }
     let aliases: Vec<String> =
         component.names().iter().map(|name| format!("{name}.service")).collect();
@@ -254,5 +268,20 @@ mod tests {
         assert!(remove(root.path(), &files).is_empty());
         assert!(remove(root.path(), &files).is_empty());
         assert!(!root.path().join(paths[0]).exists());
+    }
+
+    #[test]
+    fn c15_what_starts_at_boot_is_enabled_without_a_service_manager() {
+        let links = |keys: &str| {
+            let files = files(&component(keys), "pkg").into_iter();
+            let enabled = files.filter(|file| file.path.starts_with(ENABLED));
+            enabled.map(|file| (file.path.display().to_string(), file.content)).collect::<Vec<_>>()
+        };
+        let to = || Content::Link("/lib/systemd/system/pkg.service".to_owned());
+        let boot = ("etc/systemd/system/multi-user.target.wants/pkg.service".to_owned(), to());
+        let ours = ("etc/systemd/system/ephemerad.service.wants/pkg.service".to_owned(), to());
+        assert_eq!(links("Ephemeral=true\nStartOnBoot=true"), [boot.clone(), ours]);
+        assert_eq!(links("ExecName=/bin/x\nStartOnBoot=true"), [boot]);
+        assert_eq!(links("Ephemeral=true"), []);
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod introspect;
 pub(crate) mod names;
 pub(crate) mod object;
 pub(crate) mod refusal;
+pub(crate) mod socket;
 
 /// Where the bus of the components listens; a constant of upstream.
 pub const DEFAULT_ADDRESS: &str = "unix:path=/var/run/vci/vci_bus_socket";

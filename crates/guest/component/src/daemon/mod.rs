@@ -30,12 +30,12 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{Notify, Semaphore},
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use zbus::{Connection, MessageStream};
 
 use vnode_protocol::chain;
 
-use crate::{bus, yang::Schemas};
+use crate::{bus, memory, yang::Schemas};
 use known::Known;
 use schema::Schema;
 
@@ -144,6 +144,18 @@ impl Shared {
 /// # Errors
 /// When the bus cannot be reached, its own names are taken, or the bus goes away without `reconnect`.
 pub async fn run(options: Options) -> Result<(), Error> {
+    // As a task: what wakes the runtime's own future makes it look at all events once more each time.
+    match tokio::spawn(work(options)).await {
+        Ok(result) => result,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that ends cancels it.
+            Err(_) => Ok(()),
+        },
+    }
+}
+
+async fn work(options: Options) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(Error::Signal)?;
@@ -174,7 +186,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
 
 async fn connect(address: &str) -> Result<Connection, Error> {
     let failed = |source| Error::Bus { address: address.to_owned(), source };
-    zbus::connection::Builder::address(address).build().await.map_err(failed)
+    bus::socket::connect(address).await.map_err(failed)
 }
 
 async fn serve(
@@ -209,6 +221,9 @@ async fn serve(
                     reason: error.to_string(),
                 }))?;
                 tell_ready();
+                if let Err(error) = memory::let_go() {
+                    debug!(%error, "code that only the start needed stays in memory");
+                }
                 false
             }
             _ = hangup.recv() => {
@@ -272,7 +287,7 @@ async fn again(
                 info!(%address, "the bus is back");
                 return Ok(stream);
             }
-            Err(error) => tracing::debug!(error = %chain(&error), "the bus is not back yet"),
+            Err(error) => debug!(error = %chain(&error), "the bus is not back yet"),
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
