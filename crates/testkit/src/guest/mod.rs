@@ -251,7 +251,7 @@ fn comes_first(pid: u32) {
         std::thread::sleep(Duration::from_millis(1));
     }
     if Path::new(&autogroup).exists()
-        && let Err(error) = std::fs::write(&autogroup, "-10")
+        && let Err(error) = std::fs::write(&autogroup, "-15")
     {
         println!("the guest has no precedence: {autogroup}: {error}");
     }
@@ -271,7 +271,7 @@ impl Qemu {
             std::fs::File::create(dir.join("qemu.log")).expect("the guest's directory is writable");
         // KVM is not asked for: where the device exists it need not be able to boot this kernel.
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "setsid", "nice", "-n", "-10", "qemu-system-x86_64"])
+            .args(["--pdeathsig", "KILL", "setsid", "nice", "-n", "-15", "qemu-system-x86_64"])
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
             .args(["-machine", "q35,accel=tcg", "-smp", "2", "-m", "1536"])
             .arg("-kernel")
