@@ -1,4 +1,4 @@
-//! The monitor of one node: one thread, one poll, no timer.
+//! The monitor of one node: one thread, one poll, and a timer only in the moment after the node's end.
 //!
 //! ```text
 //!            ┌── listening socket, connections of daemons ──┐
@@ -12,8 +12,9 @@ mod programs;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
@@ -35,6 +36,9 @@ use self::programs::Program;
 /// Daemons that may be connected at once: the one that runs, the one that comes after it, and a tool.
 const MAX_CONNECTIONS: usize = 4;
 
+/// So long after the end of the first process its root is let go of, when nobody has asked for anything. Under a second.
+const REST: Duration = Duration::from_millis(100);
+
 #[derive(Debug)]
 struct Connection {
     id: u64,
@@ -52,16 +56,24 @@ struct Monitor {
     init: Option<Child>,
     /// The root of the first process: its exit is not held up by the end of the overlay.
     root: Option<OwnedFd>,
+    /// When the last run's root is let go of, unless it is handed over before.
+    release_at: Option<Instant>,
     /// The process that lets go of the last run's root.
-    releasing: Option<child::Releasing>,
+    releasing: Option<child::Aside>,
     programs: Vec<Program>,
     console: Console,
     namespaces: child::Own,
     oom_file: Option<String>,
     oom_before: u64,
     last_id: u64,
-    /// Told to end, and by whom; done when the last process of the node is reaped.
-    quitting: Option<(u64, u64)>,
+    /// Told to end; done when the last process of the node is reaped.
+    quitting: Option<Quitting>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Quitting {
+    asked: (u64, u64),
+    hand_over: bool,
 }
 
 enum Source {
@@ -74,6 +86,7 @@ enum Source {
     ProgramStatus(u64),
     ProgramEnd(u64),
     Released,
+    HelperEnd,
 }
 
 /// Becomes the monitor; returns when it is told to quit.
@@ -107,6 +120,16 @@ pub(crate) fn run(
 
 fn become_own_process(name: &str) -> Result<()> {
     rustix::process::setsid().doing(|| "setsid")?;
+    heed_no_signals();
+    // SAFETY: the default needs no handler; children are waited for by their pidfd.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    let short: String = format!("vnode:{name}").chars().take(15).collect();
+    let short = std::ffi::CString::new(short).doing(|| "name of the process")?;
+    rustix::thread::set_name(&short).doing(|| "name of the process")
+}
+
+/// From here on only SIGKILL ends this process.
+pub(crate) fn heed_no_signals() {
     for signal in [
         libc::SIGHUP,
         libc::SIGINT,
@@ -119,11 +142,6 @@ fn become_own_process(name: &str) -> Result<()> {
         // SAFETY: ignoring a signal needs no handler.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
-    // SAFETY: as above; children are waited for by their pidfd.
-    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-    let short: String = format!("vnode:{name}").chars().take(15).collect();
-    let short = std::ffi::CString::new(short).doing(|| "name of the process")?;
-    rustix::thread::set_name(&short).doing(|| "name of the process")
 }
 
 fn start(spawn: &Spawn, dir: OwnedFd, join: Option<OwnedFd>) -> Result<Monitor> {
@@ -148,6 +166,7 @@ fn start(spawn: &Spawn, dir: OwnedFd, join: Option<OwnedFd>) -> Result<Monitor> 
         state,
         init: None,
         root: None,
+        release_at: None,
         releasing: None,
         programs: Vec::new(),
         console: Console::new(),
@@ -187,13 +206,18 @@ impl Monitor {
                 self.handle(source, flags);
             }
             self.connections.retain(|c| !c.gone);
-            if let Some((connection, id)) = self.quitting
+            if self.release_at.is_some_and(|at| Instant::now() >= at) {
+                self.release();
+            }
+            if let Some(Quitting { asked: (connection, id), hand_over }) = self.quitting
                 && self.init.is_none()
                 && self.programs.is_empty()
                 // Who removes the folder while the overlay lets go of it makes the kernel spin until that is done.
                 && self.releasing.is_none()
             {
-                self.answer(connection, id, Answer::Done, &[]);
+                let root = self.root.take().filter(|_| hand_over);
+                let fds: Vec<BorrowedFd<'_>> = root.iter().map(AsFd::as_fd).collect();
+                self.answer(connection, id, Answer::Done, &fds);
                 return Ok(());
             }
         }
@@ -226,6 +250,9 @@ impl Monitor {
         if let Some(releasing) = &self.releasing {
             add(Source::Released, releasing.pidfd().as_fd(), PollFlags::IN);
         }
+        if let Some(helper) = &self.namespaces.helper {
+            add(Source::HelperEnd, helper.pidfd().as_fd(), PollFlags::IN);
+        }
         for program in &self.programs {
             if let Some(status) = &program.child.status {
                 add(Source::ProgramStatus(program.id), status.as_fd(), PollFlags::IN);
@@ -236,7 +263,12 @@ impl Monitor {
             add(Source::Connection(connection.id), connection.socket.as_fd(), PollFlags::IN);
         }
         loop {
-            match poll(&mut fds, None) {
+            let left = self.release_at.map(|at| {
+                let left = at.saturating_duration_since(Instant::now());
+                // A part of a millisecond more, not less: it must have come when this returns.
+                Timespec { tv_sec: 0, tv_nsec: i64::from(left.subsec_nanos()) + 1 }
+            });
+            match poll(&mut fds, left.as_ref()) {
                 Ok(_) => break,
                 Err(Errno::INTR) => {}
                 Err(e) => return Err(Fail(format!("poll: {e}"))),
@@ -268,7 +300,10 @@ impl Monitor {
             Source::ProgramStatus(id) => self.program_told(id),
             Source::ProgramEnd(id) => self.program_ended(id),
             Source::Released => {
-                self.releasing = self.releasing.take().and_then(child::Releasing::reap);
+                self.releasing = self.releasing.take().and_then(child::Aside::reap);
+            }
+            Source::HelperEnd => {
+                self.namespaces.helper = self.namespaces.helper.take().and_then(child::Aside::reap);
             }
         }
     }
@@ -335,13 +370,13 @@ impl Monitor {
                 }
             }
             Ask::Settle => self.settle().map(|()| Some(Answer::Done)),
-            Ask::Quit { kill } => {
+            Ask::Quit { kill, hand_over } => {
                 if self.init.is_none() || kill {
                     if let Some(init) = &self.init {
                         // It may have ended by itself this instant.
                         let _ = child::signal(&init.pidfd, libc::SIGKILL);
                     }
-                    self.quitting = Some(asked);
+                    self.quitting = Some(Quitting { asked, hand_over });
                     Ok(None)
                 } else {
                     Err(Fail("the node is running".to_owned()))
@@ -387,9 +422,23 @@ impl Monitor {
 
     /// Waits until the last run's overlay is gone: two on one upper layer would damage it.
     fn settle(&mut self) -> Result<()> {
+        if self.init.is_none() {
+            self.release_at = None;
+            // Who closes last waits.
+            drop(self.root.take());
+        }
         match self.releasing.take() {
             Some(releasing) => releasing.wait().doing(|| "let go of the last run's root"),
             None => Ok(()),
+        }
+    }
+
+    /// Begins to let go of the last run's root.
+    fn release(&mut self) {
+        self.release_at = None;
+        if let Some(root) = self.root.take() {
+            // When it cannot be done beside, it is done here, by the end of `root`.
+            self.releasing = child::Aside::release(root).ok();
         }
     }
 
@@ -414,17 +463,21 @@ impl Monitor {
                 self.state.boots += 1;
                 // First the event, then the answer: who asked finds the state as it is told.
                 self.tell(Event::Started(self.state.clone()));
+                // Whoever is told that it runs can rely on the record, even when this process is killed at once.
+                self.write_record();
                 if let Some((connection, id)) = asked {
                     self.answer(connection, id, Answer::Done, &[]);
                 }
-                self.write_record();
+                if let Some(init) = &mut self.init {
+                    init.kept.clear();
+                }
             }
         }
     }
 
     fn init_ended(&mut self) {
-        // Terminal, readiness, failure and the end: more than these it does not tell.
-        for _ in 0..4 {
+        // What is to be kept, terminal, readiness, failure and the end: more than these it does not tell.
+        for _ in 0..5 {
             self.init_told();
         }
         let Some(mut init) = self.init.take() else { return };
@@ -466,9 +519,9 @@ impl Monitor {
         self.state.init = None;
         self.state.last_exit = Some(exit);
         self.tell(Event::Exited(self.state.clone()));
-        if let Some(root) = self.root.take() {
-            // When it cannot be done beside, it is done here, by the end of `root`.
-            self.releasing = child::Releasing::start(root).ok();
+        if self.root.is_some() {
+            // Most nodes that end are taken away: then nobody need wait for this.
+            self.release_at = Some(Instant::now() + REST);
         }
         self.write_record();
     }

@@ -1,7 +1,8 @@
-//! The spawner: forks one monitor for each request, and forgets it.
+//! The spawner: forks one monitor for each request, and forgets it. The next one is forked already when a request comes.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use vnode_monitor::packet;
 use vnode_monitor::wire::{Net, Spawn};
 
@@ -19,10 +20,14 @@ pub(crate) fn run(socket: OwnedFd) -> ! {
     // Only for those who list processes; a process without the name works as well.
     let _ = rustix::thread::set_name(c"vnode-spawner");
     let mut socket = Some(socket);
+    let mut spare = None;
     loop {
         let held = socket.as_ref().expect("given away only by a child, which does not come back");
         match packet::receive(held) {
-            Ok(Some(packet)) => fork_monitor(&mut socket, packet),
+            Ok(Some(packet)) => {
+                hand_on(&mut socket, spare.take(), packet);
+                spare = fork_spare(&mut socket);
+            }
             Ok(None) => std::process::exit(0),
             Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => std::process::exit(0),
             // A message that is not understood has no one to be answered to: its descriptors are closed,
@@ -32,13 +37,49 @@ pub(crate) fn run(socket: OwnedFd) -> ! {
     }
 }
 
-fn fork_monitor(socket: &mut Option<OwnedFd>, packet: packet::Packet) {
+/// Gives a request to the monitor that waits for one, or to a new one.
+fn hand_on(socket: &mut Option<OwnedFd>, spare: Option<OwnedFd>, packet: packet::Packet) {
+    if let Some(spare) = spare {
+        let fds: Vec<BorrowedFd<'_>> = packet.fds.iter().map(AsFd::as_fd).collect();
+        if packet::send_text(&spare, &packet.text, &fds).is_ok() {
+            return;
+        }
+        // Somebody ended it.
+    }
     // SAFETY: this process has one thread, so the child may go on as an ordinary program.
     if unsafe { libc::fork() } != 0 {
         // Parent. A failed fork too is seen by the daemon as the end of the connection it passed along.
         return;
     }
     drop(socket.take());
+    become_monitor(packet)
+}
+
+/// Forks the next monitor before anybody asks for it; gives the socket on which it waits for its request. At its end it
+/// ends too. Where this fails the next request forks its own.
+fn fork_spare(socket: &mut Option<OwnedFd>) -> Option<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC;
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).ok()?;
+    // SAFETY: as above.
+    match unsafe { libc::fork() } {
+        0 => {}
+        -1 => return None,
+        _ => return Some(ours),
+    }
+    drop((socket.take(), ours));
+    monitor::heed_no_signals();
+    match packet::receive(&theirs) {
+        Ok(Some(packet)) => {
+            drop(theirs);
+            become_monitor(packet)
+        }
+        // SAFETY: ends this process without running anything of the parent's.
+        Ok(None) | Err(_) => unsafe { libc::_exit(0) },
+    }
+}
+
+fn become_monitor(packet: packet::Packet) -> ! {
     let code = match start(packet) {
         Ok(()) => 0,
         Err(Fail(_)) => 1,

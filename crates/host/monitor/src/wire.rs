@@ -69,8 +69,13 @@ pub enum Ask {
     Console,
     /// Answered when nothing of the last run uses the node's disk any more.
     Settle,
-    /// End the monitor; refused while the node runs unless `kill`.
-    Quit { kill: bool },
+    /// End the monitor; refused while the node runs unless `kill`. With `hand_over` the root of the last run comes with
+    /// the answer, as a descriptor whose end is the end of the overlay, when the monitor still has it.
+    Quit {
+        kill: bool,
+        #[serde(default)]
+        hand_over: bool,
+    },
 }
 
 /// How the first process is to be started. Everything is decided here; the monitor only carries it out.

@@ -11,7 +11,7 @@ use vnode_monitor::wire;
 use super::connection::{connect_in, open_dir};
 use super::instance::{self, Container};
 use super::snapshot::Snapshots;
-use super::{ContainerDriver, destroy, make_folder};
+use super::{ContainerDriver, destroy, make_disk, make_folder};
 use crate::{Error, Instance, NodeSpec, Result};
 
 impl ContainerDriver {
@@ -62,6 +62,7 @@ impl ContainerDriver {
     pub(super) async fn mount_now(&self, spec: &NodeSpec, dir: &Path) -> Result<PathBuf> {
         self.at_rest(spec, dir).await?;
         make_folder(spec, dir)?;
+        make_disk(spec, dir)?;
         let (layers, at) = (spec.layers.clone(), dir.to_owned());
         let mounted = instance::blocking(move || {
             let io = |(doing, e): overlay::Failure| Error::io(doing, e);

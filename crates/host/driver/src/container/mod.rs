@@ -23,6 +23,7 @@ mod destroy;
 mod devices;
 mod disk;
 mod instance;
+mod release;
 mod seccomp;
 mod snapshot;
 mod spawner;
@@ -234,7 +235,9 @@ impl ContainerDriver {
         let join = join.as_ref().map(AsFd::as_fd);
         self.spawner.spawn(&spawn, folder.as_fd(), theirs.as_fd(), join)?;
         drop(theirs);
-        // The monitor makes the network namespace meanwhile.
+        // The monitor makes the network namespace meanwhile. One that is never asked for more goes by itself, or is found
+        // by its socket.
+        make_disk(spec, dir)?;
         self.confine_devices(spec, group)?;
         let state = connection.hello().await?;
         Ok(Container::new(spec, dir.to_owned(), group.clone(), connection, &state))
@@ -289,14 +292,8 @@ fn is_another(spec: &NodeSpec, dir: &Path) -> bool {
     !found.is_empty() && !spec.uuid.is_empty() && found != spec.uuid
 }
 
-/// Makes a node's folder and what belongs in it; true when it was not there.
+/// Makes a node's folder; true when it was not there.
 fn make_folder(spec: &NodeSpec, dir: &Path) -> Result<bool> {
-    let fail = |path: &Path, e| Error::io(format!("make folder {}", path.display()), e);
-    let make = |path: &Path, mode: u32| match std::fs::DirBuilder::new().mode(mode).create(path) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
-        Err(e) => Err(fail(path, e)),
-    };
     if let Some(lab) = dir.parent() {
         // The lab's folder, which its first node makes.
         make_apart(lab, 0o700).map_err(|e| fail(lab, e))?;
@@ -306,6 +303,11 @@ fn make_folder(spec: &NodeSpec, dir: &Path) -> Result<bool> {
         let path = dir.join(UUID);
         std::fs::write(&path, &spec.uuid).map_err(|e| fail(&path, e))?;
     }
+    Ok(new)
+}
+
+/// Makes the parts of a node's disk that are not there.
+fn make_disk(spec: &NodeSpec, dir: &Path) -> Result<()> {
     let upper = dir.join(wire::UPPER);
     if make(&upper, 0o755)? {
         // The root folder of the node is the writable layer's: it looks as the uppermost layer's does.
@@ -318,8 +320,20 @@ fn make_folder(spec: &NodeSpec, dir: &Path) -> Result<bool> {
             .map_err(|e| fail(&upper, e))?;
         }
     }
-    make(&dir.join(wire::WORK), 0o700)?;
-    Ok(new)
+    make(&dir.join(wire::WORK), 0o700).map(drop)
+}
+
+fn fail(path: &Path, e: std::io::Error) -> Error {
+    Error::io(format!("make folder {}", path.display()), e)
+}
+
+/// Makes a folder; true when it was not there.
+fn make(path: &Path, mode: u32) -> Result<bool> {
+    match std::fs::DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(fail(path, e)),
+    }
 }
 
 /// Whether an overlay may stand on detached mounts, which is what layers with mapped ids are. The kernel allows

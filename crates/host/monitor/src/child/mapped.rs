@@ -1,8 +1,8 @@
 //! Folders seen through mounts whose ids are a node's.
 //!
 //! A mapped mount is a clone that is attached nowhere, and to let go of such a one the kernel waits until no processor
-//! can see it any more: a tenth of a millisecond for each. A node's layers and its own folder mostly lie on one file
-//! system, so one clone, of the folder that all of them are below, does for all.
+//! can see it any more: a tenth of a millisecond for each. Most of a node's layers and its own folder lie on one file
+//! system, so for those of one mount one clone does, of the folder that all of them are below.
 
 use std::ffi::OsStr;
 use std::io;
@@ -23,14 +23,35 @@ pub(super) struct Mapped {
 
 /// Maps the ids of folders by a user namespace.
 pub(super) fn all(folders: &[&OwnedFd], user: &OwnedFd) -> io::Result<Mapped> {
-    if let Some(mapped) = together(folders, user)? {
-        return Ok(mapped);
-    }
-    let mut mapped = Mapped { folders: Vec::new(), trees: Vec::new() };
+    let mut mounts = Vec::with_capacity(folders.len());
     for folder in folders {
-        mapped.folders.push(map(folder, user)?);
+        mounts.push(mount_of(folder)?);
     }
-    Ok(mapped)
+    let mut mapped: Vec<Option<OwnedFd>> = folders.iter().map(|_| None).collect();
+    let mut trees = Vec::new();
+    for (first, mount) in mounts.iter().enumerate() {
+        if mapped[first].is_some() {
+            continue;
+        }
+        let same: Vec<usize> = (first..folders.len())
+            .filter(|at| *at == first || (mount.is_some() && mounts[*at] == *mount))
+            .collect();
+        let group: Vec<&OwnedFd> = same.iter().map(|at| folders[*at]).collect();
+        match if group.len() > 1 { together(&group, user)? } else { None } {
+            Some((tree, inside)) => {
+                trees.push(tree);
+                for (at, folder) in same.into_iter().zip(inside) {
+                    mapped[at] = Some(folder);
+                }
+            }
+            None => {
+                for at in same {
+                    mapped[at] = Some(map(folders[at], user)?);
+                }
+            }
+        }
+    }
+    Ok(Mapped { folders: mapped.into_iter().flatten().collect(), trees })
 }
 
 fn map(folder: &OwnedFd, user: &OwnedFd) -> io::Result<OwnedFd> {
@@ -39,8 +60,8 @@ fn map(folder: &OwnedFd, user: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(tree)
 }
 
-/// By one clone, where one mount shows them all.
-fn together(folders: &[&OwnedFd], user: &OwnedFd) -> io::Result<Option<Mapped>> {
+/// By one clone, of the folder above all of them: the mount, and the folders seen through it. All are of one mount.
+fn together(folders: &[&OwnedFd], user: &OwnedFd) -> io::Result<Option<(OwnedFd, Vec<OwnedFd>)>> {
     let mut paths = Vec::with_capacity(folders.len());
     for folder in folders {
         let link = format!("/proc/self/fd/{}", folder.as_raw_fd());
@@ -50,11 +71,9 @@ fn together(folders: &[&OwnedFd], user: &OwnedFd) -> io::Result<Option<Mapped>> 
     let top = common(&paths);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let Ok(top_folder) = rustix::fs::open(&top, flags, Mode::empty()) else { return Ok(None) };
-    let mount = mount_of(&top_folder)?;
-    for folder in folders {
-        if mount_of(folder)? != mount {
-            return Ok(None);
-        }
+    // Another mount may lie between.
+    if mount_of(&top_folder)? != mount_of(folders[0])? {
+        return Ok(None);
     }
     let tree = map(&top_folder, user)?;
     let mut inside = Vec::with_capacity(folders.len());
@@ -72,7 +91,7 @@ fn together(folders: &[&OwnedFd], user: &OwnedFd) -> io::Result<Option<Mapped>> 
         }
         inside.push(opened);
     }
-    Ok(Some(Mapped { folders: inside, trees: vec![tree] }))
+    Ok(Some((tree, inside)))
 }
 
 /// The number of the mount a folder was opened through; `None` when the kernel does not tell.

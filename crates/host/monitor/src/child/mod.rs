@@ -2,7 +2,8 @@
 //!
 //! Each is made by one clone3(2) with the descriptor of the process in the same call, does its own set-up,
 //! and executes. While it sets itself up it speaks to the monitor over a status socket:
-//! `P` and a descriptor (the master end of its terminal), `R` (about to execute), `E` and a text (failed).
+//! `P` and a descriptor (the master end of its terminal), `R` (about to execute), `E` and a text (failed); its helper
+//! sends `K` and descriptors (to be kept until it has executed, as their end takes time).
 //! The end of the connection after `R` is the successful exec, as the socket is closed by it.
 
 mod beneath;
@@ -38,6 +39,8 @@ pub(crate) struct Child {
     pub(crate) failure: Option<String>,
     /// Connection and request to be answered when it has executed.
     pub(crate) asked: Option<(u64, u64)>,
+    /// Mounts that nothing needs any more.
+    pub(crate) kept: Vec<OwnedFd>,
 }
 
 /// What a child told.
@@ -57,6 +60,10 @@ impl Child {
                 Some((b'P', _)) => packet.fds.pop().map_or(Told::Nothing, Told::Tty),
                 Some((b'R', _)) => {
                     self.ready = true;
+                    Told::Nothing
+                }
+                Some((b'K', _)) => {
+                    self.kept = packet.fds;
                     Told::Nothing
                 }
                 Some((b'E', text)) => {
@@ -81,13 +88,15 @@ pub(crate) struct Own {
     pid: OwnedFd,
     /// The node's user namespace, and its root's id outside.
     user: Option<(OwnedFd, u32)>,
+    /// The helper that made it, on its way out.
+    pub(crate) helper: Option<Aside>,
 }
 
 impl Own {
     /// Enters the node's network namespace, made anew where it is to be the node's own.
     pub(crate) fn enter(spawn: &Spawn, join: Option<OwnedFd>) -> Result<Self> {
         let pid = pidfd_open(std::process::id()).doing(|| "pidfd of the monitor")?;
-        let user = match (spawn.net, spawn.id_map) {
+        let made = match (spawn.net, spawn.id_map) {
             (Net::Own, Some(map)) => Some((userns::enter_network_of(map)?, map.0)),
             (Net::Host | Net::Join, Some(map)) => Some((userns::make(map)?, map.0)),
             (Net::Own, None) => {
@@ -106,7 +115,11 @@ impl Own {
             }
             (Net::Own | Net::Host, _) => {}
         }
-        Ok(Self { pid, user })
+        let (user, helper) = match made {
+            Some(((user, helper), first)) => (Some((user, first)), Some(Aside(helper))),
+            None => (None, None),
+        };
+        Ok(Self { pid, user, helper })
     }
 }
 
@@ -193,6 +206,7 @@ fn new_child((pid, pidfd): (u32, OwnedFd), status: OwnedFd, asked: (u64, u64)) -
         ready: false,
         failure: None,
         asked: Some(asked),
+        kept: Vec::new(),
     }
 }
 
@@ -320,13 +334,14 @@ pub(crate) fn hold_root(pid: u32) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty())?)
 }
 
-/// The process that lets go of a root: the end of an overlay syncs the file system of its upper layer, which may take
-/// longer than all the rest of a node's life. The node's disk is free when that process has ended.
+/// A process in this one's memory whose end is waited for beside everything else.
 #[derive(Debug)]
-pub(crate) struct Releasing(beside::Waiting);
+pub(crate) struct Aside(beside::Waiting);
 
-impl Releasing {
-    pub(crate) fn start(root: OwnedFd) -> io::Result<Self> {
+impl Aside {
+    /// Lets go of a root: the end of an overlay syncs the file system of its upper layer, which may take longer than all
+    /// the rest of a node's life. The node's disk is free when this process has ended.
+    pub(crate) fn release(root: OwnedFd) -> io::Result<Self> {
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let child = beside::Waiting::holding(&root, &read)?;
         // It waits until this process has closed its own: who closes last waits.

@@ -28,6 +28,9 @@ pub(super) struct Prepared {
     binds: Vec<OwnedFd>,
     /// One for each device, when nodes cannot be made.
     devices: Vec<OwnedFd>,
+    /// Mounts that the overlay was made of and that nothing needs any more. To close the last descriptor of one takes
+    /// as long as the kernel needs to be sure that no processor sees it.
+    pub(super) spent: Vec<OwnedFd>,
 }
 
 /// Makes this process' mounts its own: nothing done here is seen outside, and nothing outside here.
@@ -86,7 +89,7 @@ pub(super) fn prepare(boot: &Boot, dir: &OwnedFd, user: Option<&OwnedFd>) -> Res
         .map_err(|(step, e)| Fail(format!("{step}: {e}")))?;
     let mut devices = Vec::new();
     // A tree that is attached nowhere lasts as long as its descriptor: until the overlay has taken it.
-    let mut mapped = None;
+    let mut spent = Vec::new();
     if let Some(user) = user {
         let what = || "map the ids of the root's layers";
         let mut parts: Vec<&OwnedFd> = layers.iter().collect();
@@ -95,10 +98,11 @@ pub(super) fn prepare(boot: &Boot, dir: &OwnedFd, user: Option<&OwnedFd>) -> Res
         let mut found = mapped::all(&parts, user).doing(what)?;
         let folder = found.folders.pop().ok_or_else(|| Fail("no folder was mapped".to_owned()))?;
         layers = found.folders;
+        spent = found.trees;
         let none: [&str; 0] = [];
         (_, upper, work) = overlay::open_parts(folder.as_fd(), &none)
             .map_err(|(step, e)| Fail(format!("{step}: {e}")))?;
-        mapped = Some((found.trees, folder));
+        spent.push(folder);
         for device in &boot.devices {
             devices.push(
                 clone_tree(rustix::fs::CWD, &device.host, false)
@@ -108,7 +112,10 @@ pub(super) fn prepare(boot: &Boot, dir: &OwnedFd, user: Option<&OwnedFd>) -> Res
     }
     let overlay = overlay::make(dir.as_fd(), &layers, &upper, &work)
         .map_err(|(step, e)| Fail(format!("{step}: {e}")))?;
-    drop(mapped);
+    if user.is_some() {
+        // Those that are mounts themselves among them.
+        spent.extend([layers, vec![upper, work]].into_iter().flatten());
+    }
     let mut binds = Vec::new();
     for mount in &boot.mounts {
         if let Source::Bind { path, recursive } = &mount.what {
@@ -120,7 +127,7 @@ pub(super) fn prepare(boot: &Boot, dir: &OwnedFd, user: Option<&OwnedFd>) -> Res
             binds.push(tree);
         }
     }
-    Ok(Prepared { overlay, binds, devices })
+    Ok(Prepared { overlay, binds, devices, spent })
 }
 
 /// Changes to the node's root; the host's is out of reach afterwards.

@@ -1,27 +1,29 @@
 //! Nodes whose root is nobody outside.
 //!
-//! The monitor keeps the host's ids. The node's user namespace is made by a helper that ends at once; the
+//! The monitor keeps the host's ids. The node's user namespace is made by a helper that is ended at once; the
 //! namespace lives on by its descriptor. The first process is made by a second helper: it takes from the host
 //! what needs the host's rights, enters the user namespace, and clones the first process *beside* itself
 //! (`CLONE_PARENT`), so that the monitor is its parent and every namespace of the node belongs to its users.
 //! Both helpers live in the monitor's memory ([`beside`]); only the first process has a copy of it, until its exec.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use vnode_monitor::packet;
 use vnode_monitor::wire::Boot;
 
 use super::beside::{self, Waiting};
-use super::{NODE_NAMESPACES, confine, fork, in_child, init, mounts, pidfd_open, setns};
+use super::{NODE_NAMESPACES, confine, fork, in_child, init, mounts, pidfd_open, setns, signal};
 use crate::fail::{Doing, Fail, Result};
 
-/// Makes a user namespace with `inside 0..size` being `outside first..first+size`.
-pub(super) fn make(map: (u32, u32)) -> Result<OwnedFd> {
+/// Makes a user namespace with `inside 0..size` being `outside first..first+size`. With it the helper, which has been
+/// told to end: nobody has to wait until it has.
+pub(super) fn make(map: (u32, u32)) -> Result<(OwnedFd, Waiting)> {
     helper(map, libc::CLONE_NEWUSER, |_| Ok(()))
 }
 
 /// Makes a user namespace and enters a network namespace that belongs to it.
-pub(super) fn enter_network_of(map: (u32, u32)) -> Result<OwnedFd> {
+pub(super) fn enter_network_of(map: (u32, u32)) -> Result<(OwnedFd, Waiting)> {
     helper(map, libc::CLONE_NEWUSER | libc::CLONE_NEWNET, |pidfd| {
         setns(pidfd.as_fd(), libc::CLONE_NEWNET).doing(|| "enter the network namespace")
     })
@@ -31,7 +33,7 @@ fn helper(
     (first, size): (u32, u32),
     kinds: i32,
     with: impl FnOnce(&OwnedFd) -> Result<()>,
-) -> Result<OwnedFd> {
+) -> Result<(OwnedFd, Waiting)> {
     let what = || "make the user namespace";
     let helper = Waiting::idle(kinds).doing(what)?;
     let result = (|| {
@@ -43,13 +45,28 @@ fn helper(
         with(&helper.pidfd)?;
         Ok(OwnedFd::from(user))
     })();
-    helper.end().doing(what)?;
-    result
+    match result {
+        Ok(user) => {
+            signal(&helper.pidfd, libc::SIGKILL).doing(what)?;
+            Ok((user, helper))
+        }
+        Err(failed) => {
+            helper.end().doing(what)?;
+            Err(failed)
+        }
+    }
 }
 
 fn write(path: &str, text: &str) -> io::Result<()> {
     let mut file = std::fs::OpenOptions::new().write(true).open(path)?;
     io::Write::write_all(&mut file, text.as_bytes())
+}
+
+/// Gives descriptors to the monitor to keep.
+fn keep(status: &OwnedFd, spent: &[OwnedFd]) {
+    let fds: Vec<BorrowedFd<'_>> = spent.iter().map(AsFd::as_fd).take(packet::MAX_FDS).collect();
+    // Those that it does not get are closed here, which takes longer and is all.
+    let _ = packet::send_text(status, b"K", &fds);
 }
 
 /// Makes the first process; gives its id and descriptor.
@@ -65,11 +82,17 @@ pub(super) fn start_init(
     let told = beside::run(cgroup, || {
         confine::join_cgroups(&boot.cgroup_procs)?;
         confine::become_mapped_root(first)?;
-        let prepared = mounts::prepare(boot, dir, Some(user))?;
+        let mut prepared = mounts::prepare(boot, dir, Some(user))?;
+        let spent = std::mem::take(&mut prepared.spent);
+        // The monitor keeps them until it has time; the copies here and in the first process then end at once.
+        keep(status, &spent);
         setns(user.as_fd(), libc::CLONE_NEWUSER).doing(|| "enter the user namespace")?;
         let flags = NODE_NAMESPACES | libc::CLONE_PARENT;
         match fork(flags, None).doing(|| "clone the first process")? {
-            None => in_child(status, || init::run(boot, dir, status, output, Some(prepared))),
+            None => in_child(status, || {
+                drop(spent);
+                init::run(boot, dir, status, output, Some(prepared))
+            }),
             Some((pid, _)) => Ok(pid),
         }
     });
