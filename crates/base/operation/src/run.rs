@@ -307,7 +307,11 @@ impl Run {
     }
 
     /// The step has ended, one way or the other: those that wait for it may begin, or never will.
+    ///
+    /// What has just become possible comes before what has been possible all along: a node is made, wired and booted
+    /// while the next is made, so that steps that want the same lock of the kernel are not all done in one go.
     fn settle(&mut self, position: usize, done: bool) {
+        let mut able = Vec::new();
         let mut settled = vec![(position, done)];
         while let Some((position, done)) = settled.pop() {
             if std::mem::replace(&mut self.nodes[position].settled, true) {
@@ -319,20 +323,22 @@ impl Run {
                     self.board.set_step(dependent, StepState::Skipped);
                     settled.push((dependent, false));
                 }
-                self.met(dependent);
+                able.extend(self.met(dependent));
             }
             for index in 0..self.graph.order_dependents[position].len() {
-                self.met(self.graph.order_dependents[position][index]);
+                able.extend(self.met(self.graph.order_dependents[position][index]));
             }
+        }
+        for step in able.into_iter().rev() {
+            self.ready.push_front(step);
         }
     }
 
-    fn met(&mut self, dependent: usize) {
+    /// One of the steps that this one waits for has ended; gives it when it was the last.
+    fn met(&mut self, dependent: usize) -> Option<usize> {
         let node = &mut self.nodes[dependent];
         node.waiting = node.waiting.saturating_sub(1);
-        if node.waiting == 0 && !node.doomed && !node.settled {
-            self.ready.push_back(dependent);
-        }
+        (node.waiting == 0 && !node.doomed && !node.settled).then_some(dependent)
     }
 
     fn doom_all(&mut self) {
