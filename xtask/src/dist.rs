@@ -38,7 +38,19 @@ const FILES: &[(&str, &str, u32)] = &[
     ("schemas/vnode-agent.schema.json", "usr/share/vnode-agent/agent.schema.json", 0o644),
     ("docs/reference/agent.md", "usr/share/doc/vnode-agent/agent.md", 0o644),
     ("docs/reference/agent-plugins.md", "usr/share/doc/vnode-agent/agent-plugins.md", 0o644),
+    ("docs/reference/component.md", "usr/share/doc/vnode-agent/component.md", 0o644),
     ("LICENSE-MIT", "usr/share/doc/vnode-agent/copyright", 0o644),
+];
+
+/// The bus of components and the daemon on it: where to put them depends on what is there already.
+const COMPONENT: &[&str] = &[
+    "ephemerad-v1.yang",
+    "ephemerad.service",
+    "net.vyatta.vci.ephemera.component",
+    "vnode-component-v1.yang",
+    "vyatta-vci-bus.conf",
+    "vyatta-vci-bus.service",
+    "vyatta-vci-bus.socket",
 ];
 
 pub(crate) fn run(words: &[&str]) -> Result<(), String> {
@@ -113,6 +125,11 @@ fn stage(program: &Path, staged: &Path) -> Result<(), String> {
     for (from, to, mode) in FILES {
         copy(&shell::root().join(from), &staged.join(to), *mode)?;
     }
+    let packaging = shell::root().join("crates/guest/component/packaging");
+    for name in COMPONENT {
+        let to = staged.join("usr/share/vnode-agent/component").join(name);
+        copy(&packaging.join(name), &to, 0o644)?;
+    }
     let pages = shell::root().join("docs/reference/man-agent");
     for entry in
         fs::read_dir(&pages).map_err(|e| format!("cannot list {}: {e}", pages.display()))?
@@ -123,6 +140,9 @@ fn stage(program: &Path, staged: &Path) -> Result<(), String> {
     for (target, link) in [
         ("vnode-agent", "usr/bin/nova-agent"),
         ("../../../bin/vnode-agent", "usr/lib/vnode/agent/qemu-ga"),
+        ("../../../bin/vnode-agent", "usr/lib/vnode/agent/ephemerad"),
+        ("../../../bin/vnode-agent", "usr/lib/vnode/agent/activate"),
+        ("../../../bin/vnode-agent", "usr/lib/vnode/agent/deactivate"),
     ] {
         let link = staged.join(link);
         folder_of(&link)?;
