@@ -19,6 +19,8 @@ const CALLS: usize = 400;
 /// Callers at one time, and calls of each.
 const CALLERS: usize = 16;
 const CALLS_EACH: usize = 60;
+/// After the start, before memory is measured: what only the start needed is let go of when it is ready.
+const STARTED: Duration = Duration::from_millis(200);
 /// After the last call, before memory is measured.
 const SETTLED: Duration = Duration::from_secs(3);
 /// Rounds in which ours and the floors take turns.
@@ -156,12 +158,16 @@ pub(crate) fn measure(table: &mut Table) {
 
 fn sizes(table: &mut Table, folder: &Path, count: usize, most: f64, beside: &str) {
     let daemon = Daemon::start(folder, count, "");
+    std::thread::sleep(STARTED);
+    let started = daemon.resident();
     daemon.activate(count);
     let mut caller = Caller::connect(&daemon.bus.socket);
     caller.call(&mut echo());
     // What only the start needed is let go of a second after it.
     std::thread::sleep(SETTLED);
     let what = if count == 1 { "one component".to_owned() } else { format!("{count} components") };
+    let row = format!("components: resident memory, {what} known, just after the start");
+    table.figure(&row, started, "MiB", most, "");
     table.figure(
         &format!(
             "components: resident memory, {what} active, {} s after a call",
