@@ -10,7 +10,7 @@ use crate::{
 use super::{
     Read,
     finding::{Finding, Invalid, settle},
-    settings::{Operation, Settings},
+    settings::{Operation, SandboxKind, Settings},
 };
 
 /// What an instance file says. Two are equal when they mean the same.
@@ -225,6 +225,12 @@ impl<'a> Reader<'a> {
             }
             self.command(&value)
         });
+        let settings = settings.over(component);
+        if settings.writable.is_some() && settings.sandbox() == SandboxKind::None {
+            let text =
+                "`X-Writable` without `X-Sandbox=strict` means nothing: everything can be written";
+            self.warn(section.line, text);
+        }
         let mut take = |at: usize| commands[at].take();
         Model {
             name: name.to_owned(),
@@ -233,7 +239,7 @@ impl<'a> Reader<'a> {
             get: take(2),
             state: take(3),
             rpcs,
-            settings: settings.over(component),
+            settings,
         }
     }
 

@@ -83,6 +83,14 @@ fn i10_i13_i19_keys_that_mean_nothing_are_warned_about() {
 }
 
 #[test]
+fn folders_of_a_sandbox_that_is_none_are_warned_about() {
+    let with =
+        |keys: &str| warned(&read(&format!("[Component]\nName=a.b\n{keys}\n[Model a.b.v1]\n")));
+    assert_eq!(with("X-Writable=/var/lib/a"), [4]);
+    assert_eq!(with("X-Writable=/var/lib/a\nX-Sandbox=strict"), [0; 0]);
+}
+
+#[test]
 fn i14_headers_that_do_not_name_one_model() {
     assert_eq!(refused("[Component]\nName=a.b\n[Model  m.n]\n[Model n.m extra]\n"), [3, 4]);
     assert_eq!(
