@@ -1465,7 +1465,7 @@ _vnode() {
             return 0
             ;;
         vnode__subcmd__image__subcmd__configure)
-            opts="-q -h --new-images --credential --enforce-expiry --follow-list-uri --allow-sha1 --allow-any-eku --strict-version --state-dir --json --quiet --host --token --ca --help"
+            opts="-q -h --new-images --credential --key --enforce-expiry --follow-list-uri --allow-sha1 --allow-any-eku --strict-version --state-dir --json --quiet --host --token --ca --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1476,6 +1476,10 @@ _vnode() {
                     return 0
                     ;;
                 --credential)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2233,7 +2237,7 @@ _vnode() {
             return 0
             ;;
         vnode__subcmd__image__subcmd__subscribe)
-            opts="-q -h --auto-endorse --want --all --new-images --credential --enforce-expiry --follow-list-uri --allow-sha1 --allow-any-eku --strict-version --state-dir --json --quiet --host --token --ca --help"
+            opts="-q -h --auto-endorse --want --all --new-images --credential --key --enforce-expiry --follow-list-uri --allow-sha1 --allow-any-eku --strict-version --state-dir --json --quiet --host --token --ca --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2248,6 +2252,10 @@ _vnode() {
                     return 0
                     ;;
                 --credential)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

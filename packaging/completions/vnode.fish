@@ -637,7 +637,7 @@ complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_s
 complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "rm" -d 'Remove an image that no node uses'
 complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "gc" -d 'Remove images that no node uses'
 complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "build" -d 'Build a small virtual machine from Debian\'s packages: kernel, busybox, our agent'
-complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "subscribe" -d 'Follow a signed image list'
+complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "subscribe" -d 'Follow a signed image list, or a tag or catalogue of a registry'
 complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "unsubscribe" -d 'Stop following a list; its images are withdrawn'
 complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "lists" -d 'List the signed lists that are followed'
 complete -c vnode -n "__fish_vnode_using_subcommand image; and not __fish_seen_subcommand_from ls pull import rm gc build subscribe unsubscribe lists configure pause resume endorser refresh listed want expire accept show events settings migrate" -f -a "configure" -d 'Change what was chosen for a list'
@@ -704,6 +704,7 @@ complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subco
 accept\t'List them'
 subscribe\t'List and fetch them'"
 complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l credential -d 'File whose first line is `user:password` for the list\'s server; empty for none' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l key -d 'Public key (PEM) that artefacts of a registry must be signed with, as cosign signs; empty for none' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l enforce-expiry -d 'Withdraw expired lists and images' -r -f -a "true\t''
 false\t''"
 complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from subscribe" -l follow-list-uri -d 'Fetch from where the list says it is, on the same host' -r -f -a "true\t''
@@ -741,6 +742,7 @@ complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subco
 accept\t'List them'
 subscribe\t'List and fetch them'"
 complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from configure" -l credential -d 'File whose first line is `user:password` for the list\'s server; empty for none' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from configure" -l key -d 'Public key (PEM) that artefacts of a registry must be signed with, as cosign signs; empty for none' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from configure" -l enforce-expiry -d 'Withdraw expired lists and images' -r -f -a "true\t''
 false\t''"
 complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from configure" -l follow-list-uri -d 'Fetch from where the list says it is, on the same host' -r -f -a "true\t''
