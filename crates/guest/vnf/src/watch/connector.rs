@@ -1,4 +1,7 @@
 //! The kernel's process connector: told of each exec and each change of a name as it happens.
+//!
+//! Messages are those of `linux/cn_proc.h` in a `cn_msg` of `linux/connector.h`. The kernel must acknowledge that we
+//! listen: in a child namespace it ignores the request without an error, and may still send what others asked for.
 
 use std::{io, os::fd::OwnedFd, time::Duration};
 
@@ -8,10 +11,14 @@ use rustix::net::{
     sockopt,
 };
 use tokio::{io::unix::AsyncFd, time::timeout};
-use vnode_protocol::connector::{self, GROUP};
 
 use super::pidfd;
 
+const IDX_PROC: u32 = 1;
+const LISTEN: u32 = 1;
+const NONE: u32 = 0;
+const EXEC: u32 = 0x2;
+const COMM: u32 = 0x200;
 const BUFFER_BYTES: usize = 8 << 20;
 /// How long the acknowledgement may take.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -55,17 +62,20 @@ impl Connector {
         if sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER_BYTES).is_err() {
             sockopt::set_socket_recv_buffer_size(&socket, BUFFER_BYTES)?;
         }
-        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, GROUP))?;
+        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, IDX_PROC))?;
         let connector = Self { socket: pidfd::watched(socket)? };
-        let asked = connector::listen(filter);
-        rustix::net::send(connector.socket.get_ref(), &asked, SendFlags::empty())?;
+        let mut data = LISTEN.to_ne_bytes().to_vec();
+        if filter {
+            data.extend((EXEC | COMM).to_ne_bytes());
+        }
+        rustix::net::send(connector.socket.get_ref(), &message(&data), SendFlags::empty())?;
         let acknowledged = async {
             loop {
                 let mut done = None;
                 connector
-                    .receive(|told| {
-                        if let connector::Told::Acknowledged(error) = told {
-                            done = Some(error);
+                    .receive(|what, word| {
+                        if what == NONE {
+                            done = Some(word);
                         }
                     })
                     .await?;
@@ -90,9 +100,9 @@ impl Connector {
     /// When the socket is broken.
     pub(crate) async fn next(&self, into: &mut Vec<Told>) -> io::Result<()> {
         let received = self
-            .receive(|told| {
-                if let connector::Told::Changed(pid) = told {
-                    into.push(Told::Changed(pid));
+            .receive(|what, word| {
+                if matches!(what, EXEC | COMM) {
+                    into.push(Told::Changed(word.cast_signed()));
                 }
             })
             .await;
@@ -105,15 +115,15 @@ impl Connector {
         }
     }
 
-    /// Takes in what waits, at most some thousand messages.
-    async fn receive(&self, mut each: impl FnMut(connector::Told)) -> io::Result<()> {
+    /// Takes in what waits, at most some thousand messages; `each` gets the kind, and the thread group or error.
+    async fn receive(&self, mut each: impl FnMut(u32, u32)) -> io::Result<()> {
         let mut ready = self.socket.readable().await?;
         let mut buffer = [0; 4096];
         for _ in 0..1024 {
             match rustix::net::recv(self.socket.get_ref(), &mut buffer, RecvFlags::empty()) {
                 Ok((length, _)) => {
-                    if let Some(told) = connector::parse(&buffer[..length.min(4096)]) {
-                        each(told);
+                    if let Some((what, word)) = parse(&buffer[..length.min(4096)]) {
+                        each(what, word);
                     }
                 }
                 Err(rustix::io::Errno::AGAIN) => {
@@ -125,5 +135,39 @@ impl Connector {
             }
         }
         Ok(())
+    }
+}
+
+/// A netlink message with a connector message in it.
+fn message(data: &[u8]) -> Vec<u8> {
+    const DONE: u16 = 3;
+    let length = 16 + 20 + data.len();
+    let mut bytes = Vec::with_capacity(length);
+    bytes.extend((length as u32).to_ne_bytes());
+    bytes.extend(DONE.to_ne_bytes());
+    bytes.extend([0; 10]);
+    bytes.extend(IDX_PROC.to_ne_bytes());
+    bytes.extend(1u32.to_ne_bytes());
+    bytes.extend([0; 8]);
+    bytes.extend((data.len() as u16).to_ne_bytes());
+    bytes.extend([0; 2]);
+    bytes.extend(data);
+    bytes
+}
+
+/// The kind of event, and its thread group (or the error of an acknowledgement).
+fn parse(bytes: &[u8]) -> Option<(u32, u32)> {
+    let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    if word(16)? != IDX_PROC {
+        return None;
+    }
+    // 16 netlink, 20 connector; then what, cpu, time, and what the event tells: process, thread group.
+    let what = word(36)?;
+    match what {
+        NONE => Some((NONE, word(52)?)),
+        EXEC => Some((EXEC, word(56)?)),
+        // Only the leader's name is the process's.
+        COMM if word(52)? == word(56)? => Some((COMM, word(56)?)),
+        _ => None,
     }
 }

@@ -3,8 +3,7 @@
 //! Appearing is told by the process connector, disappearing by a descriptor of each process. A scan confirms that
 //! nothing is left before a function is called absent, and once more every five seconds; soon, when a process had gone
 //! before we could look at it, for a child that it forked may go on under its name. Where the kernel gives no
-//! connector, the scan runs four times a second, until somebody who sees the events attends ([`Watcher::attend`]) and
-//! sends them ([`Watcher::look_at`]).
+//! connector, the scan runs four times a second, and whoever sees the events may send them ([`Watcher::look_at`]).
 
 mod connector;
 pub(crate) mod pidfd;
@@ -14,10 +13,7 @@ pub(crate) mod rule;
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -57,29 +53,7 @@ pub struct Identity {
 #[serde(rename_all = "kebab-case")]
 pub enum Mechanism {
     Connector,
-    /// A host listens to its kernel for us.
-    Host,
     Polling,
-}
-
-/// A process that somebody else has seen start or change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sighting {
-    /// Its number as we know it.
-    pub pid: i32,
-    /// When it started ([`Identity::start`]), for a life that is over before we look.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start: Option<u64>,
-    /// What the kernel called it then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub comm: Option<String>,
-}
-
-impl From<i32> for Sighting {
-    fn from(pid: i32) -> Self {
-        Self { pid, start: None, comm: None }
-    }
 }
 
 /// What a function's driver is told: what is so now, and what happened since it last asked.
@@ -125,8 +99,7 @@ impl View {
 enum Request {
     Register { id: String, rule: Box<Rule>, reply: oneshot::Sender<Arc<View>> },
     Unregister { id: String },
-    LookAt { sightings: Vec<Sighting> },
-    LookAtAll,
+    LookAt { pids: Vec<i32> },
     Baseline { rule: Box<Rule>, reply: oneshot::Sender<Vec<Identity>> },
     Gone { id: String, identity: Identity, ended: Ended },
 }
@@ -135,33 +108,8 @@ enum Request {
 #[derive(Debug, Clone)]
 pub(crate) struct Watcher {
     requests: mpsc::Sender<Request>,
-    connector: bool,
-    attending: Arc<Attending>,
+    mechanism: Mechanism,
     ours: Ours,
-}
-
-/// Who sees processes for us.
-#[derive(Debug, Default)]
-struct Attending {
-    count: AtomicU32,
-    changed: Notify,
-}
-
-impl Attending {
-    fn anybody(&self) -> bool {
-        self.count.load(Ordering::SeqCst) > 0
-    }
-}
-
-/// Somebody tells us of processes for as long as this is held.
-#[derive(Debug)]
-pub(crate) struct Attended(Arc<Attending>);
-
-impl Drop for Attended {
-    fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::SeqCst);
-        self.0.changed.notify_one();
-    }
 }
 
 impl std::fmt::Debug for Request {
@@ -187,8 +135,7 @@ impl Watcher {
                 }
             }
         };
-        let told = connector.is_some();
-        let attending = Arc::new(Attending::default());
+        let mechanism = if connector.is_some() { Mechanism::Connector } else { Mechanism::Polling };
         let (requests, waiting) = mpsc::channel(256);
         let ours = Ours::default();
         let task = Task {
@@ -199,25 +146,13 @@ impl Watcher {
             requests: requests.downgrade(),
             confirm: Vec::new(),
             missed: false,
-            attending: Arc::clone(&attending),
         };
         tokio::spawn(task.run(connector, waiting));
-        Ok(Self { requests, connector: told, attending, ours })
+        Ok(Self { requests, mechanism, ours })
     }
 
     pub(crate) fn mechanism(&self) -> Mechanism {
-        match (self.connector, self.attending.anybody()) {
-            (true, _) => Mechanism::Connector,
-            (false, true) => Mechanism::Host,
-            (false, false) => Mechanism::Polling,
-        }
-    }
-
-    /// From now on somebody tells of every process that starts or changes: no polling until the value is dropped.
-    pub(crate) fn attend(&self) -> Attended {
-        self.attending.count.fetch_add(1, Ordering::SeqCst);
-        self.attending.changed.notify_one();
-        Attended(Arc::clone(&self.attending))
+        self.mechanism
     }
 
     pub(crate) fn ours(&self) -> &Ours {
@@ -243,13 +178,8 @@ impl Watcher {
     }
 
     /// Somebody else has seen these processes start or change, and gives their numbers as we know them.
-    pub(crate) async fn look_at(&self, sightings: Vec<Sighting>) {
-        self.send(Request::LookAt { sightings }).await;
-    }
-
-    /// Somebody else has seen processes and lost count.
-    pub(crate) async fn look_at_all(&self) {
-        self.send(Request::LookAtAll).await;
+    pub(crate) async fn look_at(&self, pids: Vec<i32>) {
+        self.send(Request::LookAt { pids }).await;
     }
 
     async fn send(&self, request: Request) {
@@ -279,7 +209,6 @@ struct Task {
     confirm: Vec<String>,
     /// A process had gone when we looked at it, after the last look at all.
     missed: bool,
-    attending: Arc<Attending>,
 }
 
 impl Task {
@@ -290,8 +219,6 @@ impl Task {
         // Before that, a look costs more than its share.
         let mut rested = Instant::now();
         let mut told = Vec::new();
-        let attending = Arc::clone(&self.attending);
-        let mut attended = attending.anybody();
         loop {
             let asleep = self.functions.is_empty();
             tokio::select! {
@@ -330,15 +257,7 @@ impl Task {
                         full = began + RECONCILE;
                     }
                     rested = began + began.elapsed() * SHARE;
-                    let told = connector.is_some() || attended;
-                    next = if told { full } else { began + POLL }.max(rested);
-                }
-                () = attending.changed.notified() => {
-                    if attending.anybody() != attended {
-                        attended = !attended;
-                        // What happened while nobody told.
-                        (full, next) = (Instant::now(), Instant::now());
-                    }
+                    next = if connector.is_some() { full } else { began + POLL }.max(rested);
                 }
             }
             if self.missed {
@@ -360,8 +279,7 @@ impl Task {
                 let _ = reply.send(view);
             }
             Request::Unregister { id } => self.drop_function(&id),
-            Request::LookAt { sightings } => sightings.iter().for_each(|seen| self.sighted(seen)),
-            Request::LookAtAll => self.scan(true),
+            Request::LookAt { pids } => pids.into_iter().for_each(|pid| self.look(pid)),
             Request::Baseline { rule, reply } => {
                 let mut found = Vec::new();
                 let (own, ours) = (self.own, self.ours.clone());
@@ -402,24 +320,6 @@ impl Task {
         match proc::comm(pid) {
             Some(comm) => self.consider(pid, &comm),
             None => self.missed = true,
-        }
-    }
-
-    /// Looks at one that somebody else has seen. When it has gone by now, it was there.
-    fn sighted(&mut self, seen: &Sighting) {
-        self.look(seen.pid);
-        let (Some(start), Some(comm)) = (seen.start, &seen.comm) else { return };
-        let now = proc::stat(seen.pid);
-        if now.is_some_and(|now| now.start == start && now.alive()) || self.ours.contains(seen.pid) {
-            return;
-        }
-        let identity = Identity { pid: seen.pid, start };
-        for function in self.functions.values() {
-            if function.tracked.get(&seen.pid).is_none_or(|tracked| tracked.start != start)
-                && function.rule.is_named(comm.as_bytes())
-            {
-                function.passed(identity);
-            }
         }
     }
 
@@ -523,8 +423,17 @@ impl Function {
     fn track(&mut self, id: &str, identity: Identity, requests: &mpsc::WeakSender<Request>) {
         let held = match pidfd::open(identity.pid, identity.start).and_then(pidfd::watched) {
             Ok(held) => held,
+            // Gone again: a life so short that nobody can hold it is still one.
             Err(_) => {
-                self.passed(identity);
+                let mut seen = self.view.lock();
+                if !seen.present && self.rule.process().min_instances == 1 {
+                    seen.appeared = true;
+                    seen.vanished = true;
+                    seen.changes += 2;
+                    seen.pids = vec![identity];
+                    drop(seen);
+                    self.view.changed.notify_one();
+                }
                 return;
             }
         };
@@ -550,24 +459,6 @@ impl Function {
         });
         self.tracked
             .insert(identity.pid, Tracked { start: identity.start, waiter: waiter.abort_handle() });
-    }
-
-    /// Gone again: a life so short that nobody can hold it is still one.
-    fn passed(&self, identity: Identity) {
-        let mut seen = self.view.lock();
-        // Seen before: one that is told of twice lived once.
-        if seen.present
-            || self.rule.process().min_instances != 1
-            || seen.pids.contains(&identity)
-        {
-            return;
-        }
-        seen.appeared = true;
-        seen.vanished = true;
-        seen.changes += 2;
-        seen.pids = vec![identity];
-        drop(seen);
-        self.view.changed.notify_one();
     }
 
     /// Tells the driver what is so now.
