@@ -255,20 +255,25 @@ const POINTS: &[&str] = &[
     "imagelist.download.after",
     "imagelist.expire.moved",
     "imagelist.place.moved",
+    "imagelist.convert.before",
+    "imagelist.convert.after",
     "imagelist.place.shelved",
     "imagelist.place.after",
     "image.lists.after",
 ];
 
 #[test]
-fn a_daemon_killed_at_any_point_of_an_update_ends_it_with_its_next_start() {
-    needs!(Root, Program("busybox"), Program("openssl"), Program("gzip"));
+fn w20_a_daemon_killed_at_any_point_of_an_update_ends_it_with_its_next_start() {
+    needs!(Root, Program("busybox"), Program("openssl"), Program("gzip"), Program("qemu-img"));
     let host = Host::new();
-    // A packed disk: everything there is to be done is done.
+    // A packed disk that has to be converted: everything there is to be done is done.
     let packed = |version: &str| {
         let disk = host.write("disk.raw", &format!("version {version}\n").repeat(20_000));
-        host.run("gzip", &["-kf", &disk.display().to_string()]).ok();
-        format!("demo={}.gz", disk.display())
+        let (disk, made) = (disk.display().to_string(), host.dir().join("disk.vdi"));
+        let made = made.display().to_string();
+        host.run("qemu-img", &["convert", "-f", "raw", "-O", "vdi", &disk, &made]).ok();
+        host.run("gzip", &["-f", &made]).ok();
+        format!("demo={made}.gz")
     };
     let folder = sign(&host, "0", &[packed("0")]);
     trust(&host, &folder);
@@ -313,4 +318,18 @@ fn a_daemon_killed_at_any_point_of_an_update_ends_it_with_its_next_start() {
         assert_eq!(ours.count(), 1, "{point}: {all}");
         host.kill9_daemon();
     }
+}
+
+#[test]
+fn a_command_outlasts_work_that_takes_longer_than_an_idle_connection() {
+    needs!(Root, Program("busybox"), Program("openssl"));
+    let host = Host::new();
+    let disk = host.write("disk.raw", &"a slow disk\n".repeat(40_000));
+    let folder = sign(&host, "1", &[format!("demo={}", disk.display())]);
+    trust(&host, &folder);
+    // Twelve seconds; the daemon lets go of a connection after ten.
+    host.vnode(&["image", "settings", "--bandwidth", "40000"]).ok();
+    let list = format!("{folder}/image.list");
+    let done = host.vnode(&["image", "subscribe", &list, "--auto-endorse", "--all"]).ok();
+    says(&done, "available demo");
 }
