@@ -1,5 +1,7 @@
 //! Following long work to its end, and cancelling it when the user wants to stop.
 
+use std::sync::{Mutex, PoisonError};
+
 use hyper::Method;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use vnode_api::message::Ended;
@@ -16,7 +18,7 @@ pub(crate) async fn follow(mut client: Client, id: &str, context: &Context) -> R
     let path = format!("/v1/operations/{}/follow", segment(id));
     let mut messages = client.events(&path).await?;
     let mut progress = Progress::new(&context.output);
-    let mut stop = Stop::new()?;
+    let mut stop = Stop::taken()?;
     let mut cancelled = false;
     loop {
         let message = tokio::select! {
@@ -85,6 +87,9 @@ fn left_alone(id: &str) -> Problem {
         .hint(format!("`vnode op show {id}` tells how it ends"))
 }
 
+/// Listeners that were made before the work was asked for.
+static EARLY: Mutex<Option<Stop>> = Mutex::new(None);
+
 /// The signals with which a user or a supervisor asks us to stop.
 pub(crate) struct Stop {
     signals: [Signal; 3],
@@ -100,6 +105,21 @@ impl Stop {
                 listen(SignalKind::hangup())?,
             ],
         })
+    }
+
+    /// Listens from now on for the [`follow`] to come: between the request and the first message a signal would end this
+    /// program, and leave the work to go on.
+    pub(crate) fn early() -> Result<()> {
+        let stop = Self::new()?;
+        *EARLY.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop);
+        Ok(())
+    }
+
+    fn taken() -> Result<Self> {
+        match EARLY.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(early) => Ok(early),
+            None => Self::new(),
+        }
     }
 
     /// Waits for one of them.

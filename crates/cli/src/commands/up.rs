@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use hyper::Method;
 use vnode_api::message::Accepted;
 
+use crate::operation::Stop;
 use crate::{Context, Result, topology};
 
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
     let mut message = topology::read(&args.file)?;
     message.boot = !args.no_boot;
     let mut client = context.client().await?;
+    if !args.detach {
+        Stop::early()?;
+    }
     let accepted: Option<Accepted> = client.call(Method::POST, "/v1/labs", &message).await?;
     let Some(accepted) = accepted else { return super::nothing(context) };
     if args.detach {
