@@ -65,20 +65,31 @@ pub fn down(records: &Records, last_lab: bool, graceful: bool) -> Plan {
             first.push(push(Work::LinkRemove { record: Box::new(link.clone()) }, &[], &[]));
         }
     }
-    let mut nodes = Vec::new();
-    for node in records.nodes.keys() {
-        let mut after = first.clone();
-        if graceful {
+    let mut halted = first.clone();
+    if graceful {
+        for node in records.nodes.keys() {
             let (lab, node) = (lab.clone(), node.clone());
-            after.push(push(Work::NodeHalt { lab, node, grace_ms: None }, &[], &[]));
+            halted.push(push(Work::NodeHalt { lab, node, grace_ms: None }, &[], &[]));
         }
-        let work = Work::NodeDestroy { lab: lab.clone(), node: node.clone() };
-        nodes.push(push(work, &[], &after));
     }
+    // What needs the kernel's lock of all networks comes before the nodes' networks end, which holds it for long. No
+    // node runs then that could miss it, or none that is asked.
     let mut last = Vec::new();
     let mut ports = Vec::new();
     for link in records.links.values().filter(|link| link.kind == LinkKind::Lan) {
-        last.push(push(Work::LanRemove { record: Box::new(link.clone()) }, &[], &nodes));
+        last.push(push(Work::LanRemove { record: Box::new(link.clone()) }, &[], &halted));
+    }
+    if last_lab {
+        last.push(push(Work::HostRestore, &[], &halted));
+    }
+    let mut nodes = Vec::new();
+    for (at, node) in records.nodes.keys().enumerate() {
+        let mut after = first.clone();
+        if graceful {
+            after.push(halted[first.len() + at]);
+        }
+        let work = Work::NodeDestroy { lab: lab.clone(), node: node.clone() };
+        nodes.push(push(work, &[], &after));
     }
     for end in records.links.values().flat_map(|link| &link.ends) {
         ports.extend(end.port.clone());
@@ -90,9 +101,6 @@ pub fn down(records: &Records, last_lab: bool, graceful: bool) -> Plan {
         last.push(push(Work::ControlRemove { lab: lab.clone() }, &[], &nodes));
     }
     last.extend(&nodes);
-    let settle = push(Work::Settle { ports }, &[], &last);
-    if last_lab {
-        push(Work::HostRestore, &[], &[settle]);
-    }
+    push(Work::Settle { ports }, &[], &last);
     plan
 }

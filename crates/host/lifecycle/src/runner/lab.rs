@@ -38,7 +38,6 @@ pub(super) async fn restore(inner: &Arc<Inner>) -> Result<()> {
     if others > 1 {
         return Ok(());
     }
-    release_masks(inner).await?;
     let mut host = inner.host.lock().await;
     let Some(saved) = host.saved_sysctls.clone() else { return Ok(()) };
     let network = inner.network.clone();
@@ -125,5 +124,10 @@ pub(super) async fn settle(inner: &Arc<Inner>, ports: Vec<String>) -> Result<()>
         let names: Vec<&str> = ports.iter().map(String::as_str).collect();
         network.wait_gone(&names, Instant::now() + Duration::from_secs(45))
     })
-    .await
+    .await?;
+    // Another lab's nodes may stand on them.
+    if inner.registry.read().len() > 1 {
+        return Ok(());
+    }
+    release_masks(inner).await
 }
