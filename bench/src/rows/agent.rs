@@ -119,10 +119,11 @@ pub(crate) fn measure(table: &mut Table) {
 
 /// Memory and wake-ups while nobody asks: first of all, before a request has left anything behind.
 fn idle(table: &mut Table, ours: &Agent, theirs: &Agent) {
-    // The connections that told of their start have to be seen as gone first.
-    let before = eventually("both are quiet", Duration::from_secs(30), || {
+    // The connections that told of their start have to be seen as gone first, and ours gives memory back once, five to six
+    // seconds after the last: that belongs to them.
+    let before = eventually("both are quiet", Duration::from_secs(60), || {
         let once = (ours.switches(), theirs.switches());
-        std::thread::sleep(Duration::from_millis(1500));
+        std::thread::sleep(Duration::from_secs(7));
         ((ours.switches(), theirs.switches()) == once).then_some(once)
     });
     std::thread::sleep(IDLE);
