@@ -86,6 +86,8 @@ struct Told {
     reference: String,
     digest: String,
     manifest: String,
+    /// An artefact that is signed later is another offer, though its bytes are the same.
+    counts: bool,
 }
 
 struct Found {
@@ -141,9 +143,8 @@ impl RegistryFetch {
         let never = CancellationToken::new();
         let mut dropped = Vec::new();
         let found = if catalogue {
-            if uri.trim_end_matches('/').contains('@')
-                || uri[SCHEME.len()..].matches(':').count() > 1
-            {
+            let last = uri.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+            if last.contains([':', '@']) {
                 let reason = "a catalogue has neither tag nor digest".to_owned();
                 return Err(FetchError::Address { uri: uri.to_owned(), reason });
             }
@@ -172,9 +173,10 @@ impl RegistryFetch {
                 reference: found.reference.to_string(),
                 digest: found.artefact.digest.to_string(),
                 manifest: String::from_utf8_lossy(&found.artefact.manifest).into_owned(),
+                counts: found.refused.is_none(),
             });
         }
-        let message = serde_json::to_vec(&told).unwrap_or_default();
+        let message = serde_json::to_vec(&told).expect("texts have a JSON form");
         let signer = key.map_or_else(signature::nobody, |key| key.principal());
         let list = map::list(uri, &name, catalogue, &message, signer.clone(), images, dropped);
         Ok(Fetched::Offer(Box::new(Offer { list, message, signer, held })))

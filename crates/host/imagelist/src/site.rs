@@ -23,6 +23,7 @@ use vnode_store::{Change, Store, record};
 
 pub use request::{Failed, ListResult, Request, Summary, Unusable};
 pub use settings::{HandlerSettings, Settings};
+pub use tree::serve_tree;
 pub use view::ImageView;
 
 use crate::{
@@ -292,7 +293,7 @@ impl Site {
             self.told.notify_one();
         }
         if let Some(folder) = &settings.serve_tree {
-            self.serve_tree(folder.clone()).await?;
+            serve_tree(&self.lists, &self.cache(None)?, folder.clone()).await?;
         }
         summary.ended = Some(self.lists.now());
         let value = record::encode(SCHEMA, &summary).map_err(write)?;

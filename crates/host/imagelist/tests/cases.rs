@@ -18,7 +18,10 @@ fn the_list_of_cases_names_tests_that_are_there() {
         let is_numbered = line.split('`').any(|n| n.split(['_', ':']).any(|word| word == number));
         // W-24 is no behaviour; two are the publisher's, whose tests have its own numbers.
         let others = ["w17", "w18", "w24", "w28"];
-        assert!(is_numbered || others.contains(&number.as_str()), "no test has {number} in its name");
+        assert!(
+            is_numbered || others.contains(&number.as_str()),
+            "no test has {number} in its name"
+        );
     }
     let names = table.split('`').filter(|name| name.contains("::"));
     for name in names {

@@ -23,7 +23,8 @@ use vnode_imagelist::{
 async fn w14_servers_that_stall_and_lie_in_the_middle_of_a_file() {
     let (server, folder, file) = (Server::new().await, tempfile::tempdir().unwrap(), bytes(90_000));
     let never = CancellationToken::new();
-    let quick = DownloadOptions { stall_limit: Duration::from_millis(500), retries: 30, ..options() };
+    let quick =
+        DownloadOptions { stall_limit: Duration::from_millis(500), retries: 30, ..options() };
     let downloader = Downloader::new(quick).unwrap();
     // Silent in the middle: left, and gone on with.
     let uri = server.put("/stalls", &file, &[Trick::StallAt(30_000), Trick::StallAt(30_000)]);
@@ -53,10 +54,8 @@ async fn w14_servers_that_stall_and_lie_in_the_middle_of_a_file() {
 #[tokio::test]
 async fn a_proxy_is_asked_for_everything_but_the_loopback() {
     let (server, folder, file) = (Server::new().await, tempfile::tempdir().unwrap(), bytes(5000));
-    let through = |proxy: &str| ClientOptions {
-        proxy: Some(proxy.to_owned()),
-        ..ClientOptions::default()
-    };
+    let through =
+        |proxy: &str| ClientOptions { proxy: Some(proxy.to_owned()), ..ClientOptions::default() };
     let never = CancellationToken::new();
     // No such host is there: only the proxy can have the file, under its whole address.
     let far = "http://images.example.invalid/i";
@@ -263,7 +262,9 @@ async fn w07_a_certificate_that_nobody_knows_is_refused() {
         key: None,
         validators: Validators::default(),
     };
-    assert!(HttpFetch::new(&ClientOptions::default()).unwrap().fetch(&request(&uri)).await.is_err());
+    assert!(
+        HttpFetch::new(&ClientOptions::default()).unwrap().fetch(&request(&uri)).await.is_err()
+    );
     // A site that names its authority is served.
     let client = ClientOptions { extra_authorities: Some(pem), ..ClientOptions::default() };
     assert!(HttpFetch::new(&client).unwrap().fetch(&request(&uri)).await.is_ok());

@@ -492,12 +492,17 @@ async fn oci_egis_catalogue_is_followed_as_a_whole() {
     let place_of = format!("{}/{ubuntu}:22.04-{first}", registry.address);
     assert_eq!(image.text("ad:mpuri"), Some(place_of.as_str()));
     // One of two moves to what is not signed: it is told, and stays as it was.
-    registry.disk(ubuntu, "22.04", &disk("u2"), &egi("2025-03-03-dddd", "Ubuntu"));
+    let third = registry.disk(ubuntu, "22.04", &disk("u2"), &egi("2025-03-03-dddd", "Ubuntu"));
     let report = place.refresh().await.unwrap();
     assert!(report.dropped.iter().any(|d| d.identifier.as_deref() == Some(u)), "{report:?}");
     assert_eq!(names().await, [pair(a, "Alma"), pair(u, "Ubuntu")]);
     assert!(place.run().await.available.is_empty());
     assert_eq!(place.cached(u).unwrap(), disk("u1"));
+    // Signed later, it counts, though no byte of it changed.
+    registry.sign(ubuntu, &third, &third, &own);
+    assert!(place.refresh().await.unwrap().changed);
+    assert_eq!(place.run().await.available, [u]);
+    assert_eq!(place.cached(u).unwrap(), disk("u2"));
     // Harbor tells its projects itself. One repository went: its image goes.
     let harbor = json!([{ "name": ubuntu }]).to_string();
     registry.put("/api/v2.0/projects/egi_vm_images/repositories", harbor.as_bytes());

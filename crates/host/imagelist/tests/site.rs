@@ -16,8 +16,10 @@ use vnode_image::{Catalogue, NoProgress, Options, PullPolicy, Reference};
 use vnode_imagelist::{
     cache::{Cache, Folders, Mirror, RunOptions, Shelf},
     download::{DownloadOptions, Downloader},
+    fetch::{ClientOptions, HttpFetch},
     lists::Subscribe,
     publish::{ImageChange, PublishError, Publisher},
+    site::serve_tree,
 };
 
 #[derive(Debug, Default)]
@@ -208,6 +210,49 @@ async fn publishers_attached_later_are_told_what_they_missed() {
     assert_eq!(seen(), ["expired 2.0 false"]);
     publishers.attach(cloud.clone());
     assert_eq!(place.cache.catch_up().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_is_here_is_served_on_and_another_site_needs_nothing_else() {
+    let place = place().await;
+    place.run(RunOptions::default()).await;
+    let tree = place.top.path().join("tree");
+    let serve = || serve_tree(&place.site.lists, &place.cache, tree.clone());
+    serve().await.unwrap();
+    let message = tree.join("http/lists.example.org/image.list");
+    assert_eq!(fs::read(&message).unwrap(), common::message("v1"));
+    let images = tree.join("http/127.0.0.1:8000/images");
+    // The other site has no way to the servers, and does not trust this one: only the endorser.
+    let other = site();
+    let fetch = HttpFetch::new(&ClientOptions::default()).unwrap();
+    let trust = Arc::new(vnode_imagelist::TrustFolder::new(other.trust.path()));
+    other.lists.use_settings(trust, Arc::new(fetch), false);
+    let uri = format!("file://{}", message.display());
+    let wanted = Subscribe { uri, auto_endorse: true, ..Subscribe::default() };
+    other.lists.subscribe(&wanted).await.unwrap();
+    other.lists.select(LIST, ONE, true).await.unwrap();
+    let options = DownloadOptions { retries: 0, keep_free: 0, ..DownloadOptions::default() };
+    let folders = Folders::below(place.top.path().join("other"));
+    let downloader = Downloader::new(options).unwrap();
+    let cache =
+        Cache::new(other.store.clone(), Arc::clone(&other.lists), downloader, folders).unwrap();
+    let cache = cache.mirrors(vec![Mirror {
+        from: "http://127.0.0.1:8000/images/".to_owned(),
+        to: format!("file://{}/", images.display()),
+    }]);
+    let report = cache.run(&RunOptions::default(), &CancellationToken::new()).await.unwrap();
+    assert_eq!(report.available, [ONE], "{report:?}");
+    // An update takes the place of what it replaces; what others put there stays.
+    fs::write(images.join("not ours"), "x").unwrap();
+    place.site.served.put(URI, "v2");
+    place.site.lists.refresh(None).await.unwrap();
+    place.run(RunOptions::default()).await;
+    serve().await.unwrap();
+    assert_eq!(fs::read(&message).unwrap(), common::message("v2"));
+    let mut names: Vec<_> =
+        fs::read_dir(&images).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["demo-2.raw", "not ours"]);
 }
 
 #[tokio::test]

@@ -17,8 +17,8 @@ use std::{
 
 use reqwest::Url;
 
-use super::{Site, SiteError};
-use crate::fetch;
+use super::SiteError;
+use crate::{cache::Cache, fetch, lists::Lists};
 
 const LISTING: &str = ".vnode-tree";
 
@@ -27,31 +27,31 @@ enum Content {
     File(PathBuf),
 }
 
-impl Site {
-    /// Brings the tree to what is here now.
-    pub(super) async fn serve_tree(&self, folder: PathBuf) -> Result<(), SiteError> {
-        let mut wanted = BTreeMap::new();
-        for subscription in self.lists.subscriptions().await? {
-            let latest = self.lists.latest(&subscription.identifier).await?;
-            if let (Some(path), Some(latest)) = (place(&subscription.uri), latest) {
-                wanted.insert(path, Content::Message(latest.message));
-            }
+/// Brings the tree below `folder` to what is here now.
+///
+/// # Errors
+/// When the records cannot be read, or the tree cannot be written.
+pub async fn serve_tree(lists: &Lists, cache: &Cache, folder: PathBuf) -> Result<(), SiteError> {
+    let mut wanted = BTreeMap::new();
+    for subscription in lists.subscriptions().await? {
+        let latest = lists.latest(&subscription.identifier).await?;
+        if let (Some(path), Some(latest)) = (place(&subscription.uri), latest) {
+            wanted.insert(path, Content::Message(latest.message));
         }
-        let cache = self.cache(None)?;
-        for (name, cached) in cache.cached().await? {
-            if let Some(path) = place(&cached.image.uri) {
-                wanted.insert(path, Content::File(cache.folders().cache.join(name)));
-            }
-        }
-        let failed = {
-            let folder = folder.clone();
-            move |source| SiteError::File { path: folder.clone(), source }
-        };
-        tokio::task::spawn_blocking(move || bring(&folder, &wanted))
-            .await
-            .map_err(|_| SiteError::Cancelled)?
-            .map_err(failed)
     }
+    for (name, cached) in cache.cached().await? {
+        if let Some(path) = place(&cached.image.uri) {
+            wanted.insert(path, Content::File(cache.folders().cache.join(name)));
+        }
+    }
+    let failed = {
+        let folder = folder.clone();
+        move |source| SiteError::File { path: folder.clone(), source }
+    };
+    tokio::task::spawn_blocking(move || bring(&folder, &wanted))
+        .await
+        .map_err(|_| SiteError::Cancelled)?
+        .map_err(failed)
 }
 
 /// Where an address lies in the tree; `None` for one that is none or would leave it.
