@@ -6,6 +6,7 @@ mod counts;
 mod dist;
 mod fuzz;
 mod lab;
+mod opennebula;
 mod setup;
 mod shell;
 mod test;
@@ -25,6 +26,9 @@ usage: cargo xtask TASK
   dist [--program FILE] [--out FOLDER]
           the guest agent for other machines: one static program, a Debian package, an archive; with a program
           that is built already, only packs it
+  opennebula [--live URL [--auth FILE]]
+          the cases of OpenNebula's publisher, against a stand-in, or a real server whose datastore takes files
+          below /var/tmp; FILE (or ONE_AUTH) has `user:password`
   setup [lab|test|bench]   install the Debian packages only";
 
 fn main() -> ExitCode {
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["fuzz"] => fuzz::alone(),
         ["ci"] => ci::run(),
+        ["opennebula", ref rest @ ..] => opennebula::run(rest),
         ["dist", ref rest @ ..] => dist::run(rest),
         _ => {
             eprintln!("{USAGE}");
