@@ -8,11 +8,12 @@
 //!
 //! It lives in the node's network namespace and so holds it. No signal but SIGKILL ends it.
 
+mod first;
 mod programs;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -21,23 +22,18 @@ use rustix::net::{
 };
 use vnode_monitor::packet;
 use vnode_monitor::wire::{
-    Answer, Ask, Boot, Event, Exit, Message, Pid, Request, SOCKET, Spawn, State, VERSION,
-    start_time,
+    Answer, Ask, Event, Message, Pid, Request, SOCKET, Spawn, State, VERSION, start_time,
 };
 
-use crate::child::{self, Child, Told};
+use crate::child::{self, Child};
 use crate::console::Console;
 use crate::fail::{Doing, Fail, Result};
-use crate::log::Log;
 use crate::{record, spawner};
 
 use self::programs::Program;
 
 /// Daemons that may be connected at once: the one that runs, the one that comes after it, and a tool.
 const MAX_CONNECTIONS: usize = 4;
-
-/// So long after the end of the first process its root is let go of, when nobody has asked for anything. Under a second.
-const REST: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 struct Connection {
@@ -402,128 +398,6 @@ impl Monitor {
         for to in &mut self.connections {
             to.gone |= packet::send(&to.socket, &message, &[]).is_err();
         }
-    }
-
-    fn boot(&mut self, asked: (u64, u64), boot: &Boot, fds: Vec<OwnedFd>) -> Result<()> {
-        if self.init.is_some() {
-            return Err(Fail("the node is running".to_owned()));
-        }
-        let log = Log::open(&self.dir, boot.log_limit_bytes).doing(|| "open the console log")?;
-        self.settle()?;
-        let mut fds = fds.into_iter();
-        let cgroup = if boot.cgroup { fds.next() } else { None };
-        self.oom_file.clone_from(&boot.oom_file);
-        self.oom_before = self.oom_kills();
-        let (child, output) = child::start_init(boot, &self.dir, &self.namespaces, cgroup, asked)?;
-        self.console.begin(log, output);
-        self.init = Some(child);
-        Ok(())
-    }
-
-    /// Waits until the last run's overlay is gone: two on one upper layer would damage it.
-    fn settle(&mut self) -> Result<()> {
-        if self.init.is_none() {
-            self.release_at = None;
-            // Who closes last waits.
-            drop(self.root.take());
-        }
-        match self.releasing.take() {
-            Some(releasing) => releasing.wait().doing(|| "let go of the last run's root"),
-            None => Ok(()),
-        }
-    }
-
-    /// Begins to let go of the last run's root.
-    fn release(&mut self) {
-        self.release_at = None;
-        if let Some(root) = self.root.take() {
-            // When it cannot be done beside, it is done here, by the end of `root`.
-            self.releasing = child::Aside::release(root).ok();
-        }
-    }
-
-    /// The first process tells of its terminal, its failure, or (by the end) of its exec.
-    fn init_told(&mut self) {
-        let Some(init) = &mut self.init else { return };
-        let asked = init.asked;
-        match init.listen() {
-            Told::Nothing => {}
-            Told::Tty(master) => {
-                if let Err(e) = self.console.set_tty(master) {
-                    init.failure = Some(format!("console: {e}"));
-                }
-            }
-            // Its end follows and is what is reported.
-            Told::Failed => {}
-            Told::Started => {
-                self.state.init = Some(init.id);
-                // Without it the exit takes longer, and nothing else.
-                self.root = child::hold_root(init.id.pid).ok();
-                self.state.started_unix_ms = record::now_unix_ms();
-                self.state.boots += 1;
-                // First the event, then the answer: who asked finds the state as it is told.
-                self.tell(Event::Started(self.state.clone()));
-                // Whoever is told that it runs can rely on the record, even when this process is killed at once.
-                self.write_record();
-                if let Some((connection, id)) = asked {
-                    self.answer(connection, id, Answer::Done, &[]);
-                }
-                if let Some(init) = &mut self.init {
-                    init.kept.clear();
-                }
-            }
-        }
-    }
-
-    fn init_ended(&mut self) {
-        // What is to be kept, terminal, readiness, failure and the end: more than these it does not tell.
-        for _ in 0..5 {
-            self.init_told();
-        }
-        let Some(mut init) = self.init.take() else { return };
-        let (code, signal) = match child::reap(&init.pidfd) {
-            Ok(Some(end)) => end,
-            Ok(None) => {
-                self.init = Some(init);
-                return;
-            }
-            // Reaped by nobody else, so its end is real and only its status is lost.
-            Err(_) => (None, None),
-        };
-        self.console.pump(&self.dir, 4096);
-        self.console.stream = None;
-        if self.state.init.is_none() {
-            let step = init.failure.take().unwrap_or_else(|| match (code, signal) {
-                (_, Some(signal)) => format!("set-up was ended by signal {signal}"),
-                (code, None) => format!("set-up ended with status {}", code.unwrap_or(-1)),
-            });
-            if let Some((connection, id)) = init.asked {
-                self.answer(connection, id, Answer::Failed { step }, &[]);
-            }
-            return;
-        }
-        // In a process namespace reboot(2) ends the first process with one of these, and nothing else can:
-        // a first process has no default action for them.
-        let reboot = match signal {
-            Some(libc::SIGHUP) => Some(true),
-            Some(libc::SIGINT) => Some(false),
-            _ => None,
-        };
-        let exit = Exit {
-            code,
-            signal,
-            at_unix_ms: record::now_unix_ms(),
-            reboot,
-            oom_killed: self.oom_kills() > self.oom_before,
-        };
-        self.state.init = None;
-        self.state.last_exit = Some(exit);
-        self.tell(Event::Exited(self.state.clone()));
-        if self.root.is_some() {
-            // Most nodes that end are taken away: then nobody need wait for this.
-            self.release_at = Some(Instant::now() + REST);
-        }
-        self.write_record();
     }
 
     fn write_record(&self) {
