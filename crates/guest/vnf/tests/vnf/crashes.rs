@@ -36,7 +36,7 @@ fn all(service: &Service, process: &str) {
         let begun = std::time::Instant::now();
         while alive()
             && !service.told().iter().any(|line| line == word)
-            && begun.elapsed().as_secs() < 20
+            && begun.elapsed().as_secs() < 60
         {
             if service
                 .try_ask(

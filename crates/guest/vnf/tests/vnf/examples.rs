@@ -51,7 +51,7 @@ fn a_firewall_lets_ping_through_or_not() {
     assert!(inside(&["ip", "link", "set", "lo", "up"]).status.success());
     push(&service, "vnf-firewall").expect("it is taken");
     service.ask(json!({ "verb": "instantiate", "package": "edgefw" }));
-    let pings = || inside(&["ping", "-c", "1", "-W", "1", "127.0.0.1"]).status.success();
+    let pings = || inside(&["ping", "-c", "1", "-W", "5", "127.0.0.1"]).status.success();
     assert!(pings(), "ping may");
     service.ask(json!({ "verb": "configure", "name": "edgefw", "parameters": { "ping": "false", "tcp_ports": "80 443" } }));
     assert!(!pings(), "ping may not");

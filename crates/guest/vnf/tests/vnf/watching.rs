@@ -80,13 +80,15 @@ fn names(options: &[&str]) {
         }
         let path = service.path(&base);
         let body = if first.contains("python") {
-            "import time\ntime.sleep(1000)\n"
+            "import sys\nsys.stdin.readline()\n"
         } else {
-            "sleep 1000; true\n"
+            "read line\n"
         };
         fs::write(&path, format!("{first}\n{body}")).expect("written");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("ours");
-        let running = Process(Command::new(&path).spawn().expect("it starts"));
+        // It waits for our pipe and has no child that would outlive it.
+        let running = Command::new(&path).stdin(std::process::Stdio::piped()).spawn();
+        let running = Process(running.expect("it starts"));
         watch(&service, "PRESENT", "exact");
         running.stop();
         watch(&service, "ABSENT", "exact");
