@@ -1,5 +1,8 @@
 //! Events followed in a cloud: which image is meant, what is to be done, and what of it can be told at once.
 
+mod job;
+mod sweep;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -9,7 +12,6 @@ use std::{
 use jiff::{Timestamp, tz::TimeZone};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::{
     client::CallError,
@@ -18,18 +20,14 @@ use crate::{
     image::{Image, SHA512, State},
     names::{self, NameError, Standing},
     operation::{
-        self, Ended, Job, PUBLISH, Registration, WITHDRAW,
+        self, Ended, Job, PUBLISH, WITHDRAW,
         journal::{JournalError, Lock, Work},
-        steps::{FILE, FILE_LATER, disable_if_free},
+        steps::{FILE, FILE_LATER},
     },
     prepare::{self, PrepareError},
     settings::Settings,
     subscription::{self, SubscriptionError},
 };
-
-/// Time that an image of another identifier must have been withdrawn for, before it is looked at: its own run may
-/// still be at it.
-const SETTLED: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 
 /// Why an event was not followed.
 #[derive(Debug, Error)]
@@ -358,172 +356,6 @@ impl OpenNebula {
             }
             Ended::Left(error, left) => {
                 Err(Error::Left { identifier, text: error.text, left: left.join(", ") })
-            }
-        }
-    }
-
-    /// Names are fixed before anything begins, and none of them is in use.
-    fn job(
-        &self,
-        kind: &str,
-        identifier: &str,
-        images: &[Image],
-        present: Option<&Image>,
-        work: &Work,
-    ) -> Job {
-        let mut at = Timestamp::now();
-        let names_at =
-            |at| (names::expired(identifier, at, &self.zone), names::staged(identifier, at));
-        let (mut expired, mut staged) = names_at(at);
-        // Two versions within a second.
-        while images.iter().any(|image| image.name == expired || image.name == staged) {
-            at = at.checked_add(jiff::SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
-            (expired, staged) = names_at(at);
-        }
-        Job {
-            kind: kind.to_owned(),
-            identifier: identifier.to_owned(),
-            run: format!("{}{}", self.own_runs(work), Uuid::now_v7()),
-            at,
-            name: identifier.to_owned(),
-            staged,
-            expired,
-            present: present.map(|image| image.id),
-            new: None,
-        }
-    }
-
-    /// What the mark of everything registered from this work folder begins with.
-    fn own_runs(&self, work: &Work) -> String {
-        format!("{}:{}:", self.host, work.folder().display())
-    }
-
-    /// The name must be free for whom the image will belong to: better told before hours of copying.
-    fn check_name(
-        &self,
-        images: &[Image],
-        identifier: &str,
-        present: Option<&Image>,
-        memory: Option<&Standing>,
-    ) -> Result<(), Error> {
-        let owner = present.map(|image| image.uid).or(memory.map(|standing| standing.uid));
-        let Some(owner) = owner else {
-            // A first image belongs to whoever this program is there, which the server knows and will check.
-            return Ok(());
-        };
-        let taken = images.iter().find(|image| {
-            image.name == identifier
-                && image.uid == owner
-                && Some(image.id) != present.map(|present| present.id)
-        });
-        match taken {
-            Some(image) => Err(Error::Taken { name: identifier.to_owned(), id: image.id }),
-            None => Ok(()),
-        }
-    }
-
-    async fn registration(
-        &self,
-        event: &Event,
-        file: &Path,
-        work: &Work,
-        memory: Option<Standing>,
-    ) -> Result<Registration, Error> {
-        let identifier = event.identifier()?;
-        let vo = event.own("VO");
-        let wanted = self.settings.datastore_of(vo);
-        let stores = self.cloud.datastores().await?;
-        let named = |id: i64, name: &str| name == wanted || wanted.parse() == Ok(id);
-        let store =
-            stores.iter().find(|s| s.of_images && named(s.id, &s.name)).ok_or_else(|| {
-                Error::NotThere { what: "datastore of images", name: wanted.to_owned() }
-            })?;
-        let own = vo.and_then(|vo| self.settings.vo.get(vo)).cloned().unwrap_or_default();
-        let group = match own.group {
-            Some(wanted) => {
-                let groups = self.cloud.groups().await?;
-                let found = groups
-                    .iter()
-                    .find(|(id, name)| *name == wanted || wanted.parse() == Ok(*id))
-                    .map(|(id, _)| *id);
-                Some(found.ok_or(Error::NotThere { what: "group", name: wanted })?)
-            }
-            None => None,
-        };
-        Ok(Registration {
-            file: file.to_owned(),
-            format: event.own("HV_FORMAT").map(str::to_owned),
-            disk_folder: work.disk_folder(identifier),
-            datastore: store.id,
-            event: event.into_iter().map(|(n, v)| (n.clone(), v.clone())).collect(),
-            memory,
-            group,
-            permissions: own.permissions,
-        })
-    }
-
-    /// Registrations of this work folder whose journal is gone: we hold the lock, so nobody is at them.
-    async fn remove_orphans(&self, images: &[Image], identifier: &str, work: &Work) {
-        let own = self.own_runs(work);
-        let ours = |image: &&Image| {
-            image.is_of(identifier)
-                && names::is_staged(image, identifier)
-                && image.attribute(names::STAGED).is_some_and(|run| run.starts_with(&own))
-        };
-        for image in images.iter().filter(ours) {
-            tracing::warn!(id = image.id, name = image.name, "left by an earlier run; deleted");
-            if let Err(error) = self.cloud.delete(image.id, image.state == State::Locked).await {
-                tracing::warn!(error = vnode_protocol::chain(&error), "not deleted");
-            }
-        }
-    }
-
-    async fn sweep_again(&self, identifier: &str) {
-        if self.settings.keep_expired.is_none() && self.settings.keep_versions.is_none() {
-            return;
-        }
-        match self.cloud.images().await {
-            Ok(images) => self.sweep(&images, identifier).await,
-            Err(error) => {
-                tracing::warn!(error = vnode_protocol::chain(&error), "old versions not looked at");
-            }
-        }
-    }
-
-    /// Withdrawn images that have become free are disabled, and deleted when they are no longer kept. A failure here
-    /// is no failure of the event: the next one looks again.
-    async fn sweep(&self, images: &[Image], identifier: &str) {
-        let now = Timestamp::now();
-        let mut versions = 0;
-        let mut newest_first: Vec<&Image> = images.iter().collect();
-        newest_first.sort_by_key(|image| std::cmp::Reverse(image.id));
-        for image in newest_first {
-            let Some(own) = image.attribute(crate::image::IDENTIFIER) else { continue };
-            if !names::is_expired(image, own) {
-                continue;
-            }
-            let Some(since) = names::expired_at(image, own) else { continue };
-            // The second version within a second has a name, and so a time, a little ahead.
-            let age = now.duration_since(since).max(jiff::SignedDuration::ZERO);
-            if own == identifier {
-                versions += 1;
-            } else if age < SETTLED {
-                continue;
-            }
-            let too_old = self.settings.keep_expired().is_some_and(|keep| age >= keep);
-            let too_many =
-                own == identifier && self.settings.keep_versions.is_some_and(|k| versions > k);
-            let done = if (too_old || too_many) && image.is_free() {
-                tracing::info!(id = image.id, name = image.name, "no longer kept; deleted");
-                self.cloud.delete(image.id, false).await
-            } else if image.state == State::Ready && image.is_free() {
-                disable_if_free(&self.cloud, image).await
-            } else {
-                Ok(())
-            };
-            if let Err(error) = done {
-                let error = vnode_protocol::chain(&error);
-                tracing::warn!(id = image.id, error, "an old version is left as it is");
             }
         }
     }
