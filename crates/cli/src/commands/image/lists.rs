@@ -573,7 +573,7 @@ fn lists(all: &Value, context: &Context) -> Result {
             text(&list["identifier"]),
             text(&list["title"]),
             text(&list["current"]["version"]),
-            text(&list["current"]["expires"]),
+            expires(&list["current"]["expires"]),
             state,
             text(&list["uri"]),
         ]);
@@ -610,6 +610,12 @@ fn listed(all: &Value, context: &Context) -> Result {
     }
     rows.print(&context.output)?;
     Ok(0)
+}
+
+/// A tag of a registry has no end; its list is given the last day there is.
+fn expires(time: &Value) -> String {
+    let time = text(time);
+    if time.starts_with("9999-") { "never".to_owned() } else { time }
 }
 
 async fn show(client: &mut Client, name: &str, context: &Context) -> Result {
