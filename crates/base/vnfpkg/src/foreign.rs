@@ -15,7 +15,12 @@ use crate::{
 /// What a CSAR says of its files.
 pub(crate) struct Csar {
     pub(crate) files: BTreeMap<String, Expected>,
-    pub(crate) signed: bool,
+    /// What is signed, and the CMS signature behind it.
+    pub(crate) signed: Option<(String, String)>,
+    /// The file of the signer's certificate, where it is named.
+    pub(crate) certificate: Option<String>,
+    /// Files that no manifest lists: itself, and what names it.
+    pub(crate) apart: Vec<String>,
 }
 
 fn within(root: &str, path: &str) -> String {
@@ -44,7 +49,12 @@ pub(crate) fn lone_yaml<'a>(listing: &'a Listing, root: &str) -> Option<&'a str>
 pub(crate) fn csar(listing: &Listing, root: &str) -> Result<Csar, Problem> {
     const META: &str = "TOSCA-Metadata/TOSCA.meta";
     let mut manifest = None;
-    let mut found = Csar { files: BTreeMap::new(), signed: false };
+    let mut found = Csar {
+        files: BTreeMap::new(),
+        signed: None,
+        certificate: None,
+        apart: vec![META.to_owned()],
+    };
     if let Some(meta) = text(listing, root, META) {
         let blocks = blocks(meta?, META)?;
         let first = blocks.first().cloned().unwrap_or_default();
@@ -61,7 +71,7 @@ pub(crate) fn csar(listing: &Listing, root: &str) -> Result<Csar, Problem> {
         for block in &blocks[1..] {
             add(block, "Name", &mut found.files);
         }
-        found.signed = first.contains_key("ETSI-Entry-Certificate");
+        found.certificate = first.get("ETSI-Entry-Certificate").cloned();
         manifest = first.get("ETSI-Entry-Manifest").cloned();
         if let Some(path) = &manifest
             && listing.file(&within(root, path)).is_none()
@@ -79,9 +89,11 @@ pub(crate) fn csar(listing: &Listing, root: &str) -> Result<Csar, Problem> {
         && let Some(content) = text(listing, root, &path)
     {
         let content = content?;
-        let content = match content.split_once("-----BEGIN ") {
-            Some((before, _)) => {
-                found.signed = true;
+        found.apart.push(path.clone());
+        let content = match content.find("-----BEGIN ") {
+            Some(at) => {
+                let (before, signature) = content.split_at(at);
+                found.signed = Some((before.to_owned(), signature.to_owned()));
                 before
             }
             None => content,

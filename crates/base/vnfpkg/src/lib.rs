@@ -13,7 +13,9 @@
 
 pub mod author;
 mod check;
+mod cms;
 mod decode;
+mod der;
 mod descriptor;
 mod foreign;
 mod json;

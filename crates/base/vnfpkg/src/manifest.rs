@@ -70,13 +70,27 @@ pub(crate) fn check(package: &Integrity<'_>) -> Result<Signature, Problem> {
         member.kept.as_deref()
     };
     let mut signed: Option<(&[u8], &[u8], String)> = None;
-    if package.form == Form::Csar {
-        let csar = foreign::csar(package.listing, package.root)?;
-        digests(package, &csar.files, false, &[])?;
-        if csar.signed && package.trust.policy == Policy::Require {
-            let what =
-                "CMS signatures of ETSI packages are not verified here; sign with `vnf sign`";
-            return Err(Problem::new(Code::Signature, what));
+    let mut beside = Vec::new();
+    let csar = match package.form {
+        Form::Csar => Some(foreign::csar(package.listing, package.root)?),
+        _ => None,
+    };
+    if let Some(csar) = &csar {
+        // A signature speaks for what the manifest lists, and must not for what was added to it.
+        let counts = csar.signed.is_some()
+            && package.trust.policy != Policy::Off
+            && !package.trust.keys.is_empty();
+        let apart: Vec<&str> =
+            csar.apart.iter().chain(&csar.certificate).map(String::as_str).collect();
+        digests(package, &csar.files, counts, &apart)?;
+        if let Some(path) = &csar.certificate
+            && let Some(text) = kept(path)
+        {
+            beside = certificates(text).map_err(|problem| problem.entry(path))?;
+        }
+        if let Some((text, signature)) = &csar.signed {
+            let file = csar.apart.last().cloned().unwrap_or_default();
+            signed = Some((text.as_bytes(), signature.as_bytes(), file));
         }
     }
     let own = package.descriptor.signature.clone();
@@ -106,7 +120,7 @@ pub(crate) fn check(package: &Integrity<'_>) -> Result<Signature, Problem> {
         }
         (_, Some((bytes, signature, file))) => {
             let name = &package.descriptor.name;
-            let key = package.trust.verify(name, bytes, signature);
+            let key = package.trust.verify(name, bytes, signature, &beside);
             key.map(Signature::Verified).map_err(|problem| problem.entry(file))
         }
         (Policy::Require, None) => {
@@ -114,6 +128,17 @@ pub(crate) fn check(package: &Integrity<'_>) -> Result<Signature, Problem> {
             Err(Problem::new(Code::Signature, what))
         }
         (_, None) => Ok(Signature::None),
+    }
+}
+
+/// The certificates of a file, PEM or DER, as DER.
+fn certificates(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Problem> {
+    let wrong = || Problem::new(Code::Signature, "holds no certificate");
+    match str::from_utf8(bytes) {
+        Ok(text) if text.contains("-----BEGIN ") => {
+            crate::cms::pem(text, &["CERTIFICATE"]).ok_or_else(wrong)
+        }
+        _ => Ok(vec![bytes.to_vec()]),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who signed a package, and whether that counts. Keys and signatures are minisign's.
+//! Who signed a package, and whether that counts: by keys and signatures of minisign's form, or by certificates and CMS.
 
 use std::{fs, io, path::Path};
 
@@ -10,7 +10,10 @@ use ring::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::problem::{Code, Problem};
+use crate::{
+    cms,
+    problem::{Code, Problem},
+};
 
 /// When a package must be signed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,15 +33,24 @@ pub struct Trust {
     pub keys: Vec<TrustedKey>,
 }
 
-/// A key, and the names it may sign.
+/// A key or a certificate, and the names it may sign.
 #[derive(Debug, Clone)]
 pub struct TrustedKey {
     /// Where it came from, for people.
     pub name: String,
-    key: PublicKey,
-    id: Option<[u8; 8]>,
+    form: Form,
     /// Names, of which a `*` at the end stands for anything; none: all.
     patterns: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+enum Form {
+    Minisign {
+        key: PublicKey,
+        id: Option<[u8; 8]>,
+    },
+    /// DER: of who signs, or of an authority.
+    Certificate(Vec<u8>),
 }
 
 /// What was found out about a package's signature.
@@ -54,12 +66,27 @@ pub enum Signature {
 }
 
 impl TrustedKey {
-    /// Reads a key: minisign's two lines, and below them, if it may not sign everything, `names: PATTERN ...`.
+    /// Reads a key, minisign's two lines, or a certificate in PEM; if it may not sign everything, a line
+    /// `names: PATTERN ...` beside it.
     ///
     /// # Errors
     /// When it is no key.
     pub fn parse(name: impl Into<String>, text: &str) -> Result<Self, Problem> {
         let name = name.into();
+        let patterns = text.lines().filter_map(|line| line.strip_prefix("names:"));
+        let patterns: Vec<String> =
+            patterns.flat_map(str::split_ascii_whitespace).map(str::to_owned).collect();
+        if text.contains("-----BEGIN CERTIFICATE-----") {
+            let wrong = || Problem::new(Code::Untrusted, format!("`{name}` is no certificate"));
+            let mut all = cms::pem(text, &["CERTIFICATE"]).ok_or_else(wrong)?;
+            if all.len() > 1 {
+                let what = format!("`{name}` holds several certificates; give each a file");
+                return Err(Problem::new(Code::Untrusted, what));
+            }
+            let der = all.pop().filter(|der| cms::Certificate::read(der).is_some());
+            let form = Form::Certificate(der.ok_or_else(wrong)?);
+            return Ok(Self { name, form, patterns });
+        }
         let lines = text.lines().filter(|line| !line.starts_with("untrusted comment:"));
         let mut lines = lines.filter(|line| !line.trim().is_empty());
         let key = lines.next().unwrap_or_default().trim();
@@ -67,9 +94,7 @@ impl TrustedKey {
         let key = PublicKey::from_base64(key).map_err(|error| {
             Problem::new(Code::Untrusted, format!("`{name}` is no public key ({error})"))
         })?;
-        let patterns = lines.filter_map(|line| line.strip_prefix("names:"));
-        let patterns = patterns.flat_map(str::split_ascii_whitespace).map(str::to_owned).collect();
-        Ok(Self { name, key, id, patterns })
+        Ok(Self { name, form: Form::Minisign { key, id }, patterns })
     }
 
     fn may_sign(&self, name: &str) -> bool {
@@ -82,7 +107,8 @@ impl TrustedKey {
 }
 
 impl Trust {
-    /// All keys of a folder: files that end in `.pub`. A folder that is not there holds none.
+    /// All keys of a folder, files that end in `.pub`, and certificates, `.pem` or `.crt`. A folder that is not there
+    /// holds none.
     ///
     /// # Errors
     /// When it cannot be read, or a file in it is no key.
@@ -100,7 +126,10 @@ impl Trust {
             Ok(entries) => {
                 for entry in entries {
                     let path = entry.map_err(failed)?.path();
-                    if path.extension().is_some_and(|end| end == "pub") {
+                    if path
+                        .extension()
+                        .is_some_and(|end| end == "pub" || end == "pem" || end == "crt")
+                    {
                         let text = fs::read_to_string(&path).map_err(failed)?;
                         let name = path.file_stem().unwrap_or_default().to_string_lossy();
                         keys.push(TrustedKey::parse(name, &text)?);
@@ -112,37 +141,75 @@ impl Trust {
         Ok(Self { policy, keys })
     }
 
-    /// Whether `signature` over `bytes` counts for the package `name`; gives the key's name.
+    /// Whether `signature` over `bytes` counts for the package `name`; gives the key's name. `beside`: certificates,
+    /// DER, that the package carries apart from a CMS signature.
     pub(crate) fn verify(
         &self,
         name: &str,
         bytes: &[u8],
         signature: &[u8],
+        beside: &[Vec<u8>],
     ) -> Result<String, Problem> {
+        if cms::is_cms(signature) {
+            return self.verify_cms(name, bytes, signature, beside);
+        }
         let text = String::from_utf8_lossy(signature);
         let signature = Minisign::decode(text.trim_end()).map_err(|error| {
             Problem::new(Code::Signature, format!("no signature of minisign's form ({error})"))
         })?;
         let signer = text.lines().nth(1).and_then(id_of);
         let mut right = None;
-        for key in &self.keys {
-            if key.key.verify(bytes, &signature, true).is_ok() {
-                right = Some(&key.name);
-                if key.may_sign(name) {
-                    return Ok(key.name.clone());
+        for trusted in &self.keys {
+            if let Form::Minisign { key, .. } = &trusted.form
+                && key.verify(bytes, &signature, true).is_ok()
+            {
+                right = Some(trusted);
+                if trusted.may_sign(name) {
+                    return Ok(trusted.name.clone());
                 }
             }
         }
         if let Some(key) = right {
-            let what = format!("the key `{key}` may not sign packages named {name}");
-            return Err(Problem::new(Code::Untrusted, what));
+            return Err(key.not_for(name));
         }
-        let known = self.keys.iter().any(|key| key.id.is_some() && key.id == signer);
+        let known = self.keys.iter().any(
+            |key| matches!(&key.form, Form::Minisign { id, .. } if id.is_some() && *id == signer),
+        );
         Err(if known {
             Problem::new(Code::Signature, "the signature is of other bytes")
         } else {
             Problem::new(Code::Untrusted, "signed by a key that is not trusted here")
         })
+    }
+}
+
+impl Trust {
+    fn verify_cms(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        signature: &[u8],
+        beside: &[Vec<u8>],
+    ) -> Result<String, Problem> {
+        let certificates: Vec<(&TrustedKey, &[u8])> = self
+            .keys
+            .iter()
+            .filter_map(|key| match &key.form {
+                Form::Certificate(der) => Some((key, der.as_slice())),
+                Form::Minisign { .. } => None,
+            })
+            .collect();
+        let trusted: Vec<&[u8]> = certificates.iter().map(|(_, der)| *der).collect();
+        let found = cms::check(signature, bytes, beside, &trusted)?;
+        let (key, _) = certificates[found];
+        if key.may_sign(name) { Ok(key.name.clone()) } else { Err(key.not_for(name)) }
+    }
+}
+
+impl TrustedKey {
+    fn not_for(&self, name: &str) -> Problem {
+        let what = format!("the key `{}` may not sign packages named {name}", self.name);
+        Problem::new(Code::Untrusted, what)
     }
 }
 

@@ -77,7 +77,12 @@ fn speaks_of_the_package(path: &str) -> bool {
             | "TOSCA.meta"
             | "vnfd.json"
             | "Metadata.yaml"
-    ) || [".mf", ".yaml", ".yml", ".minisig", ".sig", ".json"].iter().any(|end| name.ends_with(end))
+    ) || [
+        ".mf", ".yaml", ".yml", ".minisig", ".sig", ".p7s", ".cms", ".cert", ".crt", ".pem",
+        ".json",
+    ]
+    .iter()
+    .any(|end| name.ends_with(end))
 }
 
 impl Listing {

@@ -1,5 +1,7 @@
 //! Archives that must be refused (BX-01 to BX-43, BX-56 to BX-66, BX-80) and that must be taken (PK).
 
+#[path = "archives/cms.rs"]
+mod cms;
 mod common;
 
 use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::Path};
