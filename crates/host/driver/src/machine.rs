@@ -119,6 +119,9 @@ pub enum Seed {
     Nocloud,
     /// One labelled `config-2`, as OpenStack's config drive.
     ConfigDrive,
+    /// The metadata service of the control network, at 169.254.169.254; the machine is told of it by its SMBIOS serial
+    /// number, as cloud-init's NoCloud reads it.
+    Metadata,
     None,
 }
 

@@ -121,6 +121,7 @@ impl Host {
             machines,
             network,
             registry: Registry::default(),
+            served: std::sync::Mutex::default(),
             images: std::sync::Mutex::default(),
             host: tokio::sync::Mutex::new(HostRecord::default()),
             admission: tokio::sync::Mutex::default(),
@@ -179,6 +180,7 @@ impl Host {
         for name in &names {
             crate::runner::write_names(inner, name)?;
             timeline::start(inner, name);
+            crate::served::start(inner, name).await;
         }
         for name in lost {
             self.restore(&name).await;

@@ -37,6 +37,8 @@ pub(crate) struct Inner {
     pub(crate) capabilities: Capabilities,
     pub(crate) network: vnode_network::Host,
     pub(crate) registry: Registry,
+    /// Services of control networks, by lab; `None` while they begin.
+    pub(crate) served: Mutex<HashMap<String, Option<vnode_netserve::Served>>>,
     /// Images that steps of running operations stand on: held so that nothing collects them.
     pub(crate) images: Mutex<HashMap<String, vnode_image::Image>>,
     pub(crate) host: tokio::sync::Mutex<HostRecord>,

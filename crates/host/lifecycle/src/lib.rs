@@ -39,6 +39,7 @@ pub mod request;
 pub mod resolve;
 pub mod restart;
 mod runner;
+mod served;
 mod snapshots;
 pub mod state;
 mod timeline;

@@ -77,6 +77,7 @@ pub(crate) fn of(node: &Node, image: Option<&DiskFile>) -> Result<Option<Machine
         seed: match vm.seed.as_deref() {
             Some("none") => Seed::None,
             Some("config-drive") => Seed::ConfigDrive,
+            Some("metadata") => Seed::Metadata,
             _ => Seed::Nocloud,
         },
         user_data: vm.user_data.clone(),

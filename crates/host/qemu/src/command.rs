@@ -1,6 +1,6 @@
 //! QEMU's command line.
 
-use vnode_driver::{Accelerator, Error, MachineModel, NicModel, NodeSpec, Result, Start};
+use vnode_driver::{Accelerator, Error, MachineModel, NicModel, NodeSpec, Result, Seed, Start};
 
 use crate::accel::{Accelerators, PROGRAM};
 use crate::disk;
@@ -81,6 +81,9 @@ pub(crate) fn build(spec: &NodeSpec, accelerators: &Accelerators, nics: &[Nic]) 
         }
         if machine.watchdog || machine.vnc {
             return Err(unsupported("has neither a watchdog nor a screen"));
+        }
+        if machine.seed == Seed::Metadata {
+            return Err(unsupported("has no serial number that says where its metadata are"));
         }
         if machine.nic == NicModel::E1000 {
             return Err(unsupported("has virtio interfaces only"));

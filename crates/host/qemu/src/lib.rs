@@ -26,6 +26,7 @@ mod shell;
 
 pub use accel::Accelerators;
 pub use driver::{Options, QemuDriver};
+pub use shell::GIVEN as METADATA_FOLDER;
 
 /// Runs work that blocks, off the runtime's threads.
 async fn blocking<T: Send + 'static>(

@@ -1,6 +1,6 @@
 //! What the guest is told at boot: its name, addresses and keys. Two ways stand side by side: lines in QEMU's firmware
 //! configuration, which the images of `vnode image build` read, and a small file system as cloud-init and our own agent
-//! look for it.
+//! look for it. The same as files, in the form of each cloud, is what the control network's metadata service shows.
 
 use std::path::Path;
 
@@ -15,6 +15,8 @@ const IMAGE: &str = "seed.img";
 const LINES: &str = "network";
 /// Under `/sys/firmware/qemu_fw_cfg/by_name/` in the guest.
 const KEY: &str = "opt/vnode/network";
+/// Where cloud-init's NoCloud finds all else, as it reads it from the serial number.
+const SERVICE: &str = "ds=nocloud-net;s=http://169.254.169.254/nocloud/";
 /// Largest user data: as cloud-init and the clouds have it.
 const MOST_USER_DATA: u64 = 1 << 20;
 
@@ -31,23 +33,34 @@ pub(crate) fn write(spec: &NodeSpec, dir: &Path, nics: &[Nic]) -> Result<()> {
         Some(path) => read(spec, path)?,
         None => b"#cloud-config\n{}\n".to_vec(),
     };
+    // Both are YAML to their readers, and JSON is YAML.
     let instance = json!({ "instance-id": spec.uuid, "local-hostname": spec.hostname }).to_string();
+    let network = network_v2(nics).to_string();
+    let meta =
+        json!({ "uuid": spec.uuid, "hostname": spec.hostname, "name": spec.node }).to_string();
+    let openstack = openstack(nics).to_string();
+    for (name, text) in [
+        ("meta-data", &instance),
+        ("network-config", &network),
+        ("meta_data.json", &meta),
+        ("network_data.json", &openstack),
+    ] {
+        put(name, text.as_bytes())?;
+    }
+    put("user-data", &user_data)?;
     let volume = match machine.seed {
-        Seed::None => return Ok(()),
+        Seed::None | Seed::Metadata => return Ok(()),
         Seed::Nocloud => {
             let mut volume = Volume::new("CIDATA");
-            // Both are YAML to their readers, and JSON is YAML.
             volume.add("meta-data", instance.into_bytes());
-            volume.add("network-config", network_v2(nics).to_string().into_bytes());
+            volume.add("network-config", network.into_bytes());
             volume.add("user-data", user_data);
             volume
         }
         Seed::ConfigDrive => {
-            let meta = json!({ "uuid": spec.uuid, "hostname": spec.hostname, "name": spec.node });
             let mut volume = Volume::new("config-2");
-            volume.add("openstack/latest/meta_data.json", meta.to_string().into_bytes());
-            let network = openstack(nics).to_string();
-            volume.add("openstack/latest/network_data.json", network.into_bytes());
+            volume.add("openstack/latest/meta_data.json", meta.into_bytes());
+            volume.add("openstack/latest/network_data.json", openstack.into_bytes());
             volume.add("openstack/latest/user_data", user_data);
             volume
         }
@@ -156,7 +169,10 @@ fn openstack(nics: &[Nic]) -> Value {
 pub(crate) fn arguments(machine: &Machine, bus: &str, all: &mut Vec<String>) {
     let mut add = |words: [String; 2]| all.extend(words);
     add(["-fw_cfg".to_owned(), format!("name={KEY},file={GIVEN_INSIDE}/{LINES}")]);
-    if machine.seed != Seed::None {
+    if machine.seed == Seed::Metadata {
+        add(["-smbios".to_owned(), format!("type=1,serial={SERVICE}")]);
+    }
+    if matches!(machine.seed, Seed::Nocloud | Seed::ConfigDrive) {
         add([
             "-blockdev".to_owned(),
             format!(

@@ -16,8 +16,8 @@ use crate::nic::Nic;
 /// follows no link there.
 pub(crate) const FOLDER: &str = "vm";
 pub(crate) const INSIDE: &str = "/vm";
-/// What the daemon writes for QEMU to read.
-pub(crate) const GIVEN: &str = "given";
+/// What the daemon writes for QEMU, and for whoever serves the machine's metadata, to read.
+pub const GIVEN: &str = "given";
 pub(crate) const GIVEN_INSIDE: &str = "/given";
 /// Where the shell shows the files of the definition that lie elsewhere on the host.
 pub(crate) const IMAGES: &str = "/image";

@@ -300,7 +300,7 @@ pub(crate) const VM: &[Key] = &[
     ours("queues", Shape::Count, "Queues of each virtio interface (1)."),
     ours(
         "seed",
-        Shape::OneOf(&["nocloud", "config-drive", "none"]),
+        Shape::OneOf(&["nocloud", "config-drive", "metadata", "none"]),
         "How names, addresses and user data reach it (nocloud).",
     ),
     ours("user-data", Shape::Text, "cloud-init user data put in the seed."),

@@ -80,7 +80,10 @@ pub(super) async fn connect(
         ns.close_sockets();
         Ok(())
     })
-    .await
+    .await?;
+    // A lab has machines from its first one on, whenever that came.
+    crate::served::start(inner, lab).await;
+    Ok(())
 }
 
 fn default_route(to: &str, via: std::net::IpAddr) -> Route {

@@ -88,6 +88,7 @@ fn gateways(control: &crate::control::Control) -> Vec<IpNet> {
 }
 
 pub(super) async fn remove_control(inner: &Arc<Inner>, lab: &str) -> Result<()> {
+    crate::served::stop(inner, lab);
     let owner = inner.owner(lab, "");
     let network = inner.network.clone();
     blocking(move || Control::open(&network, &owner).remove()).await

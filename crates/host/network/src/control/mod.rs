@@ -10,7 +10,7 @@ mod guard;
 mod rules;
 mod sysctl;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,10 @@ pub use sysctl::{Change, SavedSysctls, root_plan, root_prepare, root_restore};
 
 /// Beginning of every control bridge's name: by it one lab's rules know another lab's bridge.
 const BRIDGE_PREFIX: &str = "vnc";
+/// Port of the gateway's address that nodes reach as port 80 of [`METADATA`].
+pub const METADATA_PORT: u16 = 8775;
+/// Where the clouds' metadata are; only what comes from a lab is led to the lab's gateway, the host's own is left alone.
+pub const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 /// Hook number of forwarded packets (`NF_INET_FORWARD`).
 const FORWARD_HOOK: u32 = 2;
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::forward::MAPS;
-use super::{BRIDGE_PREFIX, Control, ControlSpec, FORWARD_HOOK};
+use super::{BRIDGE_PREFIX, Control, ControlSpec, FORWARD_HOOK, METADATA, METADATA_PORT};
 use crate::nft::{
     Chain, Family, Field, Hook, Rule, Transaction, Verdict, concat, ct_state, ct_status,
     fib_is_local, interface_value, meta, nfproto, payload,
@@ -55,6 +55,14 @@ pub(super) fn write(
     let martian = from_lab(ip(LOOPBACK.addr()));
     add("martians", martian.within(&payload::ip4_destination(), LOOPBACK).then(Verdict::Drop));
 
+    if let Some(IpAddr::V4(gateway)) = spec.gateways.iter().map(IpNet::addr).find(IpAddr::is_ipv4) {
+        const TCP: [u8; 1] = [libc::IPPROTO_TCP as u8];
+        let asked = from_lab(ip(gateway.into()))
+            .equal(&payload::ip4_destination(), &METADATA.octets())
+            .equal(&meta::transport(), &TCP)
+            .equal(&payload::destination_port(), &80u16.to_be_bytes());
+        add("prerouting", asked.translate_to(gateway, METADATA_PORT));
+    }
     for chain in ["prerouting", "output"] {
         for any in [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)] {
             let (to_any, to_one) =

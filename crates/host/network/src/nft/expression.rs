@@ -2,7 +2,7 @@
 //!
 //! Every match loads something into register 1 (sixteen bytes, then onwards in steps of four) and compares or looks it up.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::netlink::Message;
 use crate::netlink::rtnl::octets;
@@ -184,6 +184,8 @@ enum Expression {
     Forward(u32),
     /// A number into the first register.
     Number(u32),
+    /// Bytes as they are, into a register.
+    Bytes(Vec<u8>, u32),
 }
 
 /// The packet is for an address of this host.
@@ -272,6 +274,14 @@ impl Rule {
         self
     }
 
+    /// Sends the packet to this address and port.
+    pub(crate) fn translate_to(mut self, address: Ipv4Addr, port: u16) -> Rule {
+        self.expressions.push(Expression::Bytes(address.octets().to_vec(), REGISTER));
+        self.expressions.push(Expression::Bytes(port.to_be_bytes().to_vec(), REGISTER + 1));
+        self.expressions.push(Expression::Translate { family: nfproto(address.into()) });
+        self
+    }
+
     /// Gives the packet the address of the interface it leaves by.
     pub(crate) fn masquerade(mut self) -> Rule {
         self.expressions.push(Expression::Masquerade);
@@ -325,7 +335,7 @@ impl Expression {
             Expression::Translate { .. } => "nat",
             Expression::Masquerade => "masq",
             Expression::Counter => "counter",
-            Expression::Number(_) => "immediate",
+            Expression::Number(_) | Expression::Bytes(..) => "immediate",
             Expression::Forward(_) => "fwd",
         }
     }
@@ -388,6 +398,11 @@ impl Expression {
             Expression::Number(number) => {
                 data.be32(1, REGISTER).nest(2, |inner| {
                     inner.bytes(1, &number.to_ne_bytes());
+                });
+            }
+            Expression::Bytes(bytes, register) => {
+                data.be32(1, *register).nest(2, |inner| {
+                    inner.bytes(1, bytes);
                 });
             }
             // NFTA_FWD_SREG_DEV
