@@ -19,6 +19,33 @@ pub(crate) struct Service {
     folder: tempfile::TempDir,
     child: Option<Child>,
     apart: bool,
+    /// Nothing ever comes by it, and it ends with us: what reads from it lives as long.
+    _lifeline: fs::File,
+}
+
+/// Where scripts of a test wait until it lets them go on, or has ended.
+pub(crate) struct Gate {
+    path: PathBuf,
+    file: fs::File,
+}
+
+impl Gate {
+    /// What a script says to wait here.
+    pub(crate) fn wait(&self) -> String {
+        format!("read gate < {}", self.path.display())
+    }
+
+    /// Lets one that waits, or comes to wait, go on.
+    pub(crate) fn release(&self) {
+        (&self.file).write_all(b"\n").expect("it is open");
+    }
+}
+
+/// A fifo that has a writer, us, as long as the value lives. Readers need not wait for one then.
+fn fifo(path: &Path) -> fs::File {
+    use rustix::fs::{CWD, FileType, Mode};
+    rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o644), 0).expect("made");
+    fs::File::options().read(true).write(true).open(path).expect("it is there")
 }
 
 /// A name of a process that no other test has, of at most 15 bytes.
@@ -33,7 +60,7 @@ pub(crate) fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) ->
         if let Some(value) = ready() {
             return value;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "not so after a minute: {what}");
+        assert!(begun.elapsed() < Duration::from_secs(120), "not so after two minutes: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -60,7 +87,19 @@ impl Service {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
-        Self { folder, child: None, apart: false }
+        let lifeline = fifo(&folder.path().join("lifeline"));
+        Self { folder, child: None, apart: false, _lifeline: lifeline }
+    }
+
+    /// What a script reads from to live as long as we do.
+    pub(crate) fn lifeline(&self) -> String {
+        self.path("lifeline").display().to_string()
+    }
+
+    pub(crate) fn gate(&self, name: &str) -> Gate {
+        let path = self.path(name);
+        let file = fifo(&path);
+        Gate { path, file }
     }
 
     /// Starts it, on the state that is there.
@@ -216,7 +255,7 @@ impl Service {
     pub(crate) fn tells(&self, lines: &[&str]) {
         let begun = Instant::now();
         while self.told() != lines {
-            if begun.elapsed() > Duration::from_secs(60) {
+            if begun.elapsed() > Duration::from_secs(120) {
                 let events = self.items(json!({ "verb": "events" }));
                 let events: Vec<String> =
                     events.iter().rev().take(20).map(Value::to_string).collect();
@@ -227,17 +266,17 @@ impl Service {
         }
     }
 
-    /// A program of that name that sleeps.
-    pub(crate) fn sleeper(&self, name: &str) -> PathBuf {
+    /// A program of that name that lives until its standard input, or the file it is given, ends.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         if !path.exists() {
-            fs::copy("/bin/sleep", &path).expect("sleep is there");
+            fs::copy("/bin/cat", &path).expect("cat is there");
         }
         path
     }
 
     pub(crate) fn run_as(&self, name: &str) -> Process {
-        Process(Command::new(self.sleeper(name)).arg("1000").spawn().expect("it starts"))
+        Process::start(&mut Command::new(self.program(name)))
     }
 
     pub(crate) fn status(&self, name: &str) -> Value {
@@ -275,10 +314,20 @@ impl Drop for Service {
     }
 }
 
-/// A process that ends with the value.
+/// A process that ends with the value, and with us: its standard input is a pipe of ours.
 pub(crate) struct Process(pub(crate) Child);
 
 impl Process {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        Self(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts"))
+    }
+
+    /// A line on its standard input.
+    pub(crate) fn line(&mut self) {
+        let input = self.0.stdin.as_mut().expect("a pipe");
+        input.write_all(b"\n").expect("it reads");
+    }
+
     pub(crate) fn stop(mut self) {
         self.0.kill().expect("it is ours");
         self.0.wait().expect("it is ours");

@@ -37,7 +37,9 @@ fn op_01_op_05_op_06_from_the_first_to_the_last() {
 #[test]
 fn op_09_cancelling_after_the_script_and_at_once() {
     let service = Service::start();
-    let bodies = ["told begun; while ! test -e go; do sleep 0.02; done; told ended", "told second"];
+    let gate = service.gate("go");
+    let first = format!("told begun; {}; told ended", gate.wait());
+    let bodies = [first.as_str(), "told second"];
     let package = Pkg::new(&service, "x", "p").with(
         "INSTANTIATE",
         json!({}),
@@ -58,15 +60,11 @@ fn op_09_cancelling_after_the_script_and_at_once() {
         let retry = scope.spawn(|| service.fails(json!({ "verb": "retry", "operation": "x" })));
         service.tells(&["begun", "begun"]);
         let cancel = scope.spawn(|| service.ask(json!({ "verb": "cancel", "operation": "x" })));
-        let work = service.ask(json!({ "verb": "show", "name": "x" }))["work_dir"]
-            .as_str()
-            .expect("a folder")
-            .to_owned();
         eventually("it is being cancelled", || {
             let all = service.ask(json!({ "verb": "operations", "name": "x" }));
             (!all[0]["cancel"].is_null()).then_some(())
         });
-        std::fs::write(format!("{work}/go"), "").expect("written");
+        gate.release();
         assert_eq!(cancel.join().expect("no panic")["state"], "FAILED_TEMP");
         retry.join().expect("no panic").expect_err("it was cancelled");
     });
@@ -125,7 +123,7 @@ fn op_15_health_heals() {
     service.instantiate(&package);
     service.tells(&["HEAL"]);
     eventually("it is well", || (service.status("x")["healthy"] == true).then_some(()));
-    // A check may find it well before the operation is on record as ended.
+    // The check may see the service well before the operation is written down as ended.
     let heal = eventually("it has ended", || {
         let all = service.ask(json!({ "verb": "operations", "name": "x" }));
         let heal = all.as_array()?.iter().find(|op| op["operation"] == "HEAL")?.clone();
@@ -138,9 +136,9 @@ fn op_15_health_heals() {
 fn op_16_pw_40_start_command_restart_and_stop() {
     let service = Service::start();
     let name = unique("c");
-    let program = service.sleeper(&name);
+    let program = service.program(&name);
     let package = Pkg::watched(&service, "x", &name)
-        .set("start_command", json!([program, "1000"]))
+        .set("start_command", json!([program, service.lifeline()]))
         .set("restart", json!({ "policy": "on-failure", "delay_ms": 10, "max_attempts": 2 }));
     service.instantiate(&package);
     let mut expected = vec!["START"];

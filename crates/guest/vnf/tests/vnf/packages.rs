@@ -100,18 +100,15 @@ fn bx_69_bx_71_bx_75_pushing_again_and_what_the_machine_does_not_have() {
 #[test]
 fn bx_76_bx_77_while_an_operation_runs_and_half_a_package() {
     let service = Service::start();
-    let package = Pkg::new(&service, "slow", "p")
-        .on("INSTANTIATE", "told begun; while ! test -e go; do sleep 0.05; done");
+    let gate = service.gate("go");
+    let package =
+        Pkg::new(&service, "slow", "p").on("INSTANTIATE", &format!("told begun; {}", gate.wait()));
     service.push(&package);
     let op = service.ask(json!({ "verb": "instantiate", "package": "slow", "no_wait": true }));
     service.tells(&["begun"]);
     let more = package.clone().file("more", "x").tar();
     assert_eq!(service.push_bytes(&more).expect_err("refused").code, "E-BUSY");
-    let work = service.ask(json!({ "verb": "show", "name": "slow" }))["work_dir"]
-        .as_str()
-        .expect("a folder")
-        .to_owned();
-    std::fs::write(format!("{work}/go"), "").expect("written");
+    gate.release();
     crate::common::eventually("it ends", || {
         (service.ask(json!({ "verb": "operation", "id": op["id"] }))["state"] == "COMPLETED")
             .then_some(())

@@ -100,12 +100,15 @@ fn ex_03_ex_04_ex_15_going_on_signals_and_tries() {
 #[test]
 fn ex_05_ex_06_time_limits_and_what_stays() {
     let service = Service::start();
-    let body = "trap '' TERM; setsid sh -c 'trap \"\" TERM; told() { echo $@ >> $0; }; sleep 1001' & told $!; sleep 1002; sleep 1003";
+    let life = service.lifeline();
+    let body = format!(
+        "trap '' TERM; setsid sh -c 'trap \"\" TERM; read line < {life}' & told $!; read line < {life}"
+    );
     let slow = Pkg::new(&service, "slow", "p").with(
         "INSTANTIATE",
         json!({ "timeout_s": 1 }),
         &[json!({})],
-        &[body],
+        &[&body],
     );
     service.push(&slow);
     let failed = service
@@ -118,7 +121,7 @@ fn ex_05_ex_06_time_limits_and_what_stays() {
         read_state(&child).is_none_or(|state| state == 'Z').then_some(())
     });
     // A daemon stays after INSTANTIATE, and not after TEST.
-    let keeps = "sleep 1004 & told $!; exit 0";
+    let keeps = &format!("cat {life} & told $!; exit 0");
     service
         .instantiate(&Pkg::new(&service, "keeps", "p").on("INSTANTIATE", keeps).on("TEST", keeps));
     service.ask(json!({ "verb": "test", "name": "keeps" }));
