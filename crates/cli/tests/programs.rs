@@ -2,10 +2,12 @@
 //! `cargo test --workspace` build them, once, with the features of everything else; other packages' tests use them.
 #![allow(clippy::disallowed_methods)] // a test starts what it tests
 
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
+/// Under the name that users type: it is in the texts.
 fn run(program: &str, words: &[&str]) -> Output {
-    Command::new(program).args(words).output().expect("it starts")
+    Command::new(program).arg0("vnode").args(words).output().expect("it starts")
 }
 
 #[test]
