@@ -77,6 +77,10 @@ pub(super) async fn connect(
             },
             mtu: Some(lab_control.mtu),
         })?;
+        // Its addresses and routes are all here: what is advertised is for machines, which are behind this interface.
+        if end.ipv6.is_some() {
+            ns.sysctl_write(&format!("net/ipv6/conf/{CONTROL_INTERFACE}/accept_ra"), "0")?;
+        }
         ns.close_sockets();
         Ok(())
     })
