@@ -133,3 +133,82 @@ fn t05_the_hosts_own_state_comes_back_with_the_last_lab_only() {
     assert_eq!(forwarding(&host), "0");
     host.assert_nothing_but_files(&before);
 }
+
+/// A machine whose `/etc`, `/opt` and `/usr/local` lie on file systems of their own.
+fn of_several_file_systems(host: &Host) {
+    let script = "set -e; cd \"$1\"; mkdir opt local; cp -a /etc etc
+        echo 'root:$6$secret$hash:1::::::' > etc/shadow
+        echo of-etc > etc/marker; echo of-opt > opt/marker; echo of-local > local/marker
+        mount --bind etc /etc; mount --bind opt /opt; mount --bind local /usr/local";
+    let dir = host.dir().display().to_string();
+    host.run("sh", &["-c", script, "sh", &dir]).ok();
+}
+
+#[test]
+fn a_machine_of_several_file_systems_is_an_image_as_a_whole() {
+    needs!(Root);
+    let host = Host::new();
+    let kind = host.run("stat", &["-f", "-c", "%T", &host.dir().display().to_string()]);
+    if !["ext2/ext3", "xfs", "btrfs"].contains(&kind.stdout.trim()) {
+        println!(
+            "skipped: the folder of tests is on {}, which no machine is installed on",
+            kind.stdout
+        );
+        return;
+    }
+    of_several_file_systems(&host);
+    let before = host.snapshot();
+    let daemon = host.start_daemon(&[]);
+    up(&host, &lab("parts", "a:\nb:", ""));
+    let sh = |node, script: &str| host.exec(node, &["sh", "-c", script]).ok().stdout;
+    let markers = "cat /etc/marker /opt/marker /usr/local/marker";
+    assert_eq!(sh("a", markers), "of-etc\nof-opt\nof-local\n");
+    assert!(!sh("a", "cat /etc/shadow").contains("secret"), "the mask holds there too");
+    // Each node writes to its own, and its disk is one: it outlives a reboot, shows by `mount`, and is in snapshots.
+    sh("a", "echo mine > /opt/marker && touch /etc/new /usr/local/new");
+    assert_eq!(sh("b", markers), "of-etc\nof-opt\nof-local\n");
+    assert_eq!(host.run("cat", &["/opt/marker"]).ok().stdout, "of-opt\n");
+    host.vnode(&["reboot", "a"]).ok();
+    assert_eq!(
+        sh("a", "cat /opt/marker; ls /etc/new /usr/local/new"),
+        "mine\n/etc/new\n/usr/local/new\n"
+    );
+    host.vnode(&["halt", "a"]).ok();
+    let root = host.vnode(&["mount", "a"]).ok().stdout;
+    let marker = format!("{}/opt/marker", root.trim());
+    assert_eq!(host.run("cat", &[&marker]).ok().stdout, "mine\n");
+    host.vnode(&["unmount", "a"]).ok();
+    host.vnode(&["boot", "a"]).ok();
+    assert_eq!(sh("a", "cat /opt/marker"), "mine\n");
+    host.vnode(&["down", "parts"]).ok();
+    drop(daemon);
+    host.assert_nothing_but_files(&before);
+}
+
+#[test]
+fn the_control_networks_bridge_has_the_name_that_the_file_gives_it() {
+    needs!(Root, Program("ip"));
+    let host = Host::new();
+    let before = host.snapshot();
+    let daemon = host.start_daemon(&[]);
+    let text = |bridge: &str| {
+        format!("name: named\nmgmt: {{bridge: {bridge}}}\ntopology:\n  nodes:\n    a:\n")
+    };
+    let file = up(&host, &text("br-mgmt"));
+    assert!(host.run("ip", &["link", "show", "br-mgmt"]).ok().stdout.contains("vnc"));
+    // Another name takes the place of the first.
+    std::fs::write(&file, text("br-other")).expect("written");
+    host.vnode(&["apply", &file]).ok();
+    host.run("ip", &["link", "show", "br-other"]).ok();
+    assert_ne!(host.run("ip", &["link", "show", "br-mgmt"]).code, 0);
+    host.vnode(&["down", "named"]).ok();
+    // A bridge that is somebody else's is not taken over, and stays.
+    host.run("ip", &["link", "add", "br-mgmt", "type", "bridge"]).ok();
+    std::fs::write(&file, text("br-mgmt")).expect("written");
+    let out = host.vnode(&["up", &file]);
+    assert_ne!(out.code, 0);
+    assert!(out.all().contains("`br-mgmt`"), "{}", out.all());
+    host.run("ip", &["link", "del", "br-mgmt"]).ok();
+    drop(daemon);
+    host.assert_nothing_but_files(&before);
+}

@@ -1,7 +1,9 @@
 //! What a node has beside its disk: volumes that outlive it, and the network of another node.
 
-use vnode_testkit::{Host, needs};
-use vnode_tests::{lab, pid, up};
+use std::time::Duration;
+
+use vnode_testkit::{Host, eventually, needs};
+use vnode_tests::{lab, pid, state, up};
 
 /// Names of a host's folder.
 fn entries(folder: &std::path::Path) -> Vec<String> {
@@ -91,4 +93,67 @@ fn one_interface_cannot_stand_twice_in_a_network_that_two_nodes_share() {
         assert_eq!(out.code, 2, "{}", out.all());
         assert!(out.stderr.contains(wanted), "{}", out.all());
     }
+}
+
+/// Its process namespace, as a program in the node sees it.
+fn processes(host: &Host, node: &str) -> String {
+    host.exec(node, &["readlink", "/proc/self/ns/pid"]).ok().stdout
+}
+
+#[test]
+fn a_node_lives_among_the_processes_of_another_and_comes_back_with_it() {
+    needs!(Root);
+    let host = Host::new();
+    let before = host.snapshot();
+    let daemon = host.start_daemon(&[]);
+    up(&host, &lab("pids", "owner:\nguest: {pid-mode: 'container:owner'}", ""));
+    assert_eq!(processes(&host, "owner"), processes(&host, "guest"));
+    // What the guest leaves behind in the other's namespace ends with the guest, and nothing else does.
+    let left = "mkfifo /left && (setsid sh -c 'read x <> /left' > /dev/null 2>&1 < /dev/null &)";
+    host.exec("guest", &["sh", "-c", left]).ok();
+    let all = "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline; done 2> /dev/null; true";
+    let seen = || host.exec("owner", &["sh", "-c", all]).ok().stdout;
+    assert!(seen().contains("read x"), "{}", seen());
+    let owner = pid(&host, "owner");
+    host.vnode(&["halt", "guest"]).ok();
+    assert!(!seen().contains("read x"), "{}", seen());
+    assert_eq!(pid(&host, "owner"), owner);
+    host.vnode(&["boot", "guest"]).ok();
+    // The end of the namespace is the guest's too; it is in the new one afterwards.
+    let guest = pid(&host, "guest");
+    host.vnode(&["reboot", "owner"]).ok();
+    eventually("the guest is back", Duration::from_secs(60), || {
+        let back = state(&host, "guest") == "running" && pid(&host, "guest") != guest;
+        back.then_some(())
+    });
+    assert_eq!(processes(&host, "owner"), processes(&host, "guest"));
+    // Without the one the other cannot be.
+    host.vnode(&["halt", "owner"]).ok();
+    let out = host.vnode(&["boot", "guest"]);
+    assert_ne!(out.code, 0);
+    assert!(out.all().contains("among the processes of `owner`"), "{}", out.all());
+    host.vnode(&["down", "pids"]).ok();
+    drop(daemon);
+    host.assert_nothing_but_files(&before);
+}
+
+#[test]
+fn a_node_among_the_hosts_processes_leaves_none_there_and_cannot_restart_the_host() {
+    needs!(Root);
+    let host = Host::new();
+    let daemon = host.start_daemon(&[]);
+    up(&host, &lab("pids", "a: {pid-mode: host, privileged: true}", ""));
+    let own = host.run("readlink", &["/proc/self/ns/pid"]).ok().stdout;
+    assert_eq!(processes(&host, "a"), own);
+    let caps = host.exec("a", &["grep", "CapBnd", "/proc/self/status"]).ok().stdout;
+    let bits = u64::from_str_radix(caps.trim_start_matches("CapBnd:").trim(), 16).unwrap();
+    assert_eq!(bits & (1 << 22), 0, "CAP_SYS_BOOT: {caps}");
+    let left = "mkfifo /left && (setsid sh -c 'read x <> /left' > /dev/null 2>&1 < /dev/null &)";
+    host.exec("a", &["sh", "-c", left]).ok();
+    let all = "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline; done 2> /dev/null; true";
+    let seen = || host.run("sh", &["-c", all]).ok().stdout;
+    assert!(seen().contains("sh -c read x"), "{}", seen());
+    host.vnode(&["down", "pids"]).ok();
+    assert!(!seen().contains("sh -c read x"), "{}", seen());
+    drop(daemon);
 }

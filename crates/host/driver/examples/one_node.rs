@@ -100,6 +100,7 @@ fn node(
         uuid: "0".into(),
         hostname: name.into(),
         layers,
+        over: Vec::new(),
         read_only_root: false,
         process: Process {
             argv,
@@ -122,6 +123,7 @@ fn node(
         },
         limits: Limits::default(),
         network: NetworkMode::Own,
+        pids: vnode_driver::PidMode::Own,
         stop_signal: 15,
         stop_grace_ms: 1000,
         log_limit_bytes: 1 << 20,

@@ -12,6 +12,11 @@ pub enum Error {
     /// The operation needs a running node.
     #[error("node `{node}` is not running: boot it first")]
     NotRunning { node: String },
+    /// The node's processes are to be among those of another one, which has none.
+    #[error(
+        "node `{node}` lives among the processes of `{owner}`, which does not run: boot that first"
+    )]
+    Owner { node: String, owner: String },
     /// The operation needs a stopped node.
     #[error("node `{node}` is running: halt it first")]
     Running { node: String },

@@ -20,6 +20,9 @@ pub struct NodeSpec {
     pub hostname: String,
     /// Layers of the root file system, uppermost first; all read-only, shared between nodes.
     pub layers: Vec<PathBuf>,
+    /// Further overlays over the root, in order; of the image `host` on machines of several file systems.
+    #[serde(default)]
+    pub over: Vec<Over>,
     /// Root file system read-only for the node.
     pub read_only_root: bool,
     pub process: Process,
@@ -31,6 +34,9 @@ pub struct NodeSpec {
     pub limits: Limits,
     /// Whose network namespace the node lives in.
     pub network: NetworkMode,
+    /// Whose processes the node's are among.
+    #[serde(default)]
+    pub pids: PidMode,
     /// Signal that asks the node's first process to end (SIGTERM unless the image says otherwise).
     pub stop_signal: i32,
     /// Time between asking and killing, milliseconds.
@@ -40,6 +46,16 @@ pub struct NodeSpec {
     /// Set for a node that is a virtual machine.
     #[serde(default)]
     pub machine: Option<crate::Machine>,
+}
+
+/// An overlay over a folder of the root, for a file system that does not show through the root's layers. What the node
+/// writes there is on its one disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Over {
+    /// Absolute, without links, `.` and `..`.
+    pub target: PathBuf,
+    /// Uppermost first.
+    pub layers: Vec<PathBuf>,
 }
 
 /// The node's first process.
@@ -134,6 +150,19 @@ pub struct Limits {
     pub cpu_weight: Option<u32>,
     /// Size of `/dev/shm`, bytes.
     pub shm_bytes: Option<u64>,
+}
+
+/// The process namespace a node lives in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PidMode {
+    /// One of its own, whose end is the node's.
+    #[default]
+    Own,
+    /// The host's.
+    Host,
+    /// That of another node of the lab, which has to run.
+    Node(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

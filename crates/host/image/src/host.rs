@@ -115,14 +115,6 @@ fn make(inner: &Inner) -> Result<Image, Error> {
         build::build(inner, &plan, &name[..32])?;
     }
     let extra_overlays = mounts::extra_overlays(&options.root, &plan, &mask)?;
-    let apart: Vec<_> = extra_overlays.iter().map(|e| e.target.display().to_string()).collect();
-    let warnings = match apart.is_empty() {
-        true => Vec::new(),
-        false => vec![format!(
-            "{} of this machine lie on file systems of their own; a node shows them only where they are mounted over its root as well",
-            apart.join(", ")
-        )],
-    };
     let image = Image {
         id,
         reference: "host".into(),
@@ -133,7 +125,7 @@ fn make(inner: &Inner) -> Result<Image, Error> {
             env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()],
             ..ImageConfig::default()
         },
-        warnings,
+        warnings: Vec::new(),
         lease,
     };
     last.0 = Some((Instant::now(), image.clone()));

@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 pub struct Control {
     /// Bridge on the host.
     pub bridge: String,
+    /// Name of the bridge beside that one, as the topology gives it.
+    #[serde(default)]
+    pub alias: Option<String>,
     pub ipv4: Option<Ipv4Net>,
     pub ipv4_gateway: Option<Ipv4Addr>,
     pub ipv6: Option<Ipv6Net>,
@@ -116,6 +119,7 @@ pub fn choose(
     };
     Ok(Control {
         bridge,
+        alias: None,
         ipv4,
         ipv4_gateway,
         ipv6,

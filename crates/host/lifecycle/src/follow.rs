@@ -4,10 +4,10 @@
 //! away, so a node that comes back finds everything as it was, shaping included.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
-use vnode_driver::{Ended, Exit, Phase};
+use vnode_driver::{Ended, Exit, Phase, PidMode};
 
 use crate::health;
 use crate::inner::Inner;
@@ -15,6 +15,9 @@ use crate::registry::{NodeEntry, lock};
 use crate::restart::{Decision, Ending};
 use crate::runner;
 use crate::state::{Event, State};
+
+/// So long after a node was killed the end of its process namespace's first process is told.
+const OWNERS_END: Duration = Duration::from_secs(1);
 
 /// Starts the node's watcher, ending an earlier one.
 pub(crate) fn watch(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
@@ -86,6 +89,14 @@ pub(crate) fn describe(exit: &Exit) -> String {
 async fn after_exit(inner: &Arc<Inner>, entry: &Arc<NodeEntry>, exit: &Exit) {
     let asked = entry.take_asked();
     exited(inner, entry, exit, "");
+    if !asked && ended_with_its_owner(inner, entry, exit).await {
+        inner.save_node(entry).await;
+        // It comes back with its owner: here when that one is back already, else by `guests`.
+        if owner(inner, entry).is_some_and(|owner| runs(&owner)) {
+            again(inner, entry).await;
+        }
+        return;
+    }
     let ending = if asked {
         Ending::Asked
     } else {
@@ -123,6 +134,55 @@ async fn after_exit(inner: &Arc<Inner>, entry: &Arc<NodeEntry>, exit: &Exit) {
             }
             again(inner, entry).await;
         }
+    }
+}
+
+/// The node whose processes this one's are among.
+fn owner(inner: &Inner, entry: &NodeEntry) -> Option<Arc<NodeEntry>> {
+    let (lab, pids) = entry
+        .with(|record| (record.lab.clone(), record.spec.as_ref().map(|spec| spec.pids.clone())));
+    match pids {
+        Some(PidMode::Node(owner)) => inner.registry.node(&lab, &owner).ok(),
+        Some(PidMode::Own | PidMode::Host) | None => None,
+    }
+}
+
+fn runs(entry: &NodeEntry) -> bool {
+    entry.instance().is_some_and(|i| matches!(i.status().phase, Phase::Running | Phase::Paused))
+}
+
+/// Whether a node was killed by the end of the process namespace that it lives in. The kernel ends its members first, so
+/// the owner's end may be told a moment later.
+async fn ended_with_its_owner(inner: &Inner, entry: &NodeEntry, exit: &Exit) -> bool {
+    if exit.signal != Some(9) || exit.oom_killed {
+        return false;
+    }
+    let Some(owner) = owner(inner, entry) else { return false };
+    let Some(instance) = owner.instance() else { return true };
+    let mut status = instance.watch();
+    let before = *status.borrow_and_update();
+    let ended = status.wait_for(|now| {
+        !matches!(now.phase, Phase::Running | Phase::Paused) || now.boots != before.boots
+    });
+    tokio::time::timeout(OWNERS_END, ended).await.is_ok()
+}
+
+/// Starts those again that ended with the processes of this node, which runs again.
+pub(crate) fn guests(inner: &Arc<Inner>, owner: &Arc<NodeEntry>) {
+    let (lab, name) = owner.with(|record| (record.lab.clone(), record.node.clone()));
+    let ended = |entry: &&Arc<NodeEntry>| {
+        entry.with(|record| {
+            let owner = record.spec.as_ref().map(|spec| &spec.pids);
+            record.wanted && matches!(owner, Some(PidMode::Node(owner)) if *owner == name)
+        })
+    };
+    let found = inner.registry.lab(&lab, |lab| {
+        lab.nodes.values().filter(ended).cloned().collect::<Vec<Arc<NodeEntry>>>()
+    });
+    // A lab that has just gone has none.
+    for guest in found.unwrap_or_default() {
+        let inner_of_task = Arc::clone(inner);
+        inner.tasks.spawn(async move { again(&inner_of_task, &guest).await });
     }
 }
 

@@ -225,7 +225,9 @@ pub(crate) fn network_error(source: vnode_network::Error) -> Error {
 pub(crate) fn driver_error(source: vnode_driver::Error) -> Error {
     use vnode_driver::Error as E;
     let kind = match &source {
-        E::NotRunning { .. } | E::Running { .. } | E::Mounted { .. } => Kind::State,
+        E::NotRunning { .. } | E::Owner { .. } | E::Running { .. } | E::Mounted { .. } => {
+            Kind::State
+        }
         E::Unsupported { .. } => Kind::Unsupported,
         E::Invalid { .. } => Kind::Usage,
         E::Timeout { .. } => Kind::Deadline,

@@ -117,11 +117,11 @@ impl Host {
                 )
                 .hint("start the daemon with `--host-commands` if you trust your topology files"));
             }
-            if node.pid_mode.is_some() {
-                return Err(Error::new(
-                    Kind::Unsupported,
-                    format!("node `{}`: `pid-mode` cannot be set", node.name),
-                ));
+            if let Some(vnode_topology::PidMode::Container(name)) = &node.pid_mode {
+                return Err(Error::usage(format!(
+                    "node `{}`: `pid-mode: container:{name}` names no node of this lab",
+                    node.name
+                )));
             }
         }
         Ok(())

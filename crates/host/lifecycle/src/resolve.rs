@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use vnode_driver::{
-    Device, IdMap, Limits, Mount, MountKind, NetworkMode, NodeSpec, Process, Seccomp, Security,
+    Device, IdMap, Limits, Mount, MountKind, NetworkMode, NodeSpec, Over, PidMode, Process,
+    Seccomp, Security,
 };
 use vnode_image::ImageConfig;
 use vnode_topology::{Lab, Node};
@@ -41,6 +42,8 @@ const IDS: u32 = 65_536;
 pub struct Base {
     /// Uppermost first.
     pub layers: Vec<PathBuf>,
+    /// What is to be mounted over them, in order.
+    pub over: Vec<Over>,
     pub config: ImageConfig,
 }
 
@@ -64,6 +67,9 @@ pub fn spec(
     user_namespaces: bool,
 ) -> Result<NodeSpec> {
     let network = network(lab, node)?;
+    let pids = pids(node)?;
+    // A user namespace wants the others to be its own.
+    let own = network == NetworkMode::Own && pids == PidMode::Own;
     let mut mounts = Vec::new();
     if network != NetworkMode::Host {
         for (source, target) in [
@@ -98,6 +104,7 @@ pub fn spec(
         uuid: record.uuid.clone(),
         hostname: node.hostname.clone().unwrap_or_else(|| node.name.clone()),
         layers: base.layers.clone(),
+        over: base.over.clone(),
         read_only_root: false,
         process: process(node, &base.config)?,
         mounts,
@@ -111,7 +118,7 @@ pub fn spec(
                 access: device.permissions.clone(),
             })
             .collect(),
-        security: security(node, record.vmid, user_namespaces && network == NetworkMode::Own)?,
+        security: security(node, record.vmid, user_namespaces && own)?,
         limits: Limits {
             memory_bytes: node.resources.memory_bytes,
             cpus: node.resources.cpu,
@@ -123,6 +130,7 @@ pub fn spec(
             shm_bytes: node.shm_size_bytes,
         },
         network,
+        pids,
         stop_signal: stop_signal(base.config.stop_signal.as_deref())?,
         stop_grace_ms: 10_000,
         log_limit_bytes: 10 << 20,
@@ -145,6 +153,7 @@ pub(crate) fn named(lab: &str, node: &str, vmid: u32, uuid: &str) -> NodeSpec {
         uuid: uuid.to_owned(),
         hostname: node.to_owned(),
         layers: Vec::new(),
+        over: Vec::new(),
         read_only_root: false,
         process: Process {
             argv: Vec::new(),
@@ -165,6 +174,7 @@ pub(crate) fn named(lab: &str, node: &str, vmid: u32, uuid: &str) -> NodeSpec {
         },
         limits: Limits::default(),
         network: NetworkMode::Own,
+        pids: PidMode::Own,
         stop_signal: 15,
         stop_grace_ms: 0,
         log_limit_bytes: 0,
@@ -189,6 +199,21 @@ fn network(lab: &Lab, node: &Node) -> Result<NetworkMode> {
                     )));
                 }
             }
+        }
+    })
+}
+
+fn pids(node: &Node) -> Result<PidMode> {
+    use vnode_topology::PidMode as Asked;
+    Ok(match &node.pid_mode {
+        None => PidMode::Own,
+        Some(Asked::Host) => PidMode::Host,
+        Some(Asked::Node(other)) => PidMode::Node(other.clone()),
+        Some(Asked::Container(name)) => {
+            return Err(Error::usage(format!(
+                "node `{}`: `pid-mode: container:{name}` names no node of this lab",
+                node.name
+            )));
         }
     })
 }

@@ -51,7 +51,7 @@ pub fn records(
         Owner { instance: instance.to_owned(), lab: lab.name.clone(), operation: String::new() };
     let on_control: Vec<&Node> = lab.nodes.iter().filter(|node| uses_control(node)).collect();
     let control = match existing.and_then(|old| old.lab.control.clone()) {
-        Some(control) => Some(control),
+        Some(control) => Some(Control { alias: lab.mgmt.bridge.clone(), ..control }),
         None if on_control.is_empty() && lab.links.iter().all(|link| !is_management(&link.far)) => {
             None
         }
@@ -203,7 +203,9 @@ fn choose_control(
         mtu: mgmt.mtu,
         external: mgmt.external_access,
     };
-    control::choose(&lab.name, vnode_network::control::bridge_name(owner), &wanted, nodes, subnets)
+    let bridge = vnode_network::control::bridge_name(owner);
+    let control = control::choose(&lab.name, bridge, &wanted, nodes, subnets)?;
+    Ok(Control { alias: mgmt.bridge.clone(), ..control })
 }
 
 fn control_end(

@@ -59,6 +59,8 @@ struct Monitor {
     programs: Vec<Program>,
     console: Console,
     namespaces: child::Own,
+    /// Where the processes of the node are found when they do not end with the first one.
+    group: Option<String>,
     oom_file: Option<String>,
     oom_before: u64,
     last_id: u64,
@@ -167,6 +169,7 @@ fn start(spawn: &Spawn, dir: OwnedFd, join: Option<OwnedFd>) -> Result<Monitor> 
         programs: Vec::new(),
         console: Console::new(),
         namespaces,
+        group: None,
         oom_file: None,
         oom_before: 0,
         last_id: 0,

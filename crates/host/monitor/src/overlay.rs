@@ -6,8 +6,8 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, move_mount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
 use crate::wire::{ROOT, UPPER, WORK};
@@ -28,6 +28,19 @@ fn open_dir(at: BorrowedFd<'_>, path: impl rustix::path::Arg + Copy) -> io::Resu
     Ok(openat(at, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
+/// Which of a node's overlays is meant.
+#[derive(Debug, Clone, Copy)]
+pub enum Part<'a> {
+    Root,
+    /// One over a folder of the root, and its number among those.
+    Over(&'a str, usize),
+}
+
+/// Name of the work folder of the overlay with this number.
+pub fn work_of(number: usize) -> String {
+    format!("{WORK}.{number}")
+}
+
 /// Opens layers, upper and work folder, all as paths.
 ///
 /// # Errors
@@ -35,6 +48,7 @@ fn open_dir(at: BorrowedFd<'_>, path: impl rustix::path::Arg + Copy) -> io::Resu
 pub fn open_parts(
     dir: BorrowedFd<'_>,
     layers: &[impl AsRef<Path>],
+    part: Part<'_>,
 ) -> Result<(Vec<OwnedFd>, OwnedFd, OwnedFd), Failure> {
     let mut open = Vec::with_capacity(layers.len());
     for layer in layers {
@@ -44,9 +58,38 @@ pub fn open_parts(
                 .map_err(|e| (format!("open layer {}", layer.display()), e))?,
         );
     }
-    let upper = open_dir(dir, UPPER).map_err(|e| (format!("open `{UPPER}` of the node"), e))?;
-    let work = open_dir(dir, WORK).map_err(|e| (format!("open `{WORK}` of the node"), e))?;
+    let mut upper = open_dir(dir, UPPER).map_err(|e| (format!("open `{UPPER}` of the node"), e))?;
+    let mut work = WORK.to_owned();
+    if let Part::Over(target, number) = part {
+        // What lies there the node has written: a link is not followed.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        for name in target.split('/').filter(|name| !name.is_empty()) {
+            upper = openat(&upper, name, flags, Mode::empty())
+                .map_err(|e| (format!("open {target} of the node's disk"), e.into()))?;
+        }
+        work = work_of(number);
+    }
+    let work =
+        open_dir(dir, work.as_str()).map_err(|e| (format!("open `{work}` of the node"), e))?;
     Ok((open, upper, work))
+}
+
+/// Detaches an overlay that had to be attached at [`ROOT`], to be attached elsewhere.
+///
+/// # Errors
+/// Names the step.
+pub fn detached(overlay: Overlay, dir: BorrowedFd<'_>) -> Result<Overlay, Failure> {
+    let Overlay::Attached(root) = overlay else { return Ok(overlay) };
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = open_tree(root.as_fd(), "", flags)
+        .map_err(|e| ("take the overlay".to_owned(), e.into()))?;
+    drop(root);
+    let target = format!("/proc/self/fd/{}/{ROOT}", dir.as_raw_fd());
+    rustix::mount::unmount(target.as_str(), UnmountFlags::DETACH)
+        .map_err(|e| ("take the overlay".to_owned(), e.into()))?;
+    Ok(Overlay::Detached(tree))
 }
 
 /// Makes the overlay of `layers` (uppermost first), `upper` and `work`.

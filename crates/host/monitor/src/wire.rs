@@ -54,7 +54,7 @@ pub struct Request {
 pub enum Ask {
     /// Answered by [`Answer::State`]; from now on events come too.
     State,
-    /// Start the first process; descriptor: the node's v2 cgroup, if any.
+    /// Start the first process; descriptors: the node's v2 cgroup, if any, and the namespace of [`Pids::Join`].
     Boot(Box<Boot>),
     /// Signal to the first process.
     Signal { signal: i32 },
@@ -83,6 +83,9 @@ pub enum Ask {
 pub struct Boot {
     /// Read-only layers, uppermost first.
     pub layers: Vec<String>,
+    /// Further overlays over the root, in order.
+    #[serde(default)]
+    pub over: Vec<Over>,
     pub read_only_root: bool,
     pub hostname: String,
     /// In order; targets are created where they are missing.
@@ -95,6 +98,8 @@ pub struct Boot {
     /// `(path below /proc/sys, value)`.
     pub sysctls: Vec<(String, String)>,
     pub process: Process,
+    #[serde(default)]
+    pub pids: Pids,
     /// `cgroup.procs` files of v1 groups to enter.
     pub cgroup_procs: Vec<String>,
     /// File with a line `oom_kill N`.
@@ -102,6 +107,38 @@ pub struct Boot {
     /// A v2 cgroup descriptor comes with the request.
     pub cgroup: bool,
     pub log_limit_bytes: u64,
+}
+
+/// An overlay over a folder of the root: what is below the root on a file system of its own does not show through the
+/// root's. Its writable layer is that folder of the root's writable layer, so the node has one disk all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Over {
+    /// Absolute, without links, `.` and `..`.
+    pub target: String,
+    /// Uppermost first.
+    pub layers: Vec<String>,
+}
+
+/// The process namespace a first process is born in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pids {
+    /// A new one: whatever is in it ends with the first process.
+    #[default]
+    Own,
+    /// The monitor's. `group` is the folder of the control group whose members are the node's, here and below.
+    Host { group: String },
+    /// The one whose descriptor comes with the request.
+    Join { group: String },
+}
+
+impl Pids {
+    /// The control group that what the node leaves is found by.
+    pub fn group(&self) -> Option<&str> {
+        match self {
+            Self::Own => None,
+            Self::Host { group } | Self::Join { group } => Some(group),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

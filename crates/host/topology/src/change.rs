@@ -23,8 +23,8 @@ pub enum NodeChange {
 /// Keys that change nothing that a running node can see. The daemon acts on them when they matter next.
 const QUIET: &[&str] =
     &["auto-remove", "group", "image-pull-policy", "labels", "restart-policy", "startup-delay"];
-/// Keys that say what the network namespace is, or what holds it.
-const DEEP: &[&str] = &["backend", "kind", "network-mode", "privileged"];
+/// Keys that say what the network namespace is, or who holds it: that one may be made again in a user namespace.
+const DEEP: &[&str] = &["backend", "kind", "network-mode", "pid-mode", "privileged"];
 
 impl Node {
     /// What is to be done to a node defined so to make it one of `new`.

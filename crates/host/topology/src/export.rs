@@ -9,7 +9,7 @@ use vnode_protocol::impairment::Impairment;
 use crate::emit::Yaml;
 use crate::model::{
     AgentMode, Bind, DEFAULT_MTU, Endpoint, Far, ImagePullPolicy, Lab, Link, NetworkMode, Node,
-    NodeKind, RestartPolicy, Vm,
+    NodeKind, PidMode, RestartPolicy, Vm,
 };
 
 use parts::{
@@ -199,7 +199,11 @@ impl Writer<'_> {
         list(&mut map, "aliases", &node.aliases);
         list(&mut map, "cap-add", &node.cap_add);
         text(&mut map, "cgroupns-mode", node.cgroupns_mode.as_ref());
-        text(&mut map, "pid-mode", node.pid_mode.as_ref());
+        let mode = node.pid_mode.as_ref().map(|mode| match mode {
+            PidMode::Host => "host".to_owned(),
+            PidMode::Node(name) | PidMode::Container(name) => format!("container:{name}"),
+        });
+        text(&mut map, "pid-mode", mode);
         list(&mut map, "tmpfs", &node.tmpfs);
         list(&mut map, "security-opts", &node.security_opts);
         words(&mut map, "sysctls", &node.sysctls);

@@ -86,12 +86,11 @@ pub(crate) const TOP: &[Key] = &[
 ];
 
 pub(crate) const MGMT: &[Key] = &[
-    yes("network", Shape::Word, "Name of the network; labs that name the same one share it."),
-    no(
+    yes("network", Shape::Word, "Name of the network, carried along: each lab has one of its own."),
+    yes(
         "bridge",
         Shape::Word,
-        "each lab's bridge has a name of vnode's own, so that two labs never meet",
-        "Name of its bridge on the host.",
+        "Further name of its bridge on the host; no other interface may have it.",
     ),
     yes("ipv4-subnet", Shape::Text, "Prefix such as `172.20.20.0/24`, `auto`, or empty for none."),
     yes(
@@ -186,7 +185,11 @@ pub(crate) const NODE: &[Key] = &[
         "every node has a control group namespace of its own",
         "Control group namespace.",
     ),
-    yes("pid-mode", Shape::Text, "`host`, or `container:<node>`."),
+    yes(
+        "pid-mode",
+        Shape::Text,
+        "`host`, or `container:<node>`: the node's processes are among those of the host, or of that node.",
+    ),
     yes("tmpfs", Shape::TextList, "Paths with a file system in memory."),
     yes("security-opts", Shape::TextList, "Security options as Docker has them."),
     yes("sysctls", Shape::TextMap, "Kernel parameters of the node."),

@@ -56,5 +56,6 @@ fn t101_another_network_is_another_node() {
         other => panic!("{other:?}"),
     };
     assert_eq!(keys(change("", "network-mode: none")), ["network-mode"]);
+    assert_eq!(keys(change("", "pid-mode: host")), ["pid-mode"]);
     assert_eq!(keys(change("", "privileged: true, cmd: x")), ["cmd", "privileged"]);
 }

@@ -176,7 +176,7 @@ prop_compose! {
             healthcheck,
             cap_add: if flags[3] { vec!["NET_ADMIN".into(), "SYS_TIME".into()] } else { vec![] },
             cgroupns_mode: flags[3].then(|| "private".into()),
-            pid_mode: flags[2].then(|| "host".into()),
+            pid_mode: flags[2].then_some(PidMode::Host),
             tmpfs: if flags[0] { vec!["/run:size=1m".into()] } else { vec![] },
             backend: flags[1].then(|| "container".into()),
             dns: Dns { servers: if flags[2] { vec![IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9))] } else { vec![] }, search: vec![], options: if flags[1] { vec!["rotate".into()] } else { vec![] } },

@@ -365,6 +365,29 @@ topology:
 }
 
 #[test]
+fn processes_are_shared_with_a_container_of_the_lab() {
+    let nodes = |nodes: &str| format!("name: t\ntopology:\n  nodes:\n{nodes}");
+    let lab =
+        lab(&nodes("    a:\n    b: {pid-mode: container:clab-t-a}\n    c: {pid-mode: host}\n"));
+    let modes: Vec<_> = lab.nodes.iter().map(|node| node.pid_mode.clone()).collect();
+    assert_eq!(modes, [None, Some(PidMode::Node("a".into())), Some(PidMode::Host)]);
+    for (text, wanted) in [
+        ("    a: {pid-mode: shared}\n", "`pid-mode` is host or container:<node>, not `shared`"),
+        ("    a: {pid-mode: container:a}\n", "node `a` cannot share its own processes"),
+        (
+            "    a: {pid-mode: container:b}\n    b: {kind: bridge}\n",
+            "`b` is no container whose processes could be shared",
+        ),
+    ] {
+        assert_eq!(errors(&nodes(text)), [format!("4: {wanted}")]);
+    }
+    let circle = nodes("    a: {pid-mode: container:b}\n    b: {pid-mode: container:a}\n");
+    assert!(errors(&circle)[0].contains("in a circle"), "{:?}", errors(&circle));
+    let elsewhere = warnings(&nodes("    a: {pid-mode: container:x}\n"));
+    assert!(elsewhere[0].contains("`x` is no node of this lab"), "{elsewhere:?}");
+}
+
+#[test]
 fn stage_commands_in_both_forms() {
     let lab = lab("name: t
 topology:

@@ -7,7 +7,7 @@ use vnode_monitor::wire::{self, Source};
 use super::cgroup::Group;
 use super::devices::{self, Rule};
 use super::{caps, seccomp};
-use crate::{Error, ExecSpec, MountKind, NodeSpec, Result, Seccomp};
+use crate::{Error, ExecSpec, MountKind, NodeSpec, PidMode, Result, Seccomp};
 
 const RDONLY: u64 = 0x1;
 const NOSUID: u64 = 0x2;
@@ -51,6 +51,11 @@ pub(super) fn boot(spec: &NodeSpec, group: &Group) -> Result<wire::Boot> {
         return Err(invalid(spec, format!("host name `{}` is not 1 to 64 bytes", spec.hostname)));
     }
     let layers = spec.layers.iter().map(|l| utf8(spec, l)).collect::<Result<_>>()?;
+    let over = spec.over.iter().map(|over| {
+        let layers = over.layers.iter().map(|l| utf8(spec, l)).collect::<Result<_>>()?;
+        Ok(wire::Over { target: utf8(spec, &over.target)?, layers })
+    });
+    let over = over.collect::<Result<_>>()?;
     let (devices, _) = devices::of(spec)?;
     let privileged = spec.security.privileged;
     let list = |paths: &[&str]| {
@@ -58,6 +63,7 @@ pub(super) fn boot(spec: &NodeSpec, group: &Group) -> Result<wire::Boot> {
     };
     Ok(wire::Boot {
         layers,
+        over,
         read_only_root: spec.read_only_root,
         hostname: spec.hostname.clone(),
         mounts: mounts(spec)?,
@@ -74,10 +80,34 @@ pub(super) fn boot(spec: &NodeSpec, group: &Group) -> Result<wire::Boot> {
             tty: spec.process.tty.then_some((24, 80)),
             ..confined(spec, privileged)?
         },
+        pids: pids(spec, group)?,
         cgroup_procs: group.v1_procs(),
         oom_file: group.oom_file(),
         cgroup: false,
         log_limit_bytes: spec.log_limit_bytes,
+    })
+}
+
+/// Whose process namespace the first process is born in, and how what it leaves there is found.
+fn pids(spec: &NodeSpec, group: &Group) -> Result<wire::Pids> {
+    let Some(group) = group.membership() else {
+        return match spec.pids {
+            PidMode::Own => Ok(wire::Pids::Own),
+            PidMode::Host | PidMode::Node(_) => Err(Error::Unsupported {
+                node: spec.node.clone(),
+                what: "it cannot live among other processes: without control groups nothing tells which are its own"
+                    .to_owned(),
+            }),
+        };
+    };
+    if spec.pids != PidMode::Own && spec.security.user_namespace.is_some() {
+        return Err(invalid(spec, "a user namespace needs a process namespace of its own"));
+    }
+    let group = group.display().to_string();
+    Ok(match spec.pids {
+        PidMode::Own => wire::Pids::Own,
+        PidMode::Host => wire::Pids::Host { group },
+        PidMode::Node(_) => wire::Pids::Join { group },
     })
 }
 
@@ -139,6 +169,10 @@ fn confined(spec: &NodeSpec, privileged: bool) -> Result<wire::Process> {
             }
             bits |= bit;
         }
+    }
+    if spec.pids != PidMode::Own {
+        // reboot(2) is about the namespace: that of the host, or of another node.
+        bits &= !caps::bit("SYS_BOOT").unwrap_or(0);
     }
     let filter = match spec.security.seccomp {
         Seccomp::Default if !privileged => profile(bits),

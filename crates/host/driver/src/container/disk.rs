@@ -5,13 +5,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
-use vnode_monitor::overlay;
+use vnode_monitor::overlay::{self, Part};
 use vnode_monitor::wire;
 
 use super::connection::{connect_in, open_dir};
 use super::instance::{self, Container};
 use super::snapshot::Snapshots;
-use super::{ContainerDriver, destroy, make_disk, make_folder};
+use super::{ContainerDriver, destroy, make_disk, make_folder, over};
 use crate::{Error, Instance, NodeSpec, Result};
 
 impl ContainerDriver {
@@ -22,7 +22,7 @@ impl ContainerDriver {
             None if connect_in(dir).is_ok() => {
                 let (connection, state) = instance::again(&spec.node, dir).await?;
                 let group = self.tree.group(&spec.lab, &spec.node);
-                Some(Container::new(spec, dir.to_owned(), group, connection, &state))
+                Some(Container::new(spec, dir.to_owned(), group, connection, &state, &self.live))
             }
             None => None,
         };
@@ -63,7 +63,8 @@ impl ContainerDriver {
         self.at_rest(spec, dir).await?;
         make_folder(spec, dir)?;
         make_disk(spec, dir)?;
-        let (layers, at) = (spec.layers.clone(), dir.to_owned());
+        over::prepare(spec, dir)?;
+        let (spec, at) = (spec.clone(), dir.to_owned());
         let mounted = instance::blocking(move || {
             let io = |(doing, e): overlay::Failure| Error::io(doing, e);
             let root = at.join(wire::ROOT);
@@ -78,14 +79,24 @@ impl ContainerDriver {
             }
             let folder =
                 open_dir(&at).map_err(|e| Error::io(format!("open {}", at.display()), e))?;
-            let (layers, upper, work) = overlay::open_parts(folder.as_fd(), &layers).map_err(io)?;
+            let over = over::make(&spec, folder.as_fd()).map_err(io)?;
+            let (layers, upper, work) =
+                overlay::open_parts(folder.as_fd(), &spec.layers, Part::Root).map_err(io)?;
             let overlay = overlay::make(folder.as_fd(), &layers, &upper, &work).map_err(io)?;
             let target =
                 open_dir(&root).map_err(|e| Error::io(format!("open {}", root.display()), e))?;
-            overlay::attach(overlay, target.as_fd()).map_err(io)?;
-            // Where the host shares its mounts with others, this one is not for them.
-            rustix::mount::mount_change(&root, rustix::mount::MountPropagationFlags::PRIVATE)
-                .map_err(|e| Error::io(format!("make {} private", root.display()), e))?;
+            let mounted = overlay::attach(overlay, target.as_fd()).map_err(io)?;
+            let rest = || {
+                // Where the host shares its mounts with others, this one is not for them.
+                rustix::mount::mount_change(&root, rustix::mount::MountPropagationFlags::PRIVATE)
+                    .map_err(|e| Error::io(format!("make {} private", root.display()), e))?;
+                over::attach(&spec, over, mounted.as_fd()).map_err(io)
+            };
+            if let Err(error) = rest() {
+                // A part of the root is worse than none; what cannot be taken away is found by the next unmount.
+                let _ = overlay::detach(&at);
+                return Err(error);
+            }
             Ok(root)
         });
         mounted.await?
@@ -98,4 +109,28 @@ impl ContainerDriver {
             .await?
             .map_err(|e| Error::io(format!("unmount {}", dir.join(wire::ROOT).display()), e))
     }
+}
+
+/// Puts an empty writable layer in the place of the old one, then removes the old one: a crash leaves either
+/// the one or the other, and at most a folder that the next call or the node's end removes.
+pub(super) fn fresh_disk(dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let (upper, work, old) = (dir.join(wire::UPPER), dir.join(wire::WORK), dir.join("upper.old"));
+    let remove = |path: &Path| match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    };
+    remove(&old)?;
+    let kept = match std::fs::metadata(&upper) {
+        Ok(kept) => kept,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    std::fs::rename(&upper, &old)?;
+    std::fs::create_dir(&upper)?;
+    std::os::unix::fs::chown(&upper, Some(kept.uid()), Some(kept.gid()))?;
+    std::fs::set_permissions(&upper, std::fs::Permissions::from_mode(kept.mode() & 0o7777))?;
+    // The overlay makes its own folder in it again.
+    remove(&work.join("work"))?;
+    remove(&old)
 }

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::unix::pipe;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use vnode_monitor::overlay;
@@ -14,11 +13,11 @@ use vnode_monitor::wire::{self, Answer, Ask, Event, State};
 
 use super::cgroup::{self, Group};
 use super::connection::{Connection, Reply, Shared, connect_in, done};
-use super::stream::Terminal;
-use super::{archive, config, spawner};
+use super::disk::fresh_disk;
+use super::{Live, archive, config, over, spawner};
 use crate::{
-    BoxFuture, Console, Ended, Error, Exec, ExecControl, ExecSpec, Exit, Instance, Limits,
-    LogPaths, NodeSpec, Phase, Reader, Result, Stats, Status, WindowSize,
+    BoxFuture, Console, Ended, Error, Exec, ExecSpec, Exit, Instance, Limits, LogPaths, NodeSpec,
+    Phase, PidMode, Reader, Result, Stats, Status, WindowSize,
 };
 
 /// A killed node's processes are gone within this, unless the kernel is stuck.
@@ -27,12 +26,14 @@ const KILL_PATIENCE: Duration = Duration::from_secs(20);
 /// A container node; see [`Instance`].
 #[derive(Debug)]
 pub(super) struct Container {
-    node: String,
+    pub(super) node: String,
     dir: PathBuf,
-    group: Group,
+    pub(super) group: Group,
     monitor: wire::Pid,
     spec: Mutex<Arc<NodeSpec>>,
     shared: Arc<Link>,
+    /// The driver's other nodes: among the processes of one of them this one may live.
+    others: Live,
     reader: JoinHandle<()>,
 }
 
@@ -89,6 +90,7 @@ impl Container {
         group: Group,
         connection: Connection,
         state: &State,
+        others: &Live,
     ) -> Arc<Self> {
         let (status, _) = watch::channel(status_of(state, group.is_frozen()));
         let connection = Arc::new(connection);
@@ -111,6 +113,7 @@ impl Container {
             monitor: state.monitor,
             spec: Mutex::new(Arc::new(spec.clone())),
             shared,
+            others: Arc::clone(others),
             reader,
         })
     }
@@ -133,7 +136,7 @@ impl Container {
         });
     }
 
-    fn connection(&self) -> Shared {
+    pub(super) fn connection(&self) -> Shared {
         Arc::clone(&self.shared.connection.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -147,11 +150,11 @@ impl Container {
         self.ask(Ask::Settle, &[]).await.map(drop)
     }
 
-    fn spec(&self) -> Arc<NodeSpec> {
+    pub(super) fn spec(&self) -> Arc<NodeSpec> {
         Arc::clone(&self.spec.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn running(&self) -> Result<u32> {
+    pub(super) fn running(&self) -> Result<u32> {
         let status = *self.shared.status.borrow();
         match (status.phase, status.pid) {
             (Phase::Running | Phase::Paused, Some(pid)) => Ok(pid),
@@ -162,7 +165,7 @@ impl Container {
         }
     }
 
-    fn cgroup<T>(&self, result: std::result::Result<T, cgroup::Failure>) -> Result<T> {
+    pub(super) fn cgroup<T>(&self, result: std::result::Result<T, cgroup::Failure>) -> Result<T> {
         result.map_err(|(doing, e)| Error::io(format!("{doing} (node `{}`)", self.node), e))
     }
 
@@ -189,6 +192,21 @@ impl Container {
         }
     }
 
+    /// The process namespace of another node of the lab, which runs.
+    fn processes_of(&self, lab: &str, owner: &str) -> Result<OwnedFd> {
+        let away = || Error::Owner { node: self.node.clone(), owner: owner.to_owned() };
+        let key = (lab.to_owned(), owner.to_owned());
+        let owner = self.others.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let owner = owner.and_then(|owner| owner.upgrade()).ok_or_else(away)?;
+        let pid = owner.running().map_err(|_| away())?;
+        let namespace = spawner::namespace_of(pid, "pid").map_err(|_| away())?;
+        // The status is the same after the opening, so the process was that node's.
+        match owner.running() {
+            Ok(after) if after == pid => Ok(namespace),
+            _ => Err(away()),
+        }
+    }
+
     async fn boot_now(&self, spec: &NodeSpec) -> Result<()> {
         if self.running().is_ok() {
             return Err(Error::Running { node: self.node.clone() });
@@ -198,11 +216,16 @@ impl Container {
             return Err(Error::Mounted { node: self.node.clone(), path: root });
         }
         self.cgroup(self.group.set(&spec.limits))?;
+        over::prepare(spec, &self.dir)?;
         let mut boot = config::boot(spec, &self.group)?;
         let cgroup = self.cgroup(self.group.open_v2())?;
         boot.cgroup = cgroup.is_some();
+        let processes = match &spec.pids {
+            PidMode::Node(owner) => Some(self.processes_of(&spec.lab, owner)?),
+            PidMode::Own | PidMode::Host => None,
+        };
         *self.spec.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(spec.clone());
-        let fds: Vec<BorrowedFd<'_>> = cgroup.iter().map(AsFd::as_fd).collect();
+        let fds: Vec<BorrowedFd<'_>> = cgroup.iter().chain(&processes).map(AsFd::as_fd).collect();
         let reply = self.connection().ask(Ask::Boot(Box::new(boot)), &fds).await?;
         if let Answer::Failed { step } = reply.answer {
             return Err(Error::Boot { node: self.node.clone(), step });
@@ -218,7 +241,8 @@ impl Container {
         if self.status().phase == Phase::Paused && !self.group.kills_frozen() {
             self.freeze(false).await?;
         }
-        // All processes of the node, execs included, are in the first one's process namespace and end with it.
+        // All processes of the node, execs included, are in the first one's process namespace and end with it; where they
+        // are among others' the monitor ends them.
         // `cgroup.kill` is for what is left when that fails: after it kernels (6.18 among them) kill whatever
         // is cloned into the group, because they compare the count of kills with that of the parent's group.
         if let Err(error) = self.ask(Ask::Signal { signal: libc::SIGKILL }, &[]).await {
@@ -247,71 +271,6 @@ impl Container {
             }
         });
         Ok(())
-    }
-
-    async fn exec_now(&self, request: &ExecSpec) -> Result<Exec> {
-        self.running()?;
-        let fail = |what: &str, e: std::io::Error| {
-            Error::io(format!("{what} (exec in `{}`)", self.node), e)
-        };
-        let mut exec = config::exec(&self.spec(), request, &self.group)?;
-        let cgroup = self.cgroup(self.group.open_v2())?;
-        exec.cgroup = cgroup.is_some();
-        let streams = match request.tty {
-            Some(_) => None,
-            None => Some(Streams::new().map_err(|e| fail("make pipes", e))?),
-        };
-        let mut fds: Vec<BorrowedFd<'_>> = cgroup.iter().map(AsFd::as_fd).collect();
-        if let Some(streams) = &streams {
-            fds.extend(streams.theirs.iter().map(AsFd::as_fd));
-        }
-        let connection = self.connection();
-        let reply = connection.ask(Ask::Exec(Box::new(exec)), &fds).await?;
-        let id = match reply.answer {
-            Answer::Exec { exec } => exec,
-            Answer::Failed { step } => return Err(Error::Exec { node: self.node.clone(), step }),
-            other => {
-                let what = format!("answers an exec with {other:?}");
-                return Err(Error::Monitor { node: self.node.clone(), what });
-            }
-        };
-        let control = Arc::new(Program {
-            node: self.node.clone(),
-            connection,
-            id,
-            ended: AtomicBool::new(false),
-        });
-        let watched = Watched(Arc::clone(&control));
-        let node = self.node.clone();
-        let exit = reply.exit;
-        let exit = Box::pin(async move {
-            let watched = watched;
-            let told = match exit {
-                Some(exit) => exit.await.ok(),
-                None => None,
-            };
-            watched.0.ended.store(true, Ordering::Release);
-            told.ok_or(Error::Monitor {
-                node,
-                what: "went away before the program ended".to_owned(),
-            })
-        });
-        let (stdin, stdout, stderr) = match streams {
-            Some(streams) => streams.ours(),
-            None => {
-                let master = reply.fds.into_iter().next().ok_or_else(|| Error::Monitor {
-                    node: self.node.clone(),
-                    what: "gave no terminal".to_owned(),
-                })?;
-                let terminal = Terminal::new(master).map_err(|e| fail("use the terminal", e))?;
-                (
-                    Some(Box::pin(terminal.clone()) as crate::Writer),
-                    Some(Box::pin(terminal) as Reader),
-                    None,
-                )
-            }
-        };
-        Ok(Exec { stdin, stdout, stderr, control, exit, ended: None })
     }
 
     async fn console_now(&self) -> Result<Console> {
@@ -394,81 +353,6 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|e| Error::io("run work that blocks", std::io::Error::other(e)))
-}
-
-/// Three pipes: the program's ends and ours.
-struct Streams {
-    theirs: [OwnedFd; 3],
-    stdin: pipe::Sender,
-    stdout: pipe::Receiver,
-    stderr: pipe::Receiver,
-}
-
-impl Streams {
-    fn new() -> std::io::Result<Self> {
-        let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
-        let ((stdin, into), (from, stdout), (from_err, stderr)) = (pipe()?, pipe()?, pipe()?);
-        for ours in [&into, &from, &from_err] {
-            rustix::io::ioctl_fionbio(ours, true)?;
-        }
-        Ok(Self {
-            theirs: [stdin, stdout, stderr],
-            stdin: pipe::Sender::from_owned_fd(into)?,
-            stdout: pipe::Receiver::from_owned_fd(from)?,
-            stderr: pipe::Receiver::from_owned_fd(from_err)?,
-        })
-    }
-
-    /// Closes the program's ends in this process, so that its end is ours too.
-    fn ours(self) -> (Option<crate::Writer>, Option<Reader>, Option<Reader>) {
-        drop(self.theirs);
-        (Some(Box::pin(self.stdin)), Some(Box::pin(self.stdout)), Some(Box::pin(self.stderr)))
-    }
-}
-
-/// A running program, as its handle controls it.
-#[derive(Debug)]
-struct Program {
-    node: String,
-    connection: Shared,
-    id: u64,
-    ended: AtomicBool,
-}
-
-impl ExecControl for Program {
-    fn signal(&self, signal: i32) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            let ask = Ask::ExecSignal { exec: self.id, signal };
-            done(&self.node, self.connection.ask(ask, &[]).await?).map(drop)
-        })
-    }
-
-    fn resize(&self, size: WindowSize) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            let ask = Ask::Resize { exec: Some(self.id), rows: size.rows, cols: size.cols };
-            done(&self.node, self.connection.ask(ask, &[]).await?).map(drop)
-        })
-    }
-}
-
-/// Kills the program when nobody waits for it any more.
-struct Watched(Arc<Program>);
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        if self.0.ended.load(Ordering::Acquire) {
-            return;
-        }
-        let program = Arc::clone(&self.0);
-        // Outside a runtime the whole program is ending; the pipes' end tells the rest.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = program.signal(libc::SIGKILL).await {
-                    tracing::debug!(node = %program.node, %error, "program of an abandoned exec");
-                }
-            });
-        }
-    }
 }
 
 impl Instance for Container {
@@ -606,30 +490,6 @@ impl Instance for Container {
             archive::into(self.node.clone(), root, path.to_owned(), tar, ids).await
         })
     }
-}
-
-/// Puts an empty writable layer in the place of the old one, then removes the old one: a crash leaves either
-/// the one or the other, and at most a folder that the next call or the node's end removes.
-fn fresh_disk(dir: &std::path::Path) -> std::io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let (upper, work, old) = (dir.join(wire::UPPER), dir.join(wire::WORK), dir.join("upper.old"));
-    let remove = |path: &std::path::Path| match std::fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    };
-    remove(&old)?;
-    let kept = match std::fs::metadata(&upper) {
-        Ok(kept) => kept,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(e),
-    };
-    std::fs::rename(&upper, &old)?;
-    std::fs::create_dir(&upper)?;
-    std::os::unix::fs::chown(&upper, Some(kept.uid()), Some(kept.gid()))?;
-    std::fs::set_permissions(&upper, std::fs::Permissions::from_mode(kept.mode() & 0o7777))?;
-    // The overlay makes its own folder in it again.
-    remove(&work.join("work"))?;
-    remove(&old)
 }
 
 impl Container {

@@ -24,6 +24,8 @@ mod destroy;
 mod devices;
 mod disk;
 mod instance;
+mod over;
+mod program;
 mod release;
 mod seccomp;
 mod snapshot;
@@ -81,8 +83,11 @@ pub struct ContainerDriver {
     /// Loaded device confinements; few definitions differ in it.
     programs: Mutex<HashMap<Vec<Rule>, Arc<OwnedFd>>>,
     /// Nodes with a handle somewhere, by lab and node.
-    live: Mutex<HashMap<(String, String), Weak<Container>>>,
+    live: Live,
 }
+
+/// Nodes with a handle, by lab and node.
+type Live = Arc<Mutex<HashMap<(String, String), Weak<Container>>>>;
 
 impl ContainerDriver {
     /// Starts the spawner of monitors and finds out what this machine's cgroups can do.
@@ -96,7 +101,7 @@ impl ContainerDriver {
                 spawner: Spawner::start(&options.monitor_program)?,
                 tree,
                 programs: Mutex::default(),
-                live: Mutex::default(),
+                live: Live::default(),
             }))
         })
         .await?
@@ -122,32 +127,42 @@ impl ContainerDriver {
     /// Confines the devices of a node's group.
     fn confine_devices(&self, spec: &NodeSpec, group: &Group) -> Result<()> {
         let Some(rules) = config::device_rules(spec)? else { return Ok(()) };
-        let unsupported = |what: String| Error::Unsupported {
+        let failed = |(doing, e)| Error::io(doing, e);
+        let v2 = group.open_v2().map_err(failed)?;
+        let why = match v2.map(|v2| self.confine_by_program(&rules, &v2)) {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(error)) => error.to_string(),
+            None => "there is no cgroup v2 tree".to_owned(),
+        };
+        if group.confine_devices(&rules).map_err(failed)? {
+            return Ok(());
+        }
+        Err(Error::Unsupported {
             node: spec.node.clone(),
             what: format!(
-                "its devices cannot be confined: {what}; let the daemon use bpf(2) on a cgroup v2 tree, or \
-                 make the node privileged"
+                "its devices cannot be confined: {why}, and no devices controller of cgroup v1; let the daemon use \
+                 bpf(2) on a cgroup v2 tree, or make the node privileged"
             ),
-        };
-        let v2 = group.open_v2().map_err(|(doing, e)| Error::io(doing, e))?;
-        let v2 = v2.ok_or_else(|| unsupported("there is no cgroup v2 tree".to_owned()))?;
+        })
+    }
+
+    fn confine_by_program(&self, rules: &[Rule], v2: &OwnedFd) -> std::io::Result<()> {
         let program = {
             let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
             // More than a few come only from definitions that name devices; old ones are loaded again.
             if programs.len() > 16 {
                 programs.clear();
             }
-            match programs.get(&rules) {
+            match programs.get(rules) {
                 Some(program) => Arc::clone(program),
                 None => {
-                    let program = devices::load(&rules).map_err(|e| unsupported(e.to_string()))?;
-                    let program = Arc::new(program);
-                    programs.insert(rules, Arc::clone(&program));
+                    let program = Arc::new(devices::load(rules)?);
+                    programs.insert(rules.to_vec(), Arc::clone(&program));
                     program
                 }
             }
         };
-        devices::attach(&program, &v2).map_err(|e| unsupported(e.to_string()))
+        devices::attach(&program, v2)
     }
 
     async fn create_now(&self, spec: &NodeSpec, dir: &Path) -> Result<Arc<dyn Instance>> {
@@ -170,7 +185,8 @@ impl ContainerDriver {
             new = make_folder(spec, dir)?;
         }
         if !new && let Ok((connection, state)) = instance::again(&spec.node, dir).await {
-            let container = Container::new(spec, dir.to_owned(), group, connection, &state);
+            let container =
+                Container::new(spec, dir.to_owned(), group, connection, &state, &self.live);
             self.remember(spec, &container);
             return Ok(container);
         }
@@ -241,7 +257,7 @@ impl ContainerDriver {
         make_disk(spec, dir)?;
         self.confine_devices(spec, group)?;
         let state = connection.hello().await?;
-        Ok(Container::new(spec, dir.to_owned(), group.clone(), connection, &state))
+        Ok(Container::new(spec, dir.to_owned(), group.clone(), connection, &state, &self.live))
     }
 
     async fn recover_now(&self, spec: &NodeSpec, dir: &Path) -> Result<Recovered> {
@@ -266,7 +282,7 @@ impl ContainerDriver {
             Err(e) => return Err(Error::io(format!("reach the monitor in {}", dir.display()), e)),
         }
         let (connection, state) = instance::again(&spec.node, dir).await?;
-        let container = Container::new(spec, dir.to_owned(), group, connection, &state);
+        let container = Container::new(spec, dir.to_owned(), group, connection, &state, &self.live);
         self.remember(spec, &container);
         Ok(Recovered::Live(container))
     }
@@ -362,7 +378,7 @@ impl Driver for ContainerDriver {
             limits: self.tree.limits(),
             cgroup: self.tree.kind().to_owned(),
             user_namespaces: Path::new("/proc/self/ns/user").exists() && overlays_mapped_layers(),
-            devices: self.tree.has_v2(),
+            devices: self.tree.confines_devices(),
             snapshot: true,
         }
     }

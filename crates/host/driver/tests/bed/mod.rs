@@ -140,6 +140,7 @@ impl Bed {
             uuid: "0".into(),
             hostname: node.into(),
             layers: vec![self.dir.path().join("image")],
+            over: Vec::new(),
             read_only_root: false,
             process: Process {
                 argv: vec!["sleep".into(), "1000".into()],
@@ -177,6 +178,7 @@ impl Bed {
             },
             limits: Limits::default(),
             network: NetworkMode::Own,
+            pids: vnode_driver::PidMode::Own,
             stop_signal: 15,
             stop_grace_ms: 1000,
             log_limit_bytes: 1 << 20,

@@ -8,6 +8,7 @@
 //! ```
 
 mod judge;
+mod order;
 mod whole;
 
 pub use whole::{down, restore};
@@ -16,7 +17,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use vnode_operation::{Plan, Recovery, Step};
-use vnode_topology::{Lab, StageName};
+use vnode_topology::StageName;
 
 use self::judge::{Fate, Judged};
 use crate::record::{LinkKind, LinkRecord};
@@ -210,13 +211,19 @@ impl Planner {
             if old.is_none() { Some(self.push(&Work::HostPrepare, None, &[], &[])) } else { None };
         let control_is_new =
             new.lab.control.is_some() && old.is_none_or(|old| old.lab.control.is_none());
-        let control =
-            if new.lab.control.is_some() && (control_is_new || (anything && old.is_some())) {
-                let needs: Vec<u32> = prepare.into_iter().collect();
-                Some(self.push(&Work::ControlEnsure { lab: lab.clone() }, None, &needs, &[]))
-            } else {
-                None
-            };
+        let control_differs =
+            new.lab.control.is_some() && old.is_some_and(|old| old.lab.control != new.lab.control);
+        if control_differs && !control_is_new {
+            self.change("update", "control network".to_owned(), "its definition differs");
+        }
+        let control = if new.lab.control.is_some()
+            && (control_is_new || control_differs || (anything && old.is_some()))
+        {
+            let needs: Vec<u32> = prepare.into_iter().collect();
+            Some(self.push(&Work::ControlEnsure { lab: lab.clone() }, None, &needs, &[]))
+        } else {
+            None
+        };
         let images = self.images(new, judged);
         let mut created: HashMap<&str, u32> = HashMap::new();
         let mut wired: HashMap<&str, Vec<u32>> = HashMap::new();
@@ -257,8 +264,9 @@ impl Planner {
             }
         }
         self.links(old, new, judged, &created, &mut wired, prepare);
-        self.late = late(&new.lab.lab);
+        self.late = order::late(&new.lab.lab);
         self.boots(new, judged, &created, &wired, &images);
+        self.processes(&new.lab.lab, judged);
         self.stages(&new.lab.lab);
     }
 
@@ -438,58 +446,10 @@ impl Planner {
         }
     }
 
-    /// `wait-for`: the first steps of a stage need the last ones of another node's stage.
-    fn stages(&mut self, lab: &Lab) {
-        for node in lab.nodes.iter().filter(|node| node.kind.is_run()) {
-            for (stage, definition) in &node.stages {
-                for wait in &definition.wait_for {
-                    let entered = self.entered.get(&(node.name.clone(), *stage)).cloned();
-                    let finished = self.finished.get(&(wait.node.clone(), wait.stage)).cloned();
-                    for id in entered.into_iter().flatten() {
-                        for other in finished.iter().flatten() {
-                            self.need(id, *other);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
     fn need(&mut self, id: u32, other: u32) {
         let step = &mut self.plan.steps[id as usize];
         if !step.needs.contains(&other) {
             step.needs.push(other);
-        }
-    }
-}
-
-/// For each node, the nodes whose creation or wiring waits for one of its stages, directly or by way of others.
-fn late(lab: &Lab) -> HashMap<String, BTreeSet<String>> {
-    let mut late: HashMap<String, BTreeSet<String>> = HashMap::new();
-    for node in &lab.nodes {
-        for stage in [StageName::Create, StageName::CreateLinks] {
-            for wait in node.stages.get(&stage).iter().flat_map(|stage| &stage.wait_for) {
-                late.entry(wait.node.clone()).or_default().insert(node.name.clone());
-            }
-        }
-    }
-    loop {
-        let mut grown = false;
-        for name in late.keys().cloned().collect::<Vec<_>>() {
-            let further: BTreeSet<String> = late[&name]
-                .iter()
-                .filter_map(|other| late.get(other))
-                .flatten()
-                .filter(|other| **other != name)
-                .cloned()
-                .collect();
-            let own = late.entry(name).or_default();
-            let before = own.len();
-            own.extend(further);
-            grown |= own.len() > before;
-        }
-        if !grown {
-            return late;
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Plans for a lab as a whole: its end, and its beginning anew after a restart of the machine.
 
+use std::collections::HashMap;
+
 use vnode_operation::{Plan, Recovery};
+use vnode_topology::{Lab, PidMode};
 
 use crate::record::LinkKind;
 use crate::wanted::Records;
@@ -50,6 +53,27 @@ pub fn restore(records: &Records) -> Plan {
     plan
 }
 
+/// For each node, those that live among its processes.
+fn guests(lab: &Lab) -> HashMap<&str, Vec<&str>> {
+    let mut guests: HashMap<&str, Vec<&str>> = HashMap::new();
+    for node in &lab.nodes {
+        if let Some(PidMode::Node(owner)) = &node.pid_mode {
+            guests.entry(owner).or_default().push(&node.name);
+        }
+    }
+    guests
+}
+
+/// How many nodes lie between a node and its own process namespace.
+fn depth(lab: &Lab, node: &str) -> usize {
+    let owner = |name: &str| match lab.node(name).and_then(|node| node.pid_mode.as_ref()) {
+        Some(PidMode::Node(owner)) => Some(owner.as_str()),
+        Some(PidMode::Host | PidMode::Container(_)) | None => None,
+    };
+    // Nobody is its own owner: the topology was checked for circles.
+    std::iter::successors(owner(node), |name| owner(name)).take(lab.nodes.len()).count()
+}
+
 /// Plans the end of a lab. Every step goes on when another fails (T-52).
 pub fn down(records: &Records, last_lab: bool, graceful: bool) -> Plan {
     let lab = &records.lab.name;
@@ -66,10 +90,24 @@ pub fn down(records: &Records, last_lab: bool, graceful: bool) -> Plan {
         }
     }
     let mut halted = first.clone();
+    let mut halts: HashMap<&str, u32> = HashMap::new();
     if graceful {
-        for node in records.nodes.keys() {
-            let (lab, node) = (lab.clone(), node.clone());
-            halted.push(push(Work::NodeHalt { lab, node, grace_ms: None }, &[], &[]));
+        // Who lives among the processes of another is asked first: that one's end is its own.
+        let guests = guests(&records.lab.lab);
+        let mut order: Vec<&str> = records.nodes.keys().map(String::as_str).collect();
+        order.sort_by_cached_key(|node| std::cmp::Reverse(depth(&records.lab.lab, node)));
+        for node in order {
+            let before: Vec<u32> = guests
+                .get(node)
+                .into_iter()
+                .flatten()
+                .filter_map(|guest| halts.get(guest).copied())
+                .collect();
+            let (lab, name) = (lab.clone(), node.to_owned());
+            let work = Work::NodeHalt { lab, node: name, grace_ms: None };
+            let id = push(work, &[], &before);
+            halts.insert(node, id);
+            halted.push(id);
         }
     }
     // What needs the kernel's lock of all networks comes before the nodes' networks end, which holds it for long. No
@@ -83,11 +121,9 @@ pub fn down(records: &Records, last_lab: bool, graceful: bool) -> Plan {
         last.push(push(Work::HostRestore, &[], &halted));
     }
     let mut nodes = Vec::new();
-    for (at, node) in records.nodes.keys().enumerate() {
+    for node in records.nodes.keys() {
         let mut after = first.clone();
-        if graceful {
-            after.push(halted[first.len() + at]);
-        }
+        after.extend(halts.get(node.as_str()));
         let work = Work::NodeDestroy { lab: lab.clone(), node: node.clone() };
         nodes.push(push(work, &[], &after));
     }

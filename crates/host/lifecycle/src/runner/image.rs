@@ -38,32 +38,7 @@ pub(super) async fn ensure(
     for warning in &made.warnings {
         inner.warn(&format!("image/{image}"), &context.operation().to_string(), warning);
     }
-    for extra in &made.extra_overlays {
-        other_file_system(inner, context, image, &extra.target)?;
-    }
     lock(&inner.images).insert(image.to_owned(), made);
-    Ok(())
-}
-
-/// The image `host` is an overlay of `/`, which does not show file systems mounted below it: without `/usr` no
-/// program would run, without `/var` most do.
-fn other_file_system(
-    inner: &Inner,
-    context: &StepContext,
-    image: &str,
-    target: &std::path::Path,
-) -> Result<()> {
-    let text = format!(
-        "image `{image}`: `{}` of this machine is a file system of its own and does not show in nodes",
-        target.display()
-    );
-    let needed = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc"];
-    if needed.iter().any(|path| target == std::path::Path::new(path)) {
-        return Err(Error::new(Kind::Unsupported, text).hint(
-            "give the nodes another image: a registry reference, `tar:/PATH` or `oci:/PATH`",
-        ));
-    }
-    inner.warn(&format!("image/{image}"), &context.operation().to_string(), &text);
     Ok(())
 }
 

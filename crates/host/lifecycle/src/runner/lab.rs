@@ -72,7 +72,7 @@ pub(super) async fn ensure_control(inner: &Arc<Inner>, lab: &str, operation: &st
         external_access: control.external,
     };
     let network = inner.network.clone();
-    blocking(move || Control::ensure(&network, &spec).map(drop)).await
+    blocking(move || Control::ensure(&network, &spec)?.also_named(control.alias.as_deref())).await
 }
 
 fn gateways(control: &crate::control::Control) -> Vec<IpNet> {

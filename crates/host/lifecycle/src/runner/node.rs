@@ -182,7 +182,18 @@ async fn base(inner: &Inner, image: &str) -> Result<Found> {
     };
     Ok(Found {
         id: made.id.clone(),
-        base: Base { layers: made.layers.clone(), config: made.config.clone() },
+        base: Base {
+            layers: made.layers.clone(),
+            over: made
+                .extra_overlays
+                .iter()
+                .map(|extra| vnode_driver::Over {
+                    target: extra.target.clone(),
+                    layers: extra.layers.clone(),
+                })
+                .collect(),
+            config: made.config.clone(),
+        },
         disk: made.disk.clone(),
     })
 }
@@ -325,6 +336,7 @@ pub(crate) async fn start(
             entry.update(|record| record.wanted = true);
             inner.tell("node.booted", &entry.subject(), Some(operation), json!({}));
             follow::health(inner, entry);
+            follow::guests(inner, entry);
             Ok(())
         }
         Err(source) => {

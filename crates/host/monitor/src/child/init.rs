@@ -6,11 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use vnode_monitor::overlay;
-use vnode_monitor::wire::Boot;
+use vnode_monitor::wire::{Boot, Pids};
 
 use super::mounts::{self, Prepared};
 use super::{confine, reaper, run, tty};
-use crate::fail::{Doing, Result};
+use crate::fail::{Doing, Result, checked};
 
 /// `prepared`: what was taken from the host already, by one who may (user namespaces).
 pub(super) fn run(
@@ -21,6 +21,12 @@ pub(super) fn run(
     prepared: Option<Prepared>,
 ) -> Result<Infallible> {
     run::become_session_leader()?;
+    if boot.pids != Pids::Own {
+        // Orphans of the node are its first process' here too, not those of whoever is first in the namespace.
+        // SAFETY: changes an attribute of this process only.
+        checked(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }.into())
+            .doing(|| "take in orphans")?;
+    }
     let in_user_namespace = prepared.is_some();
     if !in_user_namespace {
         confine::join_cgroups(&boot.cgroup_procs)?;

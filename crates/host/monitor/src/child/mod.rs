@@ -15,6 +15,7 @@ mod mapped;
 mod mounts;
 mod reaper;
 mod run;
+mod sweep;
 mod tty;
 mod user;
 mod userns;
@@ -24,9 +25,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socketpair};
 use vnode_monitor::packet;
-use vnode_monitor::wire::{Boot, Exec, Net, Pid, Spawn, start_time};
+use vnode_monitor::wire::{Boot, Exec, Net, Pid, Pids, Spawn, start_time};
 
 use crate::fail::{Doing, Fail, Result, checked};
+
+pub(crate) use sweep::sweep;
 
 /// A process being set up or running.
 #[derive(Debug)]
@@ -215,7 +218,7 @@ pub(crate) fn start_init(
     boot: &Boot,
     dir: &OwnedFd,
     own: &Own,
-    cgroup: Option<OwnedFd>,
+    (cgroup, processes): (Option<OwnedFd>, Option<OwnedFd>),
     asked: (u64, u64),
 ) -> Result<(Child, Option<OwnedFd>)> {
     let (ours, theirs) = status_pair()?;
@@ -234,12 +237,32 @@ pub(crate) fn start_init(
         let made = userns::start_init(boot, dir, user, cgroup.as_ref(), &theirs, write.as_ref())?;
         return Ok((new_child(made, ours, asked), read));
     }
-    match fork(NODE_NAMESPACES, cgroup.as_ref()).doing(|| "clone the first process")? {
-        None => in_child(&theirs, || init::run(boot, dir, &theirs, write.as_ref(), None)),
-        Some(made) => {
-            drop(theirs);
-            Ok((new_child(made, ours, asked), read))
+    let mut kinds = NODE_NAMESPACES;
+    match (&boot.pids, &processes) {
+        (Pids::Own, _) => {}
+        (Pids::Host { .. }, _) => kinds &= !libc::CLONE_NEWPID,
+        (Pids::Join { .. }, Some(processes)) => {
+            kinds &= !libc::CLONE_NEWPID;
+            // The first process is born in the namespace set here; the monitor itself stays in its own.
+            setns(processes.as_fd(), libc::CLONE_NEWPID)
+                .doing(|| "join the other node's process namespace")?;
         }
+        (Pids::Join { .. }, None) => {
+            return Err(Fail("the request lacks the process namespace to join".to_owned()));
+        }
+    }
+    let made = fork(kinds, cgroup.as_ref());
+    if let Ok(None) = made {
+        in_child(&theirs, || init::run(boot, dir, &theirs, write.as_ref(), None));
+    }
+    drop(theirs);
+    if processes.is_some() {
+        setns(own.pid.as_fd(), libc::CLONE_NEWPID)
+            .doing(|| "leave the other node's process namespace")?;
+    }
+    match made.doing(|| "clone the first process")? {
+        Some(made) => Ok((new_child(made, ours, asked), read)),
+        None => Err(Fail("the child came back".to_owned())),
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::mount::{
     OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount,
     fsopen, mount_change, move_mount, open_tree, unmount,
 };
-use vnode_monitor::overlay::{self, Overlay};
+use vnode_monitor::overlay::{self, Overlay, Part};
 use vnode_monitor::wire::{Boot, Device, Source};
 
 use super::beneath::{Root, split};
@@ -24,6 +24,8 @@ pub(super) const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 #[derive(Debug)]
 pub(super) struct Prepared {
     overlay: Overlay,
+    /// One for each overlay over the root, in order.
+    over: Vec<Overlay>,
     /// One for each bind among the mounts, in order.
     binds: Vec<OwnedFd>,
     /// One for each device, when nodes cannot be made.
@@ -85,36 +87,23 @@ pub(super) fn clone_tree(
 
 /// Takes layers, bind sources and (with `user`, the node's user namespace) devices from the host.
 pub(super) fn prepare(boot: &Boot, dir: &OwnedFd, user: Option<&OwnedFd>) -> Result<Prepared> {
-    let (mut layers, mut upper, mut work) = overlay::open_parts(dir.as_fd(), &boot.layers)
-        .map_err(|(step, e)| Fail(format!("{step}: {e}")))?;
-    let mut devices = Vec::new();
+    let failed = |(step, e): overlay::Failure| Fail(format!("{step}: {e}"));
     // A tree that is attached nowhere lasts as long as its descriptor: until the overlay has taken it.
     let mut spent = Vec::new();
-    if let Some(user) = user {
-        let what = || "map the ids of the root's layers";
-        let mut parts: Vec<&OwnedFd> = layers.iter().collect();
-        parts.push(dir);
-        // Upper and work folder must be seen through one mount: they are opened from the node's mapped folder.
-        let mut found = mapped::all(&parts, user).doing(what)?;
-        let folder = found.folders.pop().ok_or_else(|| Fail("no folder was mapped".to_owned()))?;
-        layers = found.folders;
-        spent = found.trees;
-        let none: [&str; 0] = [];
-        (_, upper, work) = overlay::open_parts(folder.as_fd(), &none)
-            .map_err(|(step, e)| Fail(format!("{step}: {e}")))?;
-        spent.push(folder);
+    let mut over = Vec::new();
+    for (number, one) in boot.over.iter().enumerate() {
+        let made = layered(dir, &one.layers, Part::Over(&one.target, number), user, &mut spent)?;
+        over.push(overlay::detached(made, dir.as_fd()).map_err(failed)?);
+    }
+    let overlay = layered(dir, &boot.layers, Part::Root, user, &mut spent)?;
+    let mut devices = Vec::new();
+    if user.is_some() {
         for device in &boot.devices {
             devices.push(
                 clone_tree(rustix::fs::CWD, &device.host, false)
                     .doing(|| format!("device {}", device.host))?,
             );
         }
-    }
-    let overlay = overlay::make(dir.as_fd(), &layers, &upper, &work)
-        .map_err(|(step, e)| Fail(format!("{step}: {e}")))?;
-    if user.is_some() {
-        // Those that are mounts themselves among them.
-        spent.extend([layers, vec![upper, work]].into_iter().flatten());
     }
     let mut binds = Vec::new();
     for mount in &boot.mounts {
@@ -127,7 +116,39 @@ pub(super) fn prepare(boot: &Boot, dir: &OwnedFd, user: Option<&OwnedFd>) -> Res
             binds.push(tree);
         }
     }
-    Ok(Prepared { overlay, binds, devices, spent })
+    Ok(Prepared { overlay, over, binds, devices, spent })
+}
+
+/// One of the node's overlays.
+fn layered(
+    dir: &OwnedFd,
+    layers: &[String],
+    part: Part<'_>,
+    user: Option<&OwnedFd>,
+    spent: &mut Vec<OwnedFd>,
+) -> Result<Overlay> {
+    let failed = |(step, e): overlay::Failure| Fail(format!("{step}: {e}"));
+    let (mut layers, mut upper, mut work) =
+        overlay::open_parts(dir.as_fd(), layers, part).map_err(failed)?;
+    if let Some(user) = user {
+        let what = || "map the ids of the root's layers";
+        let mut parts: Vec<&OwnedFd> = layers.iter().collect();
+        parts.push(dir);
+        // Upper and work folder must be seen through one mount: they are opened from the node's mapped folder.
+        let mut found = mapped::all(&parts, user).doing(what)?;
+        let folder = found.folders.pop().ok_or_else(|| Fail("no folder was mapped".to_owned()))?;
+        layers = found.folders;
+        let none: [&str; 0] = [];
+        (_, upper, work) = overlay::open_parts(folder.as_fd(), &none, part).map_err(failed)?;
+        spent.extend(found.trees);
+        spent.push(folder);
+    }
+    let made = overlay::make(dir.as_fd(), &layers, &upper, &work).map_err(failed)?;
+    if user.is_some() {
+        // Those that are mounts themselves among them.
+        spent.extend([layers, vec![upper, work]].into_iter().flatten());
+    }
+    Ok(made)
 }
 
 /// Changes to the node's root; the host's is out of reach afterwards.
@@ -146,7 +167,8 @@ pub(super) fn enter_root(prepared: Prepared, boot: &Boot) -> Result<Inside> {
     // be reached whoever we are.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let target = rustix::fs::open("/proc", flags, Mode::empty()).doing(|| "open /proc")?;
-    let root = overlay::attach(prepared.overlay, target.as_fd())
+    let Prepared { overlay, over, binds, devices, spent: _ } = prepared;
+    let root = overlay::attach(overlay, target.as_fd())
         .map_err(|(step, e)| Fail(format!("{step}: {e}")))?;
     rustix::process::fchdir(&root).doing(|| "enter the root")?;
     drop((root, target));
@@ -154,13 +176,14 @@ pub(super) fn enter_root(prepared: Prepared, boot: &Boot) -> Result<Inside> {
     unmount(".", UnmountFlags::DETACH).doing(|| "leave the host's root")?;
     rustix::process::chdir("/").doing(|| "enter the root")?;
     let root = Root::of_this_process().doing(|| "open the root")?;
-    Ok(Inside { root, new, binds: prepared.binds, devices: prepared.devices })
+    Ok(Inside { root, over, new, binds, devices })
 }
 
 /// The node's root, with what is to be mounted in it.
 #[derive(Debug)]
 pub(super) struct Inside {
     pub(super) root: Root,
+    over: Vec<Overlay>,
     new: Vec<OwnedFd>,
     binds: Vec<OwnedFd>,
     devices: Vec<OwnedFd>,
@@ -198,6 +221,15 @@ fn new_filesystem(
 
 impl Inside {
     pub(super) fn mount_all(&mut self, boot: &Boot) -> Result<()> {
+        for (overlay, over) in std::mem::take(&mut self.over).into_iter().zip(&boot.over) {
+            let what = || format!("overlay on {}", over.target);
+            let target = self.root.ensure_dir(&over.target).doing(what)?;
+            let tree = overlay::attach(overlay, target.as_fd())
+                .map_err(|(step, e)| Fail(format!("{}: {step}: {e}", what())))?;
+            if boot.read_only_root {
+                mount_setattr(tree.as_fd(), false, MOUNT_ATTR_RDONLY, 0).doing(what)?;
+            }
+        }
         let mut binds = std::mem::take(&mut self.binds).into_iter();
         let mut new = std::mem::take(&mut self.new).into_iter();
         for mount in &boot.mounts {

@@ -23,9 +23,11 @@ impl Monitor {
         self.settle()?;
         let mut fds = fds.into_iter();
         let cgroup = if boot.cgroup { fds.next() } else { None };
+        self.group = boot.pids.group().map(str::to_owned);
         self.oom_file.clone_from(&boot.oom_file);
         self.oom_before = self.oom_kills();
-        let (child, output) = child::start_init(boot, &self.dir, &self.namespaces, cgroup, asked)?;
+        let (child, output) =
+            child::start_init(boot, &self.dir, &self.namespaces, (cgroup, fds.next()), asked)?;
         self.console.begin(log, output);
         self.init = Some(child);
         Ok(())
@@ -101,6 +103,9 @@ impl Monitor {
             // Reaped by nobody else, so its end is real and only its status is lost.
             Err(_) => (None, None),
         };
+        if let Some(group) = &self.group {
+            child::sweep(group);
+        }
         self.console.pump(&self.dir, 4096);
         self.console.stream = None;
         if self.state.init.is_none() {
@@ -116,6 +121,8 @@ impl Monitor {
         // In a process namespace reboot(2) ends the first process with one of these, and nothing else can:
         // a first process has no default action for them.
         let reboot = match signal {
+            // Among the processes of others it is no first process, and has them.
+            _ if self.group.is_some() => None,
             Some(libc::SIGHUP) => Some(true),
             Some(libc::SIGINT) => Some(false),
             _ => None,

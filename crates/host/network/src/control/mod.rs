@@ -15,8 +15,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::netlink::{Batch, rtnl};
 use crate::nft::{self, Family, Transaction};
-use crate::{BridgeSpec, Error, Host, Mac, Owner, Result};
+use crate::{BridgeSpec, Error, Host, Mac, Owner, Result, state};
 
 pub use forward::{Forward, Protocol};
 pub use sysctl::{Change, SavedSysctls, root_plan, root_prepare, root_restore};
@@ -134,6 +135,39 @@ impl Control {
         guard::write(&mut transaction, &control.table, &mark);
         transaction.commit(host.ns())?;
         Ok(control)
+    }
+
+    /// Gives the bridge this name beside its own, and no other: `ip link show`, `tcpdump -i` and their like find it by it. Rules
+    /// of packet filters match its own name only.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when another interface of the host has the name; else the kernel's refusal.
+    pub fn also_named(&self, alias: Option<&str>) -> Result<()> {
+        let ns = self.host.ns();
+        let Some(bridge) = state::interface(ns, &self.bridge)? else {
+            return Err(Error::Invalid {
+                what: format!("bridge `{}`", self.bridge),
+                reason: "there is none of that name".into(),
+            });
+        };
+        let mut batch = Batch::new();
+        for old in &bridge.alternative_names {
+            if Some(old.as_str()) != alias {
+                rtnl::remove_alternative_name(&mut batch, &self.bridge, old);
+            }
+        }
+        if let Some(alias) =
+            alias.filter(|alias| !bridge.alternative_names.iter().any(|n| n == alias))
+        {
+            if ns.index(alias)?.is_some() {
+                return Err(Error::Invalid {
+                    what: format!("the name `{alias}` of a control network's bridge"),
+                    reason: "the host has an interface of that name, and vnode takes over none that it did not make".into(),
+                });
+            }
+            rtnl::alternative_name(&mut batch, &self.bridge, alias);
+        }
+        ns.change(&batch)
     }
 
     /// Lets nodes use their ports, with their own addresses only. One transaction, and idempotent. Call it before the port

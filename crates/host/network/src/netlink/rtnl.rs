@@ -10,6 +10,7 @@ use crate::{Mac, Ns, Route};
 
 /// `RTM_NEWLINKPROP` of `linux/rtnetlink.h`, since Linux 5.5.
 const NEW_LINK_PROPERTY: u16 = 108;
+const DELETE_LINK_PROPERTY: u16 = 109;
 pub(crate) const IFF_UP: u32 = libc::IFF_UP as u32;
 
 /// `struct ifinfomsg`.
@@ -68,6 +69,17 @@ pub(crate) fn alternative_name(batch: &mut Batch, name: &str, alternative: &str)
         // A kernel that does not want the name as an alternative one (or has none) still has the interface under its short
         // name, and the topology keeps the long one.
         .tolerate(&[libc::EINVAL, libc::EOPNOTSUPP, libc::EEXIST]);
+}
+
+/// Takes an alternative name from an interface.
+pub(crate) fn remove_alternative_name(batch: &mut Batch, name: &str, alternative: &str) {
+    let what = format!("take the name `{alternative}` from interface `{name}`");
+    batch
+        .message(DELETE_LINK_PROPERTY, 0, &link_header(0, 0, 0), what)
+        .text(libc::IFLA_IFNAME, name)
+        .nest(libc::IFLA_PROP_LIST, |list| {
+            list.text(libc::IFLA_ALT_IFNAME, alternative);
+        });
 }
 
 impl Message<'_> {

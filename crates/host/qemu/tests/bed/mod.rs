@@ -127,6 +127,7 @@ impl Bed {
             uuid: format!("00000000-0000-4000-8000-{:012}", nodes.len() + 1),
             hostname: node.into(),
             layers: Vec::new(),
+            over: Vec::new(),
             read_only_root: false,
             process: Process {
                 argv: Vec::new(),
@@ -147,6 +148,7 @@ impl Bed {
             },
             limits: Limits::default(),
             network: NetworkMode::Own,
+            pids: vnode_driver::PidMode::Own,
             stop_signal: 15,
             stop_grace_ms: 10_000,
             log_limit_bytes: 1 << 20,

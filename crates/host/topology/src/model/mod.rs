@@ -20,8 +20,8 @@ pub use link::{Endpoint, Far, Link, Mac, MacvlanMode};
 pub use network::{Member, Network};
 pub use node::{
     AgentMode, Bind, Device, Dns, Health, HealthTest, ImagePullPolicy, NetworkMode, Node, NodeKind,
-    Phase, Port, PortProtocol, Resources, RestartPolicy, Stage, StageExec, StageExecTarget,
-    StageName, WaitFor,
+    Phase, PidMode, Port, PortProtocol, Resources, RestartPolicy, Stage, StageExec,
+    StageExecTarget, StageName, WaitFor,
 };
 pub use timeline::{Action, Target, TimelineEvent};
 pub use vm::Vm;

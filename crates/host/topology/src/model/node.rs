@@ -75,8 +75,8 @@ pub struct Node {
     pub cap_add: Vec<String>,
     /// Unlike containerlab's, nodes are not privileged unless the file says so.
     pub privileged: bool,
-    /// As written: `host`, or `container:<node>`.
-    pub pid_mode: Option<String>,
+    /// Whose processes the node's are among; `None`: it has a process namespace of its own.
+    pub pid_mode: Option<PidMode>,
     /// As written: `host` or `private`.
     pub cgroupns_mode: Option<String>,
     /// `path[:options]`, as written.
@@ -189,6 +189,18 @@ pub enum NetworkMode {
     /// The network namespace of another node of the lab.
     Node(String),
     /// The network namespace of a container that is not in this lab, by its full name.
+    Container(String),
+}
+
+/// A process namespace that is not the node's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PidMode {
+    /// The host's.
+    Host,
+    /// That of another node of the lab, for as long as it runs.
+    Node(String),
+    /// That of a container that is not in this lab, by its full name.
     Container(String),
 }
 

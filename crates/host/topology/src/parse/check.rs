@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::model::{Mgmt, NetworkMode, Node, PortProtocol};
+use crate::model::{Mgmt, NetworkMode, Node, PidMode, PortProtocol};
 use crate::parse::node::Places;
 use crate::report::{At, Report};
 
-/// Resolves `network-mode: container:<name>` to nodes of the lab where it can.
-pub(crate) fn network_modes(
+/// Resolves `network-mode: container:<name>` and `pid-mode: container:<name>` to nodes of the lab where it can.
+pub(crate) fn shared_namespaces(
     nodes: &mut [Node],
     places: &[Places],
     full_name: &dyn Fn(&str) -> String,
@@ -21,6 +21,7 @@ pub(crate) fn network_modes(
     for (at, node) in nodes.iter().enumerate() {
         index.insert(node.name.clone(), at);
     }
+    pid_modes(nodes, places, &index, report);
     for at in 0..nodes.len() {
         let NetworkMode::Container(name) = &nodes[at].network_mode else { continue };
         let place = places[at].network_mode.clone().unwrap_or(places[at].name.clone());
@@ -42,6 +43,32 @@ pub(crate) fn network_modes(
                 &place,
                 format!("`{name}` is no node of this lab"),
                 "nodes share a network within one lab only; vnode will refuse to bring this one up",
+            ),
+        }
+    }
+}
+
+fn pid_modes(
+    nodes: &mut [Node],
+    places: &[Places],
+    index: &HashMap<String, usize>,
+    report: &mut Report<'_>,
+) {
+    for at in 0..nodes.len() {
+        let Some(PidMode::Container(name)) = &nodes[at].pid_mode else { continue };
+        let place = places[at].pid_mode.clone().unwrap_or(places[at].name.clone());
+        match index.get(name) {
+            Some(other) if *other == at => report
+                .error(&place, format!("node `{}` cannot share its own processes", nodes[at].name)),
+            Some(other) if !nodes[*other].kind.is_run() || nodes[*other].vm.is_some() => report
+                .error(&place, format!("`{name}` is no container whose processes could be shared")),
+            Some(other) => {
+                nodes[at].pid_mode = Some(PidMode::Node(nodes[*other].name.clone()));
+            }
+            None => report.warn_with(
+                &place,
+                format!("`{name}` is no node of this lab"),
+                "nodes share processes within one lab only; vnode will refuse to bring this one up",
             ),
         }
     }

@@ -33,6 +33,12 @@ pub(crate) fn read(value: Option<&Value>, report: &mut Report<'_>) -> Mgmt {
             ),
         );
     }
+    if let Some(bridge) = &mgmt.bridge
+        && (bridge == "." || bridge == ".." || bridge.contains(':'))
+        && let Some(entry) = fields.get("bridge")
+    {
+        report.error(&entry.value.at, format!("`{}` is no name for an interface", short(bridge)));
+    }
     // As containerlab has it: a file that names one subnet has only that one.
     if fields.get("ipv4-subnet").is_some() || fields.get("ipv6-subnet").is_some() {
         mgmt.ipv4_subnet = None;

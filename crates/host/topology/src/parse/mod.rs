@@ -187,7 +187,7 @@ fn lab(
         folder: input.folder.to_path_buf(),
         ..Lab::default()
     };
-    check::network_modes(&mut nodes, &places, &|node| lab.full_name(node), report);
+    check::shared_namespaces(&mut nodes, &places, &|node| lab.full_name(node), report);
     check::addresses(&nodes, &places, &lab.mgmt, report);
     check::ports(&nodes, &places, report);
     check::names(&nodes, &places, report);

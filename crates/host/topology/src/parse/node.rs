@@ -41,6 +41,7 @@ pub(crate) struct Places {
     pub(crate) mgmt_ipv4: Option<At>,
     pub(crate) mgmt_ipv6: Option<At>,
     pub(crate) network_mode: Option<At>,
+    pub(crate) pid_mode: Option<At>,
     /// In the order of the node's ports.
     pub(crate) ports: Vec<At>,
 }
@@ -72,6 +73,7 @@ impl Reader<'_> {
             mgmt_ipv4: None,
             mgmt_ipv6: None,
             network_mode: None,
+            pid_mode: None,
             ports: Vec::new(),
         };
         node.group = layers.text("group", report).map(|(group, _)| group.to_owned());
@@ -85,7 +87,7 @@ impl Reader<'_> {
         self.env(&mut node, &layers, report);
         network(&mut node, &layers, &mut places, report);
         limits(&mut node, &layers, report);
-        rights(&mut node, &layers, report);
+        places.pid_mode = rights(&mut node, &layers, report);
         node.sysctls = self.map(&layers, "sysctls", &node.name, report);
         node.stages = stage::read(&layers.every("stages"), &node.name, &mut self.waits, report);
         node.healthcheck = layers.one("healthcheck").and_then(|entry| health(entry, report));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::keys;
 use crate::model::{
-    NetworkMode, Node, Phase, Stage, StageExec, StageExecTarget, StageName, WaitFor,
+    NetworkMode, Node, Phase, PidMode, Stage, StageExec, StageExecTarget, StageName, WaitFor,
 };
 use crate::parse::fields::{Fields, short, text, texts};
 use crate::report::{At, Report};
@@ -189,6 +189,13 @@ pub(crate) fn check(nodes: &[Node], waits: &Waits, report: &mut Report<'_>) {
             && let Some(owner) = index.get(owner.as_str())
         {
             needs[at * stages].push((owner * stages, None));
+        }
+        // One among the processes of another is started after it, and "configured" begins with the start.
+        if let Some(PidMode::Node(owner)) = &node.pid_mode
+            && let Some(owner) = index.get(owner.as_str())
+        {
+            let configure = StageName::Configure as usize;
+            needs[at * stages + configure].push((owner * stages + configure, None));
         }
     }
     if let Some(cycle) = find_cycle(&needs) {

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::super::devices::Rule;
 use super::limits::inherit_cpuset;
 use super::{Result, V1_LIMITS, at, write};
 use crate::Limits;
@@ -33,6 +34,20 @@ impl Group {
             || limits.swap_bytes.is_some()
             || limits.cpu_weight.is_some();
         if rare { self.set_rare(limits) } else { Ok(()) }
+    }
+
+    /// Confines devices by the v1 controller; `false` where there is none. For a new group: rules are only added.
+    pub(in crate::container) fn confine_devices(&self, rules: &[Rule]) -> Result<bool> {
+        let Some(dir) = self.v1.get("devices") else { return Ok(false) };
+        ensure(dir)?;
+        write(&dir.join("devices.deny"), "a")?;
+        let number = |number: Option<u32>| number.map_or("*".to_owned(), |n| n.to_string());
+        for rule in rules {
+            let (major, minor) = (number(rule.major), number(rule.minor));
+            let line = format!("{} {major}:{minor} {}", rule.kind, rule.access);
+            write(&dir.join("devices.allow"), &line)?;
+        }
+        Ok(true)
     }
 
     /// The v2 group, to be born into.
@@ -295,4 +310,47 @@ fn remove_below(dir: &Path, depth: u32) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test's own programs")]
+mod tests {
+    use super::super::Tree;
+    use super::*;
+
+    /// As on a machine of cgroup v1 alone.
+    #[test]
+    fn devices_are_confined_by_the_v1_controller_too() {
+        // SAFETY: plain system call.
+        let root = unsafe { libc::geteuid() } == 0;
+        let tree = Tree::detect(&format!("test-{}", std::process::id()));
+        let Some(mut group) = tree.ok().map(|tree| tree.group("lab", "node")) else { return };
+        group.v2 = None;
+        group.v1.retain(|controller, _| controller == "devices");
+        if !root || group.v1.is_empty() {
+            println!("skipped: needs root and cgroup v1's devices controller");
+            return;
+        }
+        let rule = |kind, major, minor, access: &str| Rule {
+            kind,
+            major: Some(major),
+            minor,
+            access: access.to_owned(),
+        };
+        assert!(
+            group
+                .confine_devices(&[rule('c', 1, Some(5), "r"), rule('c', 5, None, "rwm")])
+                .unwrap()
+        );
+        let procs = group.v1_procs().remove(0);
+        let run = |what: &str| {
+            let script = format!("echo 0 > {procs} && {what}");
+            std::process::Command::new("sh").args(["-c", &script]).output().unwrap()
+        };
+        assert!(run("head -c 1 < /dev/zero").status.success());
+        let refused = run(": > /dev/zero");
+        assert!(!refused.status.success(), "may be read only");
+        assert!(!run(": < /dev/urandom").status.success(), "is not in the list");
+        assert_eq!(group.remove(), Vec::<String>::new());
+    }
 }

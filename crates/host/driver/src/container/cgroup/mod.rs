@@ -5,6 +5,7 @@
 //!  hybrid      UNIFIED/OWN/vnode-INSTANCE/LAB:NODE          membership, kill, freeze
 //!              V1/CONTROLLER/OWN/vnode-INSTANCE/LAB:NODE    limits; made only when a limit asks for it
 //!  pure v1     V1/freezer/...                               membership, freeze; the rest as above
+//!              V1/devices/...                               devices; on v2 a program confines them
 //! ```
 //!
 //! `OWN` is the daemon's own group in that tree: a node's use counts as the daemon's, and whoever limits the
@@ -131,8 +132,8 @@ impl Tree {
                 "cgroup2" if tree.v2.is_none() => tree.v2 = place(""),
                 "cgroup" => {
                     for option in after.get(2).unwrap_or(&"").split(',') {
-                        let known =
-                            V1_LIMITS.contains(&option) || ["freezer", "cpuacct"].contains(&option);
+                        let known = V1_LIMITS.contains(&option)
+                            || ["freezer", "cpuacct", "devices"].contains(&option);
                         if known && let Some(path) = place(option) {
                             tree.v1.entry(option.to_owned()).or_insert(path);
                         }
@@ -163,9 +164,9 @@ impl Tree {
             .collect()
     }
 
-    /// Whether devices can be confined by a program on the v2 group.
-    pub(super) fn has_v2(&self) -> bool {
-        self.v2.is_some()
+    /// Whether devices can be confined: by a program on the v2 group, or by the v1 controller.
+    pub(super) fn confines_devices(&self) -> bool {
+        self.v2.is_some() || self.v1.contains_key("devices")
     }
 
     /// The groups of one node; nothing is made yet.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::keys;
-use crate::model::{Health, HealthTest, Node, Resources};
+use crate::model::{Health, HealthTest, Node, PidMode, Resources};
 use crate::parse::binds;
 use crate::parse::fields::{Fields, boolean, bytes, count, short, text, texts};
 use crate::parse::layers::Layers;
@@ -80,7 +80,12 @@ pub(super) fn limits(node: &mut Node, layers: &Layers<'_, '_>, report: &mut Repo
         layers.one("shm-size").and_then(|entry| bytes(&entry.value, "shm-size", report));
 }
 
-pub(super) fn rights(node: &mut Node, layers: &Layers<'_, '_>, report: &mut Report<'_>) {
+/// Reads what a node may do; gives the place of its `pid-mode`.
+pub(super) fn rights(
+    node: &mut Node,
+    layers: &Layers<'_, '_>,
+    report: &mut Report<'_>,
+) -> Option<At> {
     for (given, at) in layers.joined("cap-add", report) {
         let upper = given.to_ascii_uppercase();
         let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
@@ -100,18 +105,24 @@ pub(super) fn rights(node: &mut Node, layers: &Layers<'_, '_>, report: &mut Repo
             report.error(&at, format!("`cgroupns-mode` is host or private, not `{}`", short(mode)));
         }
     }
+    let mut processes = None;
     if let Some((mode, at)) = layers.text("pid-mode", report) {
-        if mode == "host" || mode.strip_prefix("container:").is_some_and(|name| !name.is_empty()) {
-            node.pid_mode = Some(mode.to_owned());
-        } else {
-            report.error(
-                &at,
-                format!("`pid-mode` is host or container:<node>, not `{}`", short(mode)),
-            );
-        }
+        node.pid_mode = match (mode, mode.strip_prefix("container:")) {
+            ("host", _) => Some(PidMode::Host),
+            (_, Some(name)) if !name.is_empty() => Some(PidMode::Container(name.to_owned())),
+            _ => {
+                report.error(
+                    &at,
+                    format!("`pid-mode` is host or container:<node>, not `{}`", short(mode)),
+                );
+                None
+            }
+        };
+        processes = Some(at);
     }
     let options = layers.list("security-opts", report);
     node.security_opts = options.into_iter().map(|(option, _)| option.to_owned()).collect();
+    processes
 }
 
 pub(super) fn health(entry: &Entry, report: &mut Report<'_>) -> Option<Health> {
