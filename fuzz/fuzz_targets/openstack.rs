@@ -11,7 +11,9 @@ fuzz_target!(|body: &[u8]| {
     let message = match read(body, &Limits::default()) {
         Ok(request) => {
             assert!(body.len() <= 64 << 10);
-            assert!(!format!("{request:?}").contains("value:"));
+            // The value may be a password; a name may say anything.
+            let shown = format!("{request:?}").replace(&format!("{:?}", request.name), "");
+            assert!(!shown.contains("value:"), "{shown}");
             request.name
         }
         Err(message) => message.to_owned(),

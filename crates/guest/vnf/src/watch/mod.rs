@@ -97,11 +97,28 @@ impl View {
 }
 
 enum Request {
-    Register { id: String, rule: Box<Rule>, reply: oneshot::Sender<Arc<View>> },
-    Unregister { id: String },
-    LookAt { pids: Vec<i32> },
-    Baseline { rule: Box<Rule>, reply: oneshot::Sender<Vec<Identity>> },
-    Gone { id: String, identity: Identity, ended: Ended },
+    Register {
+        id: String,
+        rule: Box<Rule>,
+        reply: oneshot::Sender<Arc<View>>,
+    },
+    Unregister {
+        id: String,
+    },
+    LookAt {
+        pids: Vec<i32>,
+    },
+    Baseline {
+        rule: Box<Rule>,
+        reply: oneshot::Sender<Vec<Identity>>,
+    },
+    /// `left`: when it was seen to have ended, in ticks from the start of the machine.
+    Gone {
+        id: String,
+        identity: Identity,
+        ended: Ended,
+        left: u64,
+    },
 }
 
 /// Speaks to the task that watches. Cheap to clone.
@@ -197,6 +214,10 @@ struct Function {
     rule: Rule,
     view: Arc<View>,
     tracked: HashMap<i32, Tracked>,
+    /// When the last one that went had ended, in ticks from the start of the machine.
+    left: u64,
+    /// Those that nobody could hold, to be told of after a look at all.
+    brief: Vec<Identity>,
 }
 
 struct Task {
@@ -246,7 +267,6 @@ impl Task {
                     while let Ok(request) = waiting.try_recv() {
                         self.perform(request);
                     }
-                    self.confirm();
                 }
                 () = sleep_until(next.into()), if !asleep => {
                     let began = Instant::now();
@@ -260,6 +280,7 @@ impl Task {
                     next = if connector.is_some() { full } else { began + POLL }.max(rested);
                 }
             }
+            self.confirm();
             if self.missed {
                 next = next.min(rested.max(Instant::now() + MISSED));
             }
@@ -271,8 +292,13 @@ impl Task {
             Request::Register { id, rule, reply } => {
                 let view = Arc::new(View::default());
                 self.drop_function(&id);
-                let function =
-                    Function { rule: *rule, view: Arc::clone(&view), tracked: HashMap::new() };
+                let function = Function {
+                    rule: *rule,
+                    view: Arc::clone(&view),
+                    tracked: HashMap::new(),
+                    left: 0,
+                    brief: Vec::new(),
+                };
                 self.functions.insert(id, function);
                 self.scan(true);
                 // Who asked may have gone.
@@ -305,7 +331,7 @@ impl Task {
                 // Who asked may have gone.
                 let _ = reply.send(found);
             }
-            Request::Gone { id, identity, ended } => self.gone(&id, identity, ended),
+            Request::Gone { id, identity, ended, left } => self.gone(&id, identity, ended, left),
         }
     }
 
@@ -349,7 +375,10 @@ impl Task {
         // A child that was forked and never called exec was told by nobody.
         self.scan(false);
         for id in std::mem::take(&mut self.confirm) {
-            if let Some(function) = self.functions.get(&id) {
+            if let Some(function) = self.functions.get_mut(&id) {
+                for identity in std::mem::take(&mut function.brief) {
+                    function.publish_brief(identity);
+                }
                 function.publish(None);
             }
         }
@@ -395,21 +424,32 @@ impl Task {
                 // Ended and not reaped is as good as gone.
                 (None, false) => self.missed |= proc::stat(pid).is_none_or(|stat| !stat.alive()),
             }
+            if !function.brief.is_empty() && !self.confirm.contains(id) {
+                self.confirm.push(id.clone());
+            }
         }
     }
 
-    fn gone(&mut self, id: &str, identity: Identity, ended: Ended) {
+    fn gone(&mut self, id: &str, identity: Identity, ended: Ended, left: u64) {
         let Some(function) = self.functions.get_mut(id) else { return };
         if function.tracked.get(&identity.pid).is_none_or(|tracked| tracked.start != identity.start)
         {
             return;
         }
         function.tracked.remove(&identity.pid);
+        function.left = left;
         function.view.lock().ended = Some((identity.pid, ended));
         if !self.confirm.iter().any(|other| other == id) {
             self.confirm.push(id.to_owned());
         }
     }
+}
+
+/// The time since the machine started, in the unit and by the clock of a process's start.
+fn ticks_now() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let nanoseconds = now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs();
+    nanoseconds / (1_000_000_000 / rustix::param::clock_ticks_per_second().max(1))
 }
 
 async fn listen(connector: Option<&Connector>, told: &mut Vec<Told>) -> io::Result<()> {
@@ -423,17 +463,9 @@ impl Function {
     fn track(&mut self, id: &str, identity: Identity, requests: &mpsc::WeakSender<Request>) {
         let held = match pidfd::open(identity.pid, identity.start).and_then(pidfd::watched) {
             Ok(held) => held,
-            // Gone again: a life so short that nobody can hold it is still one.
+            // Gone again: a life so short that nobody can hold it is still one, unless a child of it goes on.
             Err(_) => {
-                let mut seen = self.view.lock();
-                if !seen.present && self.rule.process().min_instances == 1 {
-                    seen.appeared = true;
-                    seen.vanished = true;
-                    seen.changes += 2;
-                    seen.pids = vec![identity];
-                    drop(seen);
-                    self.view.changed.notify_one();
-                }
+                self.brief.push(identity);
                 return;
             }
         };
@@ -443,6 +475,7 @@ impl Function {
             if held.readable().await.is_err() {
                 return;
             }
+            let left = ticks_now();
             let mut ended = pidfd::ended(held.get_ref(), identity.pid, identity.start);
             let reaped = async {
                 while !ended.is_known() {
@@ -454,11 +487,24 @@ impl Function {
             let _ = timeout(REAP, reaped).await;
             if let Some(requests) = requests.upgrade() {
                 // The task ends only with the program.
-                let _ = requests.send(Request::Gone { id, identity, ended }).await;
+                let _ = requests.send(Request::Gone { id, identity, ended, left }).await;
             }
         });
         self.tracked
             .insert(identity.pid, Tracked { start: identity.start, waiter: waiter.abort_handle() });
+    }
+
+    /// Tells the driver of one that came and went.
+    fn publish_brief(&self, identity: Identity) {
+        let mut seen = self.view.lock();
+        if self.tracked.is_empty() && !seen.present && self.rule.process().min_instances == 1 {
+            seen.appeared = true;
+            seen.vanished = true;
+            seen.changes += 2;
+            seen.pids = vec![identity];
+            drop(seen);
+            self.view.changed.notify_one();
+        }
     }
 
     /// Tells the driver what is so now.
@@ -471,8 +517,11 @@ impl Function {
             .map(|(pid, tracked)| Identity { pid: *pid, start: tracked.start })
             .collect();
         pids.sort_unstable();
-        // Emptied and filled between two looks, by others.
-        let replaced = present && seen.present && !pids.iter().any(|pid| seen.pids.contains(pid));
+        // Emptied and filled between two looks, by others. The child of a program that makes itself a daemon is another one
+        // too, and was there before its parent ended.
+        let replaced = present
+            && seen.present
+            && !pids.iter().any(|pid| seen.pids.contains(pid) || pid.start <= self.left);
         if replaced {
             seen.vanished = true;
             seen.appeared = true;
