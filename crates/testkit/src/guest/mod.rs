@@ -91,18 +91,25 @@ pub fn run(
     let mut plan = String::new();
     let mut unbuilt = Vec::new();
     for suite in suites {
-        let Some(program) = test_program(&suite.target) else {
-            unbuilt.push(Case {
-                name: suite.target.clone(),
-                outcome: Outcome::Skipped(
-                    "the test program is not built; `make test` builds all".into(),
-                ),
-                output: String::new(),
-            });
+        let built = test_programs(&suite.target);
+        // Another package may have a test target of that name.
+        let found = built.iter().find_map(|program| {
+            let tests = tests_of(program, &suite.filters);
+            (!tests.is_empty()).then_some((program, tests))
+        });
+        let Some((program, tests)) = found else {
+            let outcome = if built.is_empty() {
+                Outcome::Skipped("the test program is not built; `make test` builds all".into())
+            } else {
+                Outcome::Failed(None)
+            };
+            let output =
+                format!("no built program of that name has a test like {:?}", suite.filters);
+            unbuilt.push(Case { name: suite.target.clone(), outcome, output });
             continue;
         };
-        tree.add_program(&program, &format!("/tests/{}", suite.target));
-        for test in tests_of(&program, &suite.filters) {
+        tree.add_program(program, &format!("/tests/{}", suite.target));
+        for test in tests {
             plan.push_str(&format!("{} {} {test}\n", case_timeout.as_secs(), suite.target));
             names.push(format!("{}::{test}", suite.target));
         }
@@ -172,11 +179,11 @@ fn cache_dir() -> PathBuf {
     test.ancestors().nth(3).unwrap_or(Path::new("/tmp")).join("guest")
 }
 
-/// The newest built test program of that target.
-fn test_program(target: &str) -> Option<PathBuf> {
+/// The built test programs of that target, the newest first.
+fn test_programs(target: &str) -> Vec<PathBuf> {
     let test = std::env::current_exe().expect("the running test has a path");
     let deps = test.parent().expect("a program lies in a directory");
-    let newest = std::fs::read_dir(deps)
+    let mut found: Vec<_> = std::fs::read_dir(deps)
         .expect("the target directory is readable")
         .filter_map(|entry| {
             let path = entry.ok()?.path();
@@ -185,8 +192,9 @@ fn test_program(target: &str) -> Option<PathBuf> {
             let program = stem == target && hash.chars().all(|c| c.is_ascii_hexdigit());
             program.then(|| (path.metadata().and_then(|m| m.modified()).ok(), path))
         })
-        .max();
-    newest.map(|(_, path)| path)
+        .collect();
+    found.sort();
+    found.into_iter().rev().map(|(_, path)| path).collect()
 }
 
 /// The names of a test program's tests, ignored ones left out.
