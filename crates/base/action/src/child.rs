@@ -7,9 +7,10 @@ use std::{
     ptr,
 };
 
+use vnode_raw::{Outcome, call};
+
 use crate::{
     clone::{Borrowed, Stage},
-    raw::{Outcome, call},
     sandbox,
 };
 

@@ -8,11 +8,11 @@
 //! or, when more programs run than there are processors, as long as the child waits for one. Who waits for the program's
 //! end in any case goes on beside it, and is told of a failure with that end.
 //!
-//! All unsafe code of this crate is here, in `child` and in `raw`. The invariants:
+//! All unsafe code of this crate is here, in `child` and in `sandbox`; the system calls are `vnode-raw`'s. The invariants:
 //!
 //! * the child runs on a stack of its own, in our address space; all it needs is made ready before, in one [`Borrowed`],
 //!   which nobody changes and which is freed only when the child is known to have left our memory;
-//! * so the child allocates nothing, takes no lock, unwinds nothing, and makes system calls of its own (`raw`), for the C
+//! * so the child allocates nothing, takes no lock, unwinds nothing, and makes system calls of its own (`vnode-raw`), for the C
 //!   library's write our `errno`, and its `setuid` and the like signal all threads;
 //! * all signals are blocked from before the clone until the child has set every handler to its default: no
 //!   handler of ours runs in the child;
@@ -34,7 +34,7 @@ use tokio::io::{
 };
 
 use crate::{
-    child, raw,
+    child,
     spec::{Limit, User},
 };
 
@@ -187,7 +187,7 @@ const STACK_BYTES: usize = 16 << 10;
 /// Starts the program. `stand`: and stands still until it has become the program or failed; else a failure is known when
 /// the child has ended.
 pub(crate) fn start(mut image: Image, stand: bool) -> Result<Child, (Stage, io::Error)> {
-    let stand = stand || !raw::BESIDE;
+    let stand = stand || !vnode_raw::BESIDE;
     let mut flags = libc::CLONE_VM | libc::CLONE_PIDFD | libc::SIGCHLD;
     if stand {
         flags |= libc::CLONE_VFORK;

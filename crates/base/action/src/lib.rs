@@ -7,7 +7,7 @@
 //! * [`account`]: whom to run it as, from the text of `passwd` and `group`.
 //! * [`Cgroup`]: a folder in which a tree of processes can be killed whole.
 //!
-//! Invariants: the caller's memory is never copied (`clone` with `CLONE_VM`, in `clone`, `child`, `raw` and `sandbox`, the
+//! Invariants: the caller's memory is never copied (`clone` with `CLONE_VM`, in `clone`, `child` and `sandbox`, the
 //! only unsafe code); the program inherits no descriptor it was not given and no environment; no shell; no
 //! SIGCHLD handler; what a program prints beyond its cap is read and thrown away.
 #![deny(unsafe_code)]
@@ -19,7 +19,6 @@ mod error;
 mod group;
 mod output;
 mod prepare;
-mod raw;
 mod run;
 mod running;
 mod sandbox;

@@ -7,7 +7,7 @@ use std::{
     ptr,
 };
 
-use crate::raw::call;
+use vnode_raw::call;
 
 /// Folders that are empty and the program's own; what is in them ends with it.
 const PRIVATE: [&CStr; 3] = [c"/tmp", c"/var/tmp", c"/dev/shm"];

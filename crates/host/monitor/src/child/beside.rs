@@ -14,7 +14,12 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use vnode_raw::call;
+
 use super::{CLONE_INTO_CGROUP, CloneArgs, reap, signal, wait};
+
+/// [`Waiting`]'s children run beside this process.
+const _: () = assert!(vnode_raw::BESIDE, "no system calls of our own for this processor");
 
 /// Stack of a child: the deepest formats an error text.
 const STACK: usize = 256 * 1024;
@@ -114,7 +119,7 @@ impl Waiting {
         extern "C" fn idle(_: *mut c_void) -> ! {
             loop {
                 // SAFETY: waits for the signal that ends this process.
-                unsafe { raw(libc::SYS_ppoll, 0, 0, 0) };
+                let _interrupted = unsafe { call!(libc::SYS_ppoll) };
             }
         }
         Self::start(kinds, idle, Held { kept: -1, until: -1 })
@@ -125,25 +130,25 @@ impl Waiting {
         extern "C" fn hold(held: *mut c_void) -> ! {
             // SAFETY: `start` has put it where nothing else of this stack comes.
             let Held { kept, until } = unsafe { held.cast::<Held>().read() };
-            let (low, high) = (kept.min(until) as usize, kept.max(until) as usize);
-            let last = u32::MAX as usize;
-            // SAFETY: this process' own descriptors; those between the two kept are used by nothing in it.
+            let (low, high) = (kept.min(until), kept.max(until));
+            // SAFETY: this process' own descriptors; those between the two kept are used by nothing in it. That none
+            // can be closed has no remedy here, and no harm but a descriptor kept open.
             unsafe {
                 if low > 3 {
-                    raw(libc::SYS_close_range, 3, low - 1, 0);
+                    let _closed = call!(libc::SYS_close_range, 3, low - 1);
                 }
                 if high > low + 1 {
-                    raw(libc::SYS_close_range, low + 1, high - 1, 0);
+                    let _closed = call!(libc::SYS_close_range, low + 1, high - 1);
                 }
-                raw(libc::SYS_close_range, high + 1, last, 0);
+                let _closed = call!(libc::SYS_close_range, high + 1, u32::MAX);
             }
             let mut byte = 0_u8;
             // SAFETY: `byte` is this function's own; interrupted by a signal that does not end it, it waits on.
-            while unsafe { raw(libc::SYS_read, until as usize, &raw mut byte as usize, 1) }
-                == -(libc::EINTR as isize)
+            while unsafe { call!(libc::SYS_read, until, &raw mut byte, 1_usize) }
+                == Err(libc::EINTR)
             {}
             // SAFETY: ends this process without running anything of the monitor's.
-            unsafe { raw(libc::SYS_exit_group, 0, 0, 0) };
+            let _never = unsafe { call!(libc::SYS_exit_group) };
             unreachable!("exit_group does not come back")
         }
         Self::start(0, hold, Held { kept: kept.as_raw_fd(), until: until.as_raw_fd() })
@@ -249,45 +254,6 @@ unsafe fn clone3(
         return Err(io::Error::from_raw_os_error(i32::try_from(-result).unwrap_or(libc::EINVAL)));
     }
     u32::try_from(result).map_err(io::Error::other)
-}
-
-/// A system call that leaves `errno` alone; gives the kernel's answer as it is. Arguments after the third are zero.
-///
-/// # Safety
-/// As the system call.
-unsafe fn raw(number: libc::c_long, a: usize, b: usize, c: usize) -> isize {
-    let result: isize;
-    // SAFETY: the caller's; the registers are those of the kernel's calling convention.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        std::arch::asm!(
-            "syscall",
-            inlateout("rax") number as isize => result,
-            in("rdi") a,
-            in("rsi") b,
-            in("rdx") c,
-            in("r10") 0,
-            in("r8") 0,
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack),
-        );
-    }
-    // SAFETY: as above.
-    #[cfg(target_arch = "aarch64")]
-    unsafe {
-        std::arch::asm!(
-            "svc 0",
-            inlateout("x0") a => result,
-            in("x1") b,
-            in("x2") c,
-            in("x3") 0,
-            in("x4") 0,
-            in("x8") number,
-            options(nostack),
-        );
-    }
-    result
 }
 
 #[cfg(test)]

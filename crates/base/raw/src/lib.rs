@@ -1,18 +1,19 @@
-//! System calls that touch nothing but the kernel: a child that borrows our memory shares our `errno` too, which a call
-//! of the C library's would overwrite under us.
+//! System calls that touch nothing but the kernel: a child that borrows our memory (`clone` with `CLONE_VM`) shares our
+//! `errno` too, which a call of the C library's would overwrite under us.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_long};
 
 /// Whether a child may run beside the thread that made it. Where we have no system calls of our own, that thread stands
 /// still, and so does its `errno`.
-pub(crate) const BESIDE: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+pub const BESIDE: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
 
 /// Result of a system call, or the number of its error.
-pub(crate) type Outcome = Result<usize, c_int>;
+pub type Outcome = Result<usize, c_int>;
 
 /// One argument of a system call.
-pub(crate) trait Argument {
+pub trait Argument {
+    /// As it lies in a register.
     fn word(self) -> usize;
 }
 
@@ -47,26 +48,31 @@ impl<T> Argument for *mut T {
     }
 }
 
-/// Makes a system call with up to five arguments.
+/// Makes a system call with up to five arguments; those that are not given are zero. Unsafe, as [`system`] is.
+#[macro_export]
 macro_rules! call {
-    ($number:expr) => { $crate::raw::system($number, [0; 5]) };
+    ($number:expr) => { $crate::system($number, [0; 5]) };
     ($number:expr, $($argument:expr),+) => {{
         let mut words = [0_usize; 5];
-        let given = [$($crate::raw::Argument::word($argument)),+];
+        let given = [$($crate::Argument::word($argument)),+];
         let mut at = 0;
         while at < given.len() {
             words[at] = given[at];
             at += 1;
         }
-        $crate::raw::system($number, words)
+        $crate::system($number, words)
     }};
 }
-pub(crate) use call;
 
+/// Makes the system call of this number.
+///
+/// # Errors
+/// The kernel's, by its number.
+///
 /// # Safety
 /// As of the system call: pointers are valid, and what it changes may be changed.
 #[cfg(target_arch = "x86_64")]
-pub(crate) unsafe fn system(number: c_long, [a, b, c, d, e]: [usize; 5]) -> Outcome {
+pub unsafe fn system(number: c_long, [a, b, c, d, e]: [usize; 5]) -> Outcome {
     let result: isize;
     // SAFETY: the kernel's calling convention: it changes rax, rcx and r11 alone, and what the caller vouches for.
     unsafe {
@@ -86,10 +92,15 @@ pub(crate) unsafe fn system(number: c_long, [a, b, c, d, e]: [usize; 5]) -> Outc
     outcome(result)
 }
 
+/// Makes the system call of this number.
+///
+/// # Errors
+/// The kernel's, by its number.
+///
 /// # Safety
 /// As of the system call: pointers are valid, and what it changes may be changed.
 #[cfg(target_arch = "aarch64")]
-pub(crate) unsafe fn system(number: c_long, [a, b, c, d, e]: [usize; 5]) -> Outcome {
+pub unsafe fn system(number: c_long, [a, b, c, d, e]: [usize; 5]) -> Outcome {
     let result: isize;
     // SAFETY: the kernel's calling convention: it changes x0 alone, and what the caller vouches for.
     unsafe {
@@ -107,10 +118,15 @@ pub(crate) unsafe fn system(number: c_long, [a, b, c, d, e]: [usize; 5]) -> Outc
     outcome(result)
 }
 
+/// Makes the system call of this number, by way of the C library, which writes this thread's `errno`.
+///
+/// # Errors
+/// The kernel's, by its number.
+///
 /// # Safety
 /// As of the system call: pointers are valid, and what it changes may be changed.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(crate) unsafe fn system(number: c_long, [a, b, c, d, e]: [usize; 5]) -> Outcome {
+pub unsafe fn system(number: c_long, [a, b, c, d, e]: [usize; 5]) -> Outcome {
     // SAFETY: as the caller vouches.
     let result = unsafe { libc::syscall(number, a, b, c, d, e) };
     if result < 0 {
