@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use vnode_network::Mac;
 use vnode_network::control::METADATA;
 
-use crate::socket::Device;
+use crate::socket::{Device, receive};
 use crate::{Directory, LEASE, Network, Node};
 
 const SERVER: u16 = 67;
@@ -179,15 +179,7 @@ pub(crate) fn start(
     Ok(tokio::spawn(async move {
         let mut buffer = [0; MOST_BYTES];
         loop {
-            let length = match socket.recv_from(&mut buffer).await {
-                Ok((length, _)) => length,
-                Err(error) => {
-                    tracing::debug!(%error, bridge = network.bridge, "DHCP");
-                    // The interface is gone, and this task soon, too.
-                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-                    continue;
-                }
-            };
+            let (length, _) = receive(&socket, &mut buffer, "DHCP", &network.bridge).await;
             let Some(question) = parse(&buffer[..length]) else { continue };
             let Some(node) = directory.by_mac(question.mac) else { continue };
             if let Some((bytes, to)) = answer(&question, &node, gateway, &network)

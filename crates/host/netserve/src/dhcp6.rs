@@ -8,7 +8,7 @@ use ipnet::Ipv6Net;
 use tokio::task::JoinHandle;
 use vnode_network::Mac;
 
-use crate::socket::Device;
+use crate::socket::{Device, receive};
 use crate::{Directory, LEASE, Network, Node};
 
 const SERVER: u16 = 547;
@@ -216,15 +216,8 @@ pub(crate) fn start(
     Ok(tokio::spawn(async move {
         let mut buffer = [0; MOST_BYTES];
         loop {
-            let (length, from) = match socket.recv_from(&mut buffer).await {
-                Ok(received) => received,
-                Err(error) => {
-                    tracing::debug!(%error, bridge = network.bridge, "DHCP for IPv6");
-                    // The interface is gone, and this task soon, too.
-                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-                    continue;
-                }
-            };
+            let (length, from) =
+                receive(&socket, &mut buffer, "DHCP for IPv6", &network.bridge).await;
             let SocketAddr::V6(sender) = from else { continue };
             let Some(question) = parse(&buffer[..length]) else { continue };
             let Some(mac) = question.mac(*sender.ip()) else { continue };

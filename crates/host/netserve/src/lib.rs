@@ -107,7 +107,7 @@ pub fn serve(ns: &Ns, network: Network, directory: Arc<dyn Directory>) -> (Serve
         take("metadata", metadata::start(&device, gateway, &directory));
     }
     if let Some(gateway) = network.ipv6 {
-        take("router advertisements", router::start(&device, gateway, network.mtu));
+        take("router advertisements", router::start(&device, gateway, &network));
         take("DHCP for IPv6", dhcp6::start(&device, gateway, &network, &directory));
     }
     (Served(tasks), errors)

@@ -3,13 +3,15 @@
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv6Net;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::socket::Device;
+use crate::Network;
+use crate::socket::{Device, receive};
 
 /// All routers of a link, and all nodes.
 const GROUPS: &[Ipv6Addr] = &[Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2)];
@@ -41,10 +43,15 @@ fn advertisement(gateway: Ipv6Net, mtu: u16) -> Vec<u8> {
     bytes
 }
 
-pub(crate) fn start(device: &Device<'_>, gateway: Ipv6Net, mtu: u16) -> io::Result<JoinHandle<()>> {
+pub(crate) fn start(
+    device: &Device<'_>,
+    gateway: Ipv6Net,
+    network: &Arc<Network>,
+) -> io::Result<JoinHandle<()>> {
     let socket = device.icmp6(GROUPS)?;
     let everybody = device.scoped(NODES, 0);
-    let bytes = advertisement(gateway, mtu);
+    let bytes = advertisement(gateway, network.mtu);
+    let network = Arc::clone(network);
     Ok(tokio::spawn(async move {
         let mut clock = tokio::time::interval(EVERY);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -52,16 +59,12 @@ pub(crate) fn start(device: &Device<'_>, gateway: Ipv6Net, mtu: u16) -> io::Resu
         loop {
             let to = tokio::select! {
                 _ = clock.tick() => everybody,
-                received = socket.recv_from(&mut buffer) => match received {
-                    Ok((length, from)) if length >= 8 && buffer[0] == SOLICITATION => asker(from, everybody),
-                    Ok(_) => continue,
-                    Err(error) => {
-                        tracing::debug!(%error, "router advertisements");
-                        // The interface is gone, and this task soon, too.
-                        tokio::time::sleep(Duration::from_secs(1)).await;
+                (length, from) = receive(&socket, &mut buffer, "router advertisements", &network.bridge) => {
+                    if length < 8 || buffer[0] != SOLICITATION {
                         continue;
                     }
-                },
+                    asker(from, everybody)
+                }
             };
             if let Err(error) = socket.send_to(&bytes, to).await {
                 tracing::debug!(%error, %to, "a router advertisement is lost");

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use vnode_network::{Ns, state};
@@ -94,5 +95,24 @@ impl<'a> Device<'a> {
     /// An address of one link, on this one.
     pub(crate) fn scoped(&self, address: Ipv6Addr, port: u16) -> SocketAddr {
         std::net::SocketAddrV6::new(address, port, 0, self.index).into()
+    }
+}
+
+/// The next datagram for a server of `what`: its length, and who sent it.
+pub(crate) async fn receive(
+    socket: &tokio::net::UdpSocket,
+    buffer: &mut [u8],
+    what: &str,
+    bridge: &str,
+) -> (usize, SocketAddr) {
+    loop {
+        match socket.recv_from(buffer).await {
+            Ok(received) => return received,
+            Err(error) => {
+                tracing::debug!(%error, bridge, "{what}");
+                // The interface is gone, and the server soon, too.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
     }
 }
