@@ -28,6 +28,16 @@ pub(crate) fn numbers(host: &Host, program: &Path, args: &[&str]) -> Vec<Vec<f64
     output.stdout.lines().map(line).collect()
 }
 
+/// Processor time a process has had, seconds: `utime` and `stime`, fields 14 and 15 of proc(5)'s `stat`.
+pub(crate) fn busy(pid: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name, which may hold anything, and what is before it are cut.
+    let fields: Vec<&str> =
+        text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
+}
+
 /// A shell in the host. Commands of ours and of peers are started by the same small process, so that what is compared is
 /// what they do.
 pub(crate) struct Shell {

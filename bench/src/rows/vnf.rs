@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use vnode_testkit::{Host, built_program, eventually};
 
+use crate::program::busy;
 use crate::table::{Limit, Table};
 
 /// Processes on the machine besides.
@@ -49,16 +50,6 @@ impl<'a> Service<'a> {
         let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0.0)
     }
-
-    /// Processor time, seconds.
-    fn busy(&self) -> f64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
-        let text = text.unwrap_or_default();
-        let fields: Vec<&str> =
-            text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
-        (ticks(11) + ticks(12)) / 100.0
-    }
 }
 
 impl Drop for Service<'_> {
@@ -85,9 +76,9 @@ pub(crate) fn measure(table: &mut Table) {
     assert!(service.vnf(&["push", &package, "--instantiate"]), "the package is taken");
     hooks(table, dir, &target, "", HOOKS, (1.0, 2.0));
     std::thread::sleep(Duration::from_secs(2));
-    let before = service.busy();
+    let before = busy(service.child.id());
     std::thread::sleep(IDLE);
-    let share = (service.busy() - before) / IDLE.as_secs_f64() * 100.0;
+    let share = (busy(service.child.id()) - before) / IDLE.as_secs_f64() * 100.0;
     table.figure("vnf: idle, 1,000 processes", share, "% of a core", 0.5, "-");
     table.figure("vnf: resident memory", service.memory("VmRSS") / 1024.0, "MiB", 4.0, "-");
     instantiate(table, dir, &service);

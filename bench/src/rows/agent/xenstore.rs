@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use vnode_testkit::{Host, Xenstored, eventually};
 
+use crate::program::busy;
 use crate::table::Table;
 
 const HOME: &str = "/local/domain/5";
@@ -50,24 +51,15 @@ pub(super) fn measure(table: &mut Table, host: &Host, program: &Path) {
     table.figure(&format!("{what}, median"), at(0.5), "ms", 5.0, "-");
     table.figure(&format!("{what}, 99 of 100"), at(0.99), "ms", 50.0, "-");
     // What the OpenStack agent asked for again and again, a core busy.
-    let before = ticks(child.id());
+    let before = busy(child.id());
     for (n, body) in ["[1]", "null", "5", "\"str\""].iter().enumerate() {
         store.call(&format!("bad{n}"), body);
     }
     std::thread::sleep(BAD);
-    let share = (ticks(child.id()) - before) / 100.0 / BAD.as_secs_f64() * 100.0;
+    let share = (busy(child.id()) - before) / BAD.as_secs_f64() * 100.0;
     table.figure("XenStore: processor time with bodies that are no requests", share, "%", 1.0, "-");
     let _ = child.kill(); // it may have ended
     let _ = child.wait();
-}
-
-/// Hundredths of a second of processor time.
-fn ticks(pid: u32) -> f64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after = text.rsplit(')').next().unwrap_or_default();
-    let words: Vec<&str> = after.split_whitespace().collect();
-    // utime and stime are fields 14 and 15 of proc(5); the name and what is before it are cut.
-    [11, 12].iter().filter_map(|at| words.get(*at)?.parse::<f64>().ok()).sum()
 }
 
 /// The host's side of the wire protocol, one message at a time.

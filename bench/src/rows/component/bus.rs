@@ -35,6 +35,10 @@ impl Bus {
         Bus { child, socket }
     }
 
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(super) fn address(&self) -> String {
         format!("unix:path={}", self.socket.display())
     }
