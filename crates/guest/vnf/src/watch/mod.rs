@@ -6,25 +6,27 @@
 //! connector, the scan runs four times a second, and whoever sees the events may send them ([`Watcher::look_at`]).
 
 mod connector;
+mod function;
 pub(crate) mod pidfd;
 pub(crate) mod proc;
 pub(crate) mod rule;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
-    task::AbortHandle,
-    time::{sleep_until, timeout},
+    sync::{mpsc, oneshot},
+    time::sleep_until,
 };
 
 use connector::{Connector, Told};
+use function::Function;
+pub(crate) use function::{Seen, View};
 use pidfd::Ended;
 use proc::Table;
 pub(crate) use rule::{Ours, Rule};
@@ -37,8 +39,6 @@ const POLL: Duration = Duration::from_millis(250);
 const MISSED: Duration = Duration::from_millis(20);
 /// Share of a processor that looks may cost, as one of so many.
 const SHARE: u32 = 50;
-/// How long a process that has just ended may wait to be reaped before we do without its exit code.
-const REAP: Duration = Duration::from_millis(20);
 
 /// Names a process of this boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,46 +54,6 @@ pub struct Identity {
 pub enum Mechanism {
     Connector,
     Polling,
-}
-
-/// What a function's driver is told: what is so now, and what happened since it last asked.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Seen {
-    pub(crate) present: bool,
-    /// It came, or went, since the last [`View::take`].
-    pub(crate) appeared: bool,
-    pub(crate) vanished: bool,
-    pub(crate) changes: u32,
-    pub(crate) pids: Vec<Identity>,
-    /// Of the last process that went.
-    pub(crate) ended: Option<(i32, Ended)>,
-}
-
-/// What is seen of one function.
-#[derive(Debug, Default)]
-pub(crate) struct View {
-    seen: Mutex<Seen>,
-    pub(crate) changed: Notify,
-}
-
-impl View {
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn get(&self) -> Seen {
-        self.lock().clone()
-    }
-
-    /// What is seen; what happened is told once.
-    pub(crate) fn take(&self) -> Seen {
-        let mut seen = self.lock();
-        let taken = seen.clone();
-        seen.appeared = false;
-        seen.vanished = false;
-        seen.changes = 0;
-        taken
-    }
 }
 
 enum Request {
@@ -205,21 +165,6 @@ impl Watcher {
     }
 }
 
-struct Tracked {
-    start: u64,
-    waiter: AbortHandle,
-}
-
-struct Function {
-    rule: Rule,
-    view: Arc<View>,
-    tracked: HashMap<i32, Tracked>,
-    /// When the last one that went had ended, in ticks from the start of the machine.
-    left: u64,
-    /// Those that nobody could hold, to be told of after a look at all.
-    brief: Vec<Identity>,
-}
-
 struct Task {
     table: Table,
     functions: BTreeMap<String, Function>,
@@ -290,15 +235,9 @@ impl Task {
     fn perform(&mut self, request: Request) {
         match request {
             Request::Register { id, rule, reply } => {
-                let view = Arc::new(View::default());
                 self.drop_function(&id);
-                let function = Function {
-                    rule: *rule,
-                    view: Arc::clone(&view),
-                    tracked: HashMap::new(),
-                    left: 0,
-                    brief: Vec::new(),
-                };
+                let function = Function::new(*rule);
+                let view = Arc::clone(&function.view);
                 self.functions.insert(id, function);
                 self.scan(true);
                 // Who asked may have gone.
@@ -445,103 +384,9 @@ impl Task {
     }
 }
 
-/// The time since the machine started, in the unit and by the clock of a process's start.
-fn ticks_now() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let nanoseconds = now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs();
-    nanoseconds / (1_000_000_000 / rustix::param::clock_ticks_per_second().max(1))
-}
-
 async fn listen(connector: Option<&Connector>, told: &mut Vec<Told>) -> io::Result<()> {
     match connector {
         Some(connector) => connector.next(told).await,
         None => std::future::pending().await,
-    }
-}
-
-impl Function {
-    fn track(&mut self, id: &str, identity: Identity, requests: &mpsc::WeakSender<Request>) {
-        let held = match pidfd::open(identity.pid, identity.start).and_then(pidfd::watched) {
-            Ok(held) => held,
-            // Gone again: a life so short that nobody can hold it is still one, unless a child of it goes on.
-            Err(_) => {
-                self.brief.push(identity);
-                return;
-            }
-        };
-        let requests = requests.clone();
-        let id = id.to_owned();
-        let waiter = tokio::spawn(async move {
-            if held.readable().await.is_err() {
-                return;
-            }
-            let left = ticks_now();
-            let mut ended = pidfd::ended(held.get_ref(), identity.pid, identity.start);
-            let reaped = async {
-                while !ended.is_known() {
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                    ended = pidfd::ended(held.get_ref(), identity.pid, identity.start);
-                }
-            };
-            // Kernels before 6.15 never tell: then it stays unknown.
-            let _ = timeout(REAP, reaped).await;
-            if let Some(requests) = requests.upgrade() {
-                // The task ends only with the program.
-                let _ = requests.send(Request::Gone { id, identity, ended, left }).await;
-            }
-        });
-        self.tracked
-            .insert(identity.pid, Tracked { start: identity.start, waiter: waiter.abort_handle() });
-    }
-
-    /// Tells the driver of one that came and went.
-    fn publish_brief(&self, identity: Identity) {
-        let mut seen = self.view.lock();
-        if self.tracked.is_empty() && !seen.present && self.rule.process().min_instances == 1 {
-            seen.appeared = true;
-            seen.vanished = true;
-            seen.changes += 2;
-            seen.pids = vec![identity];
-            drop(seen);
-            self.view.changed.notify_one();
-        }
-    }
-
-    /// Tells the driver what is so now.
-    fn publish(&self, ended: Option<(i32, Ended)>) {
-        let present = self.tracked.len() >= self.rule.process().min_instances as usize;
-        let mut seen = self.view.lock();
-        let mut pids: Vec<Identity> = self
-            .tracked
-            .iter()
-            .map(|(pid, tracked)| Identity { pid: *pid, start: tracked.start })
-            .collect();
-        pids.sort_unstable();
-        // Emptied and filled between two looks, by others. The child of a program that makes itself a daemon is another one
-        // too, and was there before its parent ended.
-        let replaced = present
-            && seen.present
-            && !pids.iter().any(|pid| seen.pids.contains(pid) || pid.start <= self.left);
-        if replaced {
-            seen.vanished = true;
-            seen.appeared = true;
-            seen.changes += 2;
-        } else if present != seen.present {
-            seen.appeared |= present;
-            seen.vanished |= !present;
-            seen.changes += 1;
-        }
-        let told = replaced || present != seen.present;
-        if ended.is_some() && !present {
-            seen.ended = ended;
-        }
-        seen.present = present;
-        if !pids.is_empty() {
-            seen.pids = pids;
-        }
-        drop(seen);
-        if told {
-            self.view.changed.notify_one();
-        }
     }
 }
