@@ -47,7 +47,7 @@ complete -c vnode -n "__fish_vnode_needs_command" -f -a "logs" -d 'Show what a n
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "cp" -d 'Copy files into or out of a node'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "agent" -d 'Ask the agent in a node'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "component" -d 'Manage the components in a node: `vnode-agent component`, run inside it'
-complete -c vnode -n "__fish_vnode_needs_command" -f -a "vnf" -d 'Manage the network functions in a node: `vnode-agent vnf`, run inside it'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "vnf" -d 'Write packages of network functions, and manage those in a node'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "create" -d 'Make a node that stands alone'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "boot" -d 'Boot a node'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "start" -d 'Boot a node'
@@ -260,13 +260,259 @@ complete -c vnode -n "__fish_vnode_using_subcommand component" -l ca -d 'Certifi
 complete -c vnode -n "__fish_vnode_using_subcommand component" -l json -d 'Print JSON: one document, or one line each for what streams'
 complete -c vnode -n "__fish_vnode_using_subcommand component" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand component" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c vnode -n "__fish_vnode_using_subcommand vnf" -l state-dir -d 'Folder of all state' -r -F
-complete -c vnode -n "__fish_vnode_using_subcommand vnf" -l host -d 'Talk to the daemon of another host, over TLS' -r
-complete -c vnode -n "__fish_vnode_using_subcommand vnf" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
-complete -c vnode -n "__fish_vnode_using_subcommand vnf" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
-complete -c vnode -n "__fish_vnode_using_subcommand vnf" -l json -d 'Print JSON: one document, or one line each for what streams'
-complete -c vnode -n "__fish_vnode_using_subcommand vnf" -s q -l quiet -d 'Print nothing but results and errors'
-complete -c vnode -n "__fish_vnode_using_subcommand vnf" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "new" -d 'Begin a package: a lifecycle.json and three scripts in a new folder'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "lint" -d 'Check an archive or a folder as the service would'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "pack" -d 'Pack a folder into an archive, and check it'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "sign" -d 'Write MANIFEST and MANIFEST.sig into a folder, to be packed afterwards'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "serve" -d 'Serve requests in a node, and follow every function there'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "schema" -d 'Print the JSON Schema of lifecycle.json'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "info" -d 'What the service in a node is, and how it watches'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "push" -d 'Bring a package of this host to a node: an archive, or - for standard input'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "ls" -d 'Packages and instances'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "show" -d 'One instance, or one package'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "instantiate" -d 'Make an instance of a package and instantiate it'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "start" -d 'Start the process: start_command, or START scripts in mode managed'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "stop" -d 'Stop it: STOP scripts, or TERM and then KILL'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "terminate" -d 'Make an end of an instance; its package stays'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "update" -d 'Change to another revision of the package'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "heal" -d 'HEAL scripts; without any: stop and start'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "scale" -d 'Scale an aspect up, or with --in down'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "configure" -d 'Give parameters new values, and run the CONFIGURE scripts'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "test" -d 'Run the TEST scripts'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "retry" -d 'Go on with an operation that failed, at the script that failed'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "rollback" -d 'Undo an operation that failed'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "fail" -d 'Take an operation that failed as it is'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "cancel" -d 'End an operation that runs'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "operations" -d 'The newest operations'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "operation" -d 'One operation'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "status" -d 'The state of an instance, its process and its health'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "process" -d 'Whether a process runs: any, by its name'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "logs" -d 'What scripts printed in the newest operation, or in one'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "events" -d 'What happened to the functions of a node'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and not __fish_seen_subcommand_from new lint pack sign serve schema info push ls show instantiate start stop terminate update heal scale configure test retry rollback fail cancel operations operation status process logs events rm" -f -a "rm" -d 'Remove an instance that is terminated, or with --package a package'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from new" -l name -d 'The package\'s name; default: the folder\'s, reduced to letters and digits' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from new" -l process -d 'The process to watch' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from new" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from new" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from new" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from new" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from new" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from new" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from new" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from lint" -l keys -d 'And that it is signed with a key of this folder' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from lint" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from lint" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from lint" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from lint" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from lint" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from lint" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from lint" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from pack" -s o -l output -d '.tar, .tar.gz or .tar.zst; default: FOLDER.tar.gz' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from pack" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from pack" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from pack" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from pack" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from pack" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from pack" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from pack" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from sign" -l key -d 'The secret key' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from sign" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from sign" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from sign" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from sign" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from sign" -l new-key -d 'Make the key first; the public one is written beside it, with the ending .pub'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from sign" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from sign" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from sign" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from serve" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from serve" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from serve" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from serve" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from serve" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from serve" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from serve" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from schema" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from schema" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from schema" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from schema" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from schema" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from schema" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from info" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from info" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from info" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from info" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from info" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from info" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from info" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from push" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from push" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from push" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from push" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from push" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from ls" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from ls" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from ls" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from ls" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from ls" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from show" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from show" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from show" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from show" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from show" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from instantiate" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from instantiate" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from instantiate" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from instantiate" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from instantiate" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from instantiate" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from instantiate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from start" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from start" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from start" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from start" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from start" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from start" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from start" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from stop" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from stop" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from stop" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from stop" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from stop" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from stop" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from stop" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from terminate" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from terminate" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from terminate" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from terminate" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from terminate" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from terminate" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from terminate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from update" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from update" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from update" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from update" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from update" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from update" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from update" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from heal" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from heal" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from heal" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from heal" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from heal" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from heal" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from heal" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from scale" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from scale" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from scale" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from scale" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from scale" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from scale" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from scale" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from configure" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from configure" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from configure" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from configure" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from configure" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from configure" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from configure" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from test" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from test" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from test" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from test" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from test" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from test" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from test" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from retry" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from retry" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from retry" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from retry" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from retry" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from retry" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from retry" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from rollback" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from rollback" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from rollback" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from rollback" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from rollback" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from rollback" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from rollback" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from fail" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from fail" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from fail" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from fail" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from fail" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from fail" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from fail" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from cancel" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from cancel" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from cancel" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from cancel" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from cancel" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from cancel" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from cancel" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from operations" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from operations" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from operations" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from operations" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from operations" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from operations" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from operations" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from operation" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from operation" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from operation" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from operation" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from operation" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from operation" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from operation" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from status" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from status" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from status" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from status" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from status" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from status" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from process" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from process" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from process" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from process" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from process" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from process" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from process" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from logs" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from logs" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from logs" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from logs" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from logs" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from logs" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from logs" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from events" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from events" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from events" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from events" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from events" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from events" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from events" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from rm" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from rm" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from rm" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from rm" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from rm" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand vnf; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c vnode -n "__fish_vnode_using_subcommand create" -s i -l image -d 'Image it is made from' -r
 complete -c vnode -n "__fish_vnode_using_subcommand create" -s e -l env -d 'Variable of its first process' -r
 complete -c vnode -n "__fish_vnode_using_subcommand create" -l state-dir -d 'Folder of all state' -r -F

@@ -12,7 +12,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vnode-store", &["vnode-protocol"]),
     ("vnode-beneath", &[]),
     ("vnode-vnfpkg", &["vnode-beneath"]),
+    ("vnode-vnfauthor", &["vnode-vnfpkg"]),
     ("vnode-raw", &[]),
+    ("vnode-processes", &[]),
     ("vnode-action", &["vnode-protocol", "vnode-raw"]),
     ("vnode-event", &["vnode-store", "vnode-action"]),
     ("vnode-operation", &["vnode-store", "vnode-event", "vnode-protocol"]),
@@ -96,6 +98,8 @@ const BASE: &[&str] = &[
     "vnode-event",
     "vnode-operation",
     "vnode-vnfpkg",
+    "vnode-vnfauthor",
+    "vnode-processes",
 ];
 /// Folders whose code may start programs: the crate made for it, and what is no part of the product.
 const STARTERS: &[&str] = &["crates/base/action/", "crates/testkit/", "tests/", "bench/", "xtask/"];

@@ -106,8 +106,8 @@ pub(crate) enum Command {
     Agent(commands::agent::Args),
     /// Manage the components in a node: `vnode-agent component`, run inside it
     Component(commands::tool::Args),
-    /// Manage the network functions in a node: `vnode-agent vnf`, run inside it
-    Vnf(commands::tool::Args),
+    /// Write packages of network functions, and manage those in a node
+    Vnf(commands::vnf::Args),
     /// Make a node that stands alone
     Create(commands::create::Args),
     /// Boot a node

@@ -91,18 +91,25 @@ fn run(command: Command, context: &Context) -> Result {
         Command::Import(args) => commands::import::run(&args, context),
         Command::Completion(args) => commands::completion::run(&args, context),
         Command::Man(args) => commands::man::run(&args, context),
-        command => {
-            // One thread: a second would cost more to start than a command has to do.
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(|error| Problem::from_error(Code::Failed, &error))?;
-            let result = runtime.block_on(ask(command, context));
-            // A thread that still reads standard input would hold up the end.
-            runtime.shutdown_background();
-            result
-        }
+        Command::Vnf(args) => match commands::vnf::here(args, context) {
+            Ok(done) => done,
+            Err(verb) => asking(commands::vnf::inside(verb, context)),
+        },
+        command => asking(ask(command, context)),
     }
+}
+
+/// Does what speaks to the daemon.
+fn asking(work: impl Future<Output = Result>) -> Result {
+    // One thread: a second would cost more to start than a command has to do.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Problem::from_error(Code::Failed, &error))?;
+    let result = runtime.block_on(work);
+    // A thread that still reads standard input would hold up the end.
+    runtime.shutdown_background();
+    result
 }
 
 /// Commands that speak to the daemon.
@@ -121,7 +128,6 @@ async fn ask(command: Command, context: &Context) -> Result {
         C::Cp(args) => commands::cp::run(args, context).await,
         C::Agent(args) => commands::agent::run(args, context).await,
         C::Component(args) => commands::tool::run(args, Through::Component, context).await,
-        C::Vnf(args) => commands::tool::run(args, Through::Vnf, context).await,
         C::Create(args) => commands::create::run(args, context).await,
         C::Boot(args) => commands::boot::run(args, context).await,
         C::Halt(args) => commands::halt::run(args, context).await,
@@ -150,7 +156,8 @@ async fn ask(command: Command, context: &Context) -> Result {
         | C::Export(_)
         | C::Import(_)
         | C::Completion(_)
-        | C::Man(_) => {
+        | C::Man(_)
+        | C::Vnf(_) => {
             unreachable!("answered without a connection, in `run`")
         }
     }

@@ -92,6 +92,12 @@ fn every_command_of_the_issue_is_there() {
         "vnode token ls",
         "vnode token rm ci",
         "vnode version",
+        "vnode vnf new dir --process p",
+        "vnode vnf lint dir --keys keys",
+        "vnode vnf pack dir -o out.tar",
+        "vnode vnf sign dir --key k --new-key",
+        "vnode vnf push lab/r1 p.tar --instantiate",
+        "vnode vnf ls r1 --json",
         "vnode --state-dir /tmp/x --json --quiet ps",
         "vnode --host localhost:7480 --token t --ca f ps",
     ] {
@@ -127,6 +133,20 @@ fn everything_after_the_node_belongs_to_the_program() {
         assert!(!cli.global.json && !cli.global.quiet, "{line}");
         let Command::Exec(args) = cli.command else { panic!("{line}") };
         assert!(format!("{args:?}").contains(r#"["ls", "--json", "-q"]"#), "{args:?}");
+    }
+}
+
+/// What the agent can do inside can be asked for from here: its pages are written from its own command line.
+#[test]
+fn every_verb_of_network_functions_is_here_too() {
+    let vnode = Cli::command();
+    let vnf = vnode.find_subcommand("vnf").expect("it is there");
+    for page in std::fs::read_dir(reference("docs/reference/man-agent")).unwrap() {
+        let page = page.unwrap().file_name().into_string().unwrap();
+        let verb = page.strip_prefix("vnode-agent-vnf-").and_then(|rest| rest.strip_suffix(".8"));
+        if let Some(verb) = verb {
+            assert!(vnf.find_subcommand(verb).is_some(), "`vnode vnf {verb}` is missing");
+        }
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) mod token;
 pub(crate) mod tool;
 pub(crate) mod up;
 pub(crate) mod version;
+pub(crate) mod vnf;
 
 use hyper::Method;
 use vnode_api::message::Accepted;

@@ -5,7 +5,7 @@ use std::path::Path;
 use vnode_api::{Code, Problem};
 use vnode_lifecycle::request::{Exec, Through};
 
-use super::exec::inside;
+use super::exec;
 use crate::session::Ends;
 use crate::{Context, Result};
 
@@ -22,8 +22,19 @@ pub(crate) struct Args {
 
 /// The streams, the exit code and `--json` are the tool's own.
 pub(crate) async fn run(args: Args, tool: Through, context: &Context) -> Result {
-    let mut argv = vec![args.verb];
-    argv.extend(args.rest);
+    inside(&args.verb, &args.node, args.rest, tool, context).await
+}
+
+/// Runs a verb of a tool in a node.
+pub(super) async fn inside(
+    verb: &str,
+    node: &str,
+    rest: Vec<String>,
+    tool: Through,
+    context: &Context,
+) -> Result {
+    let mut argv = vec![verb.to_owned()];
+    argv.extend(rest);
     if context.output.json && !argv.iter().any(|word| word == "--json") {
         argv.insert(1, "--json".to_owned());
     }
@@ -32,7 +43,7 @@ pub(crate) async fn run(args: Args, tool: Through, context: &Context) -> Result 
     }
     let request = Exec { argv, through: tool, ..Exec::default() };
     let ends = Ends { stdin: true, ..Ends::default() };
-    inside(&args.node, request, ends, context).await
+    exec::inside(node, request, ends, context).await
 }
 
 /// A package is a file here: the tool is given it as its input.

@@ -11,9 +11,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use vnode_vnfpkg::{Limits, Package, SecretKey, Trust, author};
+use vnode_vnfauthor::Author;
 
-pub use args::{Args, Author, STATE, Serve, Verb};
+pub use args::{Args, STATE, Serve, Verb};
 
 use crate::{
     client::{self, ClientError},
@@ -63,72 +63,14 @@ pub fn run(args: Args) -> u8 {
     }
 }
 
-/// Does one of the verbs for who writes packages; the same on a host as in a guest.
-///
-/// # Errors
-/// Why the package is refused, or what cannot be read or written.
-pub fn author(verb: Author, out: &mut dyn Write, json: bool) -> Result<(), Failure> {
-    let failed = |error: author::AuthorError| match error {
-        author::AuthorError::Refused(refused) => refused.into(),
-        other => Failure::internal("do it", &other),
-    };
-    let told = |package: &Package, archive: Option<&Path>| {
-        json!({
-            "name": package.descriptor.name, "version": package.descriptor.version, "digest": package.digest,
-            "tree_digest": package.tree_digest, "archive": archive, "warnings": package.warnings,
-            "signature": package.signature,
-            "files": package.files().map(|(path, size)| json!({ "path": path, "size": size })).collect::<Vec<_>>(),
-        })
-    };
-    let value = match verb {
-        Author::New { folder, name, process } => {
-            let base = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let name =
-                name.unwrap_or_else(|| base.chars().filter(char::is_ascii_alphanumeric).collect());
-            author::create(&folder, &name, &process).map_err(failed)?;
-            json!({ "name": name, "folder": folder })
-        }
-        Author::Lint { package, keys } => {
-            let trust = match keys {
-                Some(keys) => Trust::from_folder(vnode_vnfpkg::Policy::Require, &keys)?,
-                None => Trust::default(),
-            };
-            let package = author::lint(&package, &Limits::default(), &trust).map_err(failed)?;
-            told(&package, None)
-        }
-        Author::Pack { folder, output } => {
-            let output = output.unwrap_or_else(|| folder.with_extension("tar.gz"));
-            let package = author::pack(&folder, &output, &Limits::default()).map_err(failed)?;
-            told(&package, Some(&output))
-        }
-        Author::Sign { folder, key, new_key: true } => {
-            let secret = SecretKey::generate()?;
-            let public = key.with_extension("pub");
-            let io =
-                |error: io::Error| Failure::internal(&format!("write `{}`", key.display()), &error);
-            let mut options = File::options();
-            std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600);
-            options
-                .open(&key)
-                .and_then(|mut file| file.write_all(secret.to_text().as_bytes()))
-                .map_err(io)?;
-            std::fs::write(&public, secret.public()).map_err(io)?;
-            if let Some(folder) = folder {
-                author::sign(&folder, &secret).map_err(failed)?;
-            }
-            json!({ "key": key, "public": public })
-        }
-        Author::Sign { folder, key, new_key: false } => {
-            let text = std::fs::read_to_string(&key)
-                .map_err(|error| Failure::internal(&format!("read `{}`", key.display()), &error))?;
-            let secret = SecretKey::parse(&text)?;
-            let folder = folder.ok_or_else(|| usage("name the folder to sign"))?;
-            author::sign(&folder, &secret).map_err(failed)?;
-            json!({ "signed": folder })
-        }
-    };
-    let text = if json { value.to_string() } else { show::package(&value) };
-    writeln!(out, "{}", text.trim_end()).map_err(|error| Failure::internal("print", &error))
+/// Does one of the verbs for who writes packages.
+fn author(verb: Author, json: bool) -> Result<(), Failure> {
+    use vnode_vnfauthor::Error;
+    vnode_vnfauthor::run(verb, &mut io::stdout(), json).map_err(|error| match error {
+        Error::Refused(refused) => refused.into(),
+        Error::Usage(text) => usage(text),
+        error => Failure::internal("do it", &error),
+    })
 }
 
 fn usage(text: &str) -> Failure {
@@ -165,7 +107,7 @@ fn perform(args: Args) -> Result<u8, ClientError> {
     };
     let (request, body) = match args.verb {
         Verb::Author(verb) => {
-            author(verb, &mut io::stdout(), json)?;
+            author(verb, json)?;
             return Ok(0);
         }
         Verb::Serve(options) => return Ok(serve::run(&state, options)?),

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::Subcommand;
+use vnode_vnfauthor::Author;
 use vnode_vnfpkg::{By, Policy};
 
 use crate::verbs::Request;
@@ -28,45 +29,6 @@ pub struct Args {
 
     #[command(subcommand)]
     pub verb: Verb,
-}
-
-/// For who writes packages.
-#[derive(Debug, Subcommand)]
-pub enum Author {
-    /// Begin a package: a lifecycle.json and three scripts in a new folder
-    New {
-        folder: PathBuf,
-        /// The package's name; default: the folder's, reduced to letters and digits
-        #[arg(long)]
-        name: Option<String>,
-        /// The process to watch
-        #[arg(long)]
-        process: String,
-    },
-    /// Check an archive or a folder as the service would
-    Lint {
-        package: PathBuf,
-        /// And that it is signed with a key of this folder
-        #[arg(long, value_name = "DIR")]
-        keys: Option<PathBuf>,
-    },
-    /// Pack a folder into an archive, and check it
-    Pack {
-        folder: PathBuf,
-        /// .tar, .tar.gz or .tar.zst; default: FOLDER.tar.gz
-        #[arg(long, short, value_name = "FILE")]
-        output: Option<PathBuf>,
-    },
-    /// Write MANIFEST and MANIFEST.sig into a folder, to be packed afterwards
-    Sign {
-        folder: Option<PathBuf>,
-        /// The secret key
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
-        /// Make the key first; the public one is written beside it, with the ending .pub
-        #[arg(long)]
-        new_key: bool,
-    },
 }
 
 /// Serving.

@@ -10,20 +10,6 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or("-")
 }
 
-/// What a verb for authors has made.
-pub(super) fn package(value: &Value) -> String {
-    let mut out = String::new();
-    for key in ["name", "version", "archive", "folder", "digest", "key", "public", "signed"] {
-        if let Some(word) = value[key].as_str() {
-            let _ = writeln!(out, "{key:8} {word}");
-        }
-    }
-    for warning in value["warnings"].as_array().into_iter().flatten() {
-        let _ = writeln!(out, "warning  {}", warning.as_str().unwrap_or_default());
-    }
-    out
-}
-
 /// One event, or one line of a log.
 pub(super) fn item(value: &Value) -> String {
     if let Some(data) = value["data"].as_str() {

@@ -1,0 +1,298 @@
+//! `/proc`, read without more than a few bytes of memory: what a process is called, since when it is, whether it lives.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    os::unix::ffi::OsStrExt,
+};
+
+use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
+
+/// Descriptors kept open, at most.
+const KEPT: usize = 4096;
+/// Bytes of a command line that are looked at.
+const COMMAND_LINE: usize = 16 << 10;
+
+/// `PF_KTHREAD` of the kernel.
+const KERNEL_THREAD: u64 = 0x0020_0000;
+
+/// What `/proc/PID/stat` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// The letter of proc(5).
+    pub state: u8,
+    /// Its parent's number.
+    pub parent: i32,
+    /// How many threads it has.
+    pub threads: u64,
+    /// Ticks since the machine started: with the pid, names a process of this boot.
+    pub start: u64,
+    /// Whether it is a thread of the kernel.
+    pub kernel: bool,
+    /// Resident pages.
+    pub resident: u64,
+    /// Ticks of processor time.
+    pub ticks: u64,
+    /// As `wait` has it; right for a zombie that we may look at.
+    pub exit: u32,
+}
+
+impl Stat {
+    /// Whether the thread group lives: a leader that has ended may leave other threads.
+    pub fn alive(self) -> bool {
+        !matches!(self.state, b'Z' | b'X') || self.threads > 1
+    }
+}
+
+fn read_some(path: &str, into: &mut [u8]) -> io::Result<usize> {
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut filled = 0;
+    while filled < into.len() {
+        match rustix::io::read(&file, &mut into[filled..])? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
+}
+
+/// The process's `stat`; `None` when it is gone.
+pub fn stat(pid: i32) -> Option<Stat> {
+    let mut buffer = [0; 1024];
+    let read = read_some(&format!("/proc/{pid}/stat"), &mut buffer).ok()?;
+    parse_stat(&buffer[..read])
+}
+
+/// The name may hold anything, `)` too: fields are counted from the last one.
+pub fn parse_stat(text: &[u8]) -> Option<Stat> {
+    let end = text.iter().rposition(|byte| *byte == b')')?;
+    let rest = str::from_utf8(text.get(end + 2..)?).ok()?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // Field 3 of proc(5) is the first here.
+    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+    Some(Stat {
+        state: *fields.first()?.as_bytes().first()?,
+        parent: i32::try_from(number(4)?).ok()?,
+        threads: number(20)?,
+        start: number(22)?,
+        kernel: number(9)? & KERNEL_THREAD != 0,
+        resident: number(24).unwrap_or(0),
+        ticks: number(14).unwrap_or(0) + number(15).unwrap_or(0),
+        exit: number(52).and_then(|code| u32::try_from(code).ok()).unwrap_or(0),
+    })
+}
+
+/// The kernel's name of the process, at most 15 bytes.
+pub fn comm(pid: i32) -> Option<Vec<u8>> {
+    let mut buffer = [0; 64];
+    let read = read_some(&format!("/proc/{pid}/comm"), &mut buffer).ok()?;
+    Some(trimmed(&buffer[..read]).to_vec())
+}
+
+fn trimmed(comm: &[u8]) -> &[u8] {
+    comm.strip_suffix(b"\n").unwrap_or(comm)
+}
+
+/// The arguments.
+pub fn command_line(pid: i32) -> Vec<Vec<u8>> {
+    let mut buffer = vec![0; COMMAND_LINE];
+    let Ok(read) = read_some(&format!("/proc/{pid}/cmdline"), &mut buffer) else {
+        return Vec::new();
+    };
+    let bytes = &buffer[..read];
+    let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+}
+
+/// The path of the program.
+pub fn exe(pid: i32) -> Option<Vec<u8>> {
+    let link = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let bytes = link.as_os_str().as_bytes();
+    Some(bytes.strip_suffix(b" (deleted)").unwrap_or(bytes).to_vec())
+}
+
+/// Its user.
+pub fn owner(pid: i32) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(format!("/proc/{pid}")).ok().map(|metadata| metadata.uid())
+}
+
+/// Whether it lives in our own pid namespace, and not in one below it.
+pub fn in_our_namespace(pid: i32) -> bool {
+    let Ok(text) = std::fs::read(format!("/proc/{pid}/status")) else { return false };
+    let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
+    // Kernels without the line have no such namespaces.
+    line.is_none_or(|line| {
+        line.split(|byte| *byte == b'\t').filter(|word| !word.is_empty()).count() <= 1
+    })
+}
+
+/// A namespace of process numbers, by the file that stands for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Namespace {
+    device: u64,
+    inode: u64,
+}
+
+/// The namespace that a process is numbered in; `None` when it is gone.
+pub fn namespace(pid: i32) -> Option<Namespace> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(format!("/proc/{pid}/ns/pid")).ok()?;
+    Some(Namespace { device: metadata.dev(), inode: metadata.ino() })
+}
+
+/// The number of a process in its own namespace, which may lie below ours; `None` when it is gone.
+pub fn inner_pid(pid: i32) -> Option<i32> {
+    let mut buffer = [0; 4096];
+    let read = read_some(&format!("/proc/{pid}/status"), &mut buffer).ok()?;
+    let mut lines = buffer[..read].split(|byte| *byte == b'\n');
+    match lines.find_map(|line| line.strip_prefix(b"NSpid:")) {
+        Some(numbers) => {
+            str::from_utf8(numbers).ok()?.split_ascii_whitespace().next_back()?.parse().ok()
+        }
+        // Kernels without the line have no such namespaces.
+        None => Some(pid),
+    }
+}
+
+/// Whether a variable stands so in its environment.
+pub fn has_variables(pid: i32, wanted: &[String]) -> bool {
+    let Ok(text) = std::fs::read(format!("/proc/{pid}/environ")) else { return false };
+    wanted.iter().all(|wanted| text.split(|byte| *byte == 0).any(|word| word == wanted.as_bytes()))
+}
+
+/// This boot's name.
+pub fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+struct Seen {
+    file: Option<OwnedFd>,
+    comm: [u8; 16],
+    length: u8,
+    round: u32,
+}
+
+/// All processes with their names, each looked at through a descriptor that stays open: a sixth of the price of
+/// opening, and never another process under the same number.
+pub struct Table {
+    folder: OwnedFd,
+    seen: HashMap<i32, Seen>,
+    round: u32,
+    most: usize,
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table").field("processes", &self.seen.len()).finish_non_exhaustive()
+    }
+}
+
+impl Table {
+    /// Knows nobody yet.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn new() -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open("/proc", flags, Mode::empty())?;
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let most = limit.map_or(KEPT, |limit| usize::try_from(limit / 2).unwrap_or(KEPT)).min(KEPT);
+        Ok(Self { folder, seen: HashMap::new(), round: 0, most })
+    }
+
+    /// Looks at every process: `each` is told its pid, its name, and whether that is new.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be listed.
+    pub fn scan(&mut self, mut each: impl FnMut(i32, &[u8], bool)) -> io::Result<()> {
+        self.round = self.round.wrapping_add(1);
+        rustix::fs::seek(&self.folder, SeekFrom::Start(0))?;
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 32 << 10];
+        let mut directory = RawDir::new(self.folder.as_fd(), &mut buffer);
+        while let Some(entry) = directory.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if !name.first().is_some_and(u8::is_ascii_digit) {
+                continue;
+            }
+            let Some(pid) = str::from_utf8(name).ok().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            let mut comm = [0; 64];
+            let kept = self.seen.get_mut(&pid);
+            let through = kept.as_ref().and_then(|seen| seen.file.as_ref());
+            let mut read = through.and_then(|file| rustix::io::pread(file, &mut comm, 0).ok());
+            let mut opened = None;
+            if read.is_none() {
+                let path = format!("{pid}/comm");
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                // One that is gone by now is as if it had not been listed.
+                let Ok(file) = rustix::fs::openat(&self.folder, &path, flags, Mode::empty()) else {
+                    continue;
+                };
+                read = rustix::io::pread(&file, &mut comm, 0).ok();
+                opened = Some(file);
+            }
+            let Some(read) = read else { continue };
+            let comm = trimmed(&comm[..read]);
+            let comm = &comm[..comm.len().min(16)];
+            let room = self.seen.len() < self.most;
+            let seen = self.seen.entry(pid).or_insert(Seen {
+                file: None,
+                comm: [0; 16],
+                length: 0,
+                round: 0,
+            });
+            // Another process under the number, or one we had not seen: its first round.
+            let mut fresh = seen.round == 0 || opened.is_some() && seen.file.is_some();
+            if opened.is_some() {
+                seen.file = opened.filter(|_| room || seen.file.is_some());
+            }
+            fresh |= seen.comm[..usize::from(seen.length)] != *comm;
+            seen.comm[..comm.len()].copy_from_slice(comm);
+            seen.length = comm.len() as u8;
+            seen.round = self.round;
+            each(pid, comm, fresh);
+        }
+        let round = self.round;
+        self.seen.retain(|_, seen| seen.round == round);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pw_39_a_name_may_hold_brackets_and_blanks() {
+        let text = b"42 (a) b (c) S 7 1 1 0 -1 4194560 1 0 0 0 3 4 0 0 20 0 2 0 8899 1000 11 0";
+        let stat = parse_stat(text).expect("it is a stat");
+        assert_eq!((stat.state, stat.parent, stat.threads, stat.start), (b'S', 7, 2, 8899));
+        assert!(!stat.kernel && stat.alive());
+        assert_eq!((stat.ticks, stat.resident), (7, 11));
+    }
+
+    #[test]
+    fn a_scan_finds_ourselves_and_says_what_is_new_once() {
+        let mut table = Table::new().expect("/proc is there");
+        let own = std::process::id().cast_signed();
+        let mut first = 0;
+        table
+            .scan(|pid, _, fresh| first += i32::from(pid == own && fresh))
+            .expect("it can be read");
+        let (mut seen, mut fresh_again) = (0, 0);
+        table
+            .scan(|pid, _, fresh| {
+                seen += i32::from(pid == own);
+                fresh_again += i32::from(pid == own && fresh);
+            })
+            .expect("it can be read");
+        assert_eq!((first, seen, fresh_again), (1, 1, 0));
+    }
+}
