@@ -19,6 +19,7 @@ use crate::{
     error::{Failure, Result},
     hooks::Driver,
     model::{Instance, Occurrence, Package},
+    takeover::Left,
     user::{self, User},
     watch::{Watcher, proc},
 };
@@ -100,6 +101,8 @@ pub(crate) struct Tables {
     /// What gives up a running operation at once.
     pub(crate) cancels: HashMap<String, CancellationToken>,
     pub(crate) drivers: HashMap<String, Driver>,
+    /// What an earlier life left: see `takeover`.
+    pub(crate) left: Left,
 }
 
 /// The manager's memory. Everything else is given it.
@@ -114,6 +117,8 @@ pub(crate) struct Core {
     pub(crate) boot: String,
     /// Told whenever an operation has ended.
     pub(crate) ended: Notify,
+    /// Held while the following of an instance is taken up.
+    pub(crate) following: tokio::sync::Mutex<()>,
     tables: Mutex<Tables>,
 }
 
@@ -159,6 +164,7 @@ impl Core {
             watcher,
             boot: proc::boot_id(),
             ended: Notify::new(),
+            following: tokio::sync::Mutex::default(),
             tables: Mutex::default(),
         };
         let mut tables = Tables::default();

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::File,
     io::{self, Read, Write},
     os::unix::fs::{OpenOptionsExt, fchown},
     path::Path,
@@ -19,9 +19,32 @@ use crate::{
     error::{Failure, Result},
     log::RunLog,
     model::{Instance, Occurrence},
+    runs::{Begun, Known, RunFile},
     script::{self, Outcome, Script},
     user,
 };
+
+/// One run of one script.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Which<'a> {
+    pub(crate) op: &'a Occurrence,
+    pub(crate) instance: &'a Instance,
+    pub(crate) revision: u32,
+    pub(crate) event: Event,
+    pub(crate) index: usize,
+    pub(crate) attempt: u32,
+}
+
+/// In what way it is run.
+#[derive(Debug)]
+pub(crate) enum How {
+    /// On record: a next life takes it up.
+    Recorded(Box<Begun>),
+    /// A check, which is no operation.
+    Unrecorded,
+    /// An earlier life has begun it.
+    Left(Known),
+}
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Bytes of values that a script may leave.
@@ -139,18 +162,14 @@ impl Core {
         all
     }
 
-    /// Runs one script of an event once, from the working copy of a revision.
-    #[expect(clippy::too_many_arguments, reason = "they name one run")]
+    /// Runs one script of an event once, from the working copy of a revision; or goes on with it.
     pub(crate) async fn run_script(
         self: &Arc<Self>,
-        op: &Occurrence,
-        instance: &Instance,
-        revision: u32,
-        event: Event,
-        index: usize,
-        attempt: u32,
+        which: &Which<'_>,
+        how: How,
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
+        let Which { op, instance, revision, event, index, attempt } = *which;
         let descriptor = self.descriptor(&instance.package, revision)?;
         let scripts = descriptor.scripts(event);
         let declared =
@@ -166,10 +185,13 @@ impl Core {
             let package = tables.packages.get(&(instance.package.clone(), revision));
             package.map_or_else(String::new, |package| package.version.clone())
         };
-        let output = self.paths.instance(&instance.id).join(format!("output-{}-{index}", op.id));
+        let output = self.paths.values(&instance.id, &op.id);
         let failed = |error: io::Error| Failure::internal("prepare a script", &error);
-        write_private(&output, "", other.as_ref().map(|user| (user.uid, user.gid)))
-            .map_err(failed)?;
+        if !matches!(how, How::Left(_)) {
+            self.paths.prepare_runs(&instance.id).map_err(failed)?;
+            write_private(&output, "", other.as_ref().map(|user| (user.uid, user.gid)))
+                .map_err(failed)?;
+        }
         let mut environment = self.environment(op, instance, &descriptor, &user);
         let marks = marks(&op.id, event, index, attempt);
         for mark in &marks {
@@ -213,12 +235,35 @@ impl Core {
             time_limit: Duration::from_secs(declared.timeout_s),
             keep,
         };
-        let data = json!({ "event": event, "script": declared.path, "attempt": attempt, "cause": op.cause });
-        self.event("script.started", &instance.name, Some(&op.id), data);
-        let outcome = script::run(&script, &mut log, self.watcher.ours(), cancel).await;
+        let outcome = match how {
+            How::Left(Known::Ended(outcome)) => Ok(outcome),
+            How::Left(known) => {
+                let Known::Runs(process) = known else {
+                    return Err(Failure::script(&op.id, "it never ran".to_owned(), "interrupted"));
+                };
+                let data = json!({
+                    "event": event, "script": declared.path, "attempt": attempt, "pid": process.pid,
+                });
+                self.event("script.adopted", &instance.name, Some(&op.id), data);
+                script::take_up(&script, process, &mut log, self.watcher.ours(), cancel).await
+            }
+            How::Recorded(_) | How::Unrecorded => {
+                let data = json!({
+                    "event": event, "script": declared.path, "attempt": attempt, "cause": op.cause,
+                });
+                self.event("script.started", &instance.name, Some(&op.id), data);
+                let file = match how {
+                    How::Recorded(mut begun) => {
+                        begun.script = path;
+                        Some(RunFile::begin(&self.paths, &instance.id, &begun).map_err(failed)?)
+                    }
+                    _ => None,
+                };
+                crate::onboard::point("vnf.run.begun")?;
+                script::run(&script, &mut log, self.watcher.ours(), cancel, file).await
+            }
+        };
         let values = read_output(&output);
-        // It may be gone by the script's own doing.
-        let _ = fs::remove_file(&output);
         let outcome = outcome.map_err(|what| Failure::script(&op.id, what, "script-failed"))?;
         self.event("script.ended", &instance.name, Some(&op.id), json!({
             "event": event, "script": declared.path, "attempt": attempt, "exitCode": outcome.code,

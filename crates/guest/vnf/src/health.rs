@@ -19,6 +19,7 @@ use vnode_vnfpkg::{Event, Health, HealthAction, HealthKind};
 
 use crate::{
     core::Core,
+    environment::{How, Which},
     model::{Kind, Occurrence},
     operate::Ask,
 };
@@ -130,12 +131,13 @@ async fn scripts(core: &Arc<Core>, id: &str) -> Result<(), String> {
         Occurrence::automatic(format!("health-{id}"), &instance, Kind::Test, "health", json!({}));
     for (index, script) in descriptor.scripts(Event::Health).iter().enumerate() {
         let token = CancellationToken::new();
-        let ran = core
-            .run_script(&op, &instance, instance.revision, Event::Health, index, 1, &token)
-            .await;
+        let revision = instance.revision;
+        let (op, instance) = (&op, &instance);
+        let which = Which { op, instance, revision, event: Event::Health, index, attempt: 1 };
+        let ran = core.run_script(&which, How::Unrecorded, &token).await;
         let outcome = ran.map_err(|error| error.detail)?;
         if !outcome.ok() {
-            return Err(core.trouble(&script.path, &outcome, &descriptor, &instance).detail);
+            return Err(core.trouble(&script.path, &outcome, &descriptor, instance).detail);
         }
     }
     Ok(())

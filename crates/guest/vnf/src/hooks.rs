@@ -1,7 +1,8 @@
 //! What follows from a function's process coming and going: START, TERMINATE, a restart.
 //!
 //! One driver for each function. START and TERMINATE alternate, one at a time; what happens while a hook runs leads to
-//! at most one more of each. A hook is begun at once and written down while it runs: a crash in between repeats it.
+//! at most one more of each. A hook is begun at once and written down while it runs. One that a crash cut us off from is
+//! gone on with; it is repeated only when it has ended by then, and how is not known.
 
 use std::{
     collections::VecDeque,
@@ -47,6 +48,7 @@ impl Core {
     }
 
     async fn follow_it(self: &Arc<Self>, id: &str) {
+        let _one_at_a_time = self.following.lock().await;
         let Ok(instance) = self.instance(id) else { return };
         if instance.state != Instantiation::Instantiated || self.tables().drivers.contains_key(id) {
             return;
@@ -147,6 +149,7 @@ impl Follow {
     }
 
     async fn follow(&mut self, descriptor: &Descriptor) -> Result<()> {
+        self.finish_left(descriptor).await?;
         self.take_up(descriptor).await?;
         let mut idle = true;
         loop {

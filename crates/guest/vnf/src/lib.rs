@@ -10,9 +10,9 @@
 //! output is the result (one JSON value; for `events` and `logs` one a line), and on failure standard error is one JSON
 //! object, the [`Failure`]. Both stay stable.
 //!
-//! Invariants: nothing of a package runs before all of it is checked; a script is on record before it runs and is never
-//! repeated without being told, but for START and TERMINATE, which run at least once for what they react to; no byte of
-//! a package is written outside the state folder.
+//! Invariants: nothing of a package runs before all of it is checked; a script is on record before it runs, is taken up
+//! by the next life when ours ends, never runs beside itself, and is never repeated without being told, but for START and
+//! TERMINATE, which run at least once for what they react to; no byte of a package is written outside the state folder.
 #![deny(unsafe_code)]
 
 pub mod cli;
@@ -29,8 +29,10 @@ mod onboard;
 mod operate;
 mod process;
 mod runner;
+mod runs;
 mod script;
 pub mod service;
+mod takeover;
 mod tree;
 mod user;
 mod verbs;

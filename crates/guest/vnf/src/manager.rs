@@ -1,6 +1,11 @@
 //! The manager: opened on a state folder, it takes up what an earlier life left.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -49,7 +54,12 @@ impl Manager {
             .await
             .map_err(|error| Failure::internal("look at processes", &error))?;
         let core = Arc::new(Core::load(settings, store, log, watcher).await?);
-        core.end_leftovers().await?;
+        core.take_over().await?;
+        let goes_on: HashMap<String, Option<String>> = {
+            let tables = core.tables();
+            let left = tables.left.operations.iter();
+            left.map(|(op, (begun, _))| (op.clone(), begun.run.clone())).collect()
+        };
         let options = Options { keep: 16, grace: Duration::from_secs(15), ..Options::default() };
         let engine = Engine::new(Arc::clone(&core.store), Arc::clone(&core.log), options);
         engine.register(PLAN, Arc::new(Runner(Arc::clone(&core))));
@@ -60,12 +70,16 @@ impl Manager {
         // Kept for good: the cell is empty here.
         let _ = core.engine.set(engine.clone());
         for id in recovered.operations {
+            // That may take as long as its script does; we serve meanwhile.
+            if goes_on.values().any(|run| run.as_ref() == Some(&id.to_string())) {
+                continue;
+            }
             engine
                 .wait(id)
                 .await
                 .map_err(|error| Failure::internal("take up an operation", &error))?;
         }
-        core.settle().await?;
+        core.settle(&goes_on.into_keys().collect()).await?;
         let manager = Self { core };
         let instances: Vec<String> = manager.core.tables().instances.keys().cloned().collect();
         for id in instances {
@@ -109,27 +123,25 @@ impl Manager {
 }
 
 impl Core {
-    /// After the engine has taken up what it knew: hooks that were cut off, and whatever does not fit together.
-    async fn settle(&self) -> Result<()> {
+    /// After the engine has taken up what it knew: hooks that were cut off, and whatever does not fit together; but not
+    /// what goes on.
+    async fn settle(&self, goes_on: &HashSet<String>) -> Result<()> {
         let mut changes = Vec::new();
         let mut stale = Vec::new();
         {
             let mut tables = self.tables();
             let tables = &mut *tables;
+            let hooks = tables.left.hooks.values().map(|(begun, _)| begun.op.clone());
+            let goes_on: HashSet<String> = goes_on.iter().cloned().chain(hooks).collect();
             for op in tables.operations.values_mut() {
-                if op.state == State::FailedTemp || op.state.is_final() {
+                if op.state == State::FailedTemp || op.state.is_final() || goes_on.contains(&op.id)
+                {
                     continue;
                 }
                 // A hook: its driver runs it again. (What the engine knew has ended by now.)
                 op.state = if op.automatic { State::Failed } else { State::FailedTemp };
                 op.entered = Timestamp::now();
-                op.error = Some(Trouble {
-                    status: 500,
-                    title: "Operation interrupted".to_owned(),
-                    detail: "the agent ended while the operation ran".to_owned(),
-                    code: "interrupted".to_owned(),
-                    ..Trouble::default()
-                });
+                op.error = Some(Trouble::interrupted());
                 for step in op.steps.iter_mut().filter(|step| step.progress == Progress::Running) {
                     step.progress = Progress::Failed;
                 }
@@ -138,7 +150,9 @@ impl Core {
                     stale.push(op.id.clone());
                 }
             }
-            tables.operations.retain(|id, op| !stale.contains(id) && !op.state.is_final());
+            tables.operations.retain(|id, op| {
+                goes_on.contains(id) || !stale.contains(id) && !op.state.is_final()
+            });
             for instance in tables.instances.values_mut() {
                 if instance.operation.as_ref().is_some_and(|id| !tables.operations.contains_key(id))
                 {

@@ -294,6 +294,19 @@ pub struct Occurrence {
     pub run: Option<String>,
 }
 
+impl Trouble {
+    /// Of an operation that a crash cut off.
+    pub(crate) fn interrupted() -> Self {
+        Self {
+            status: 500,
+            title: "Operation interrupted".to_owned(),
+            detail: "the agent ended while the operation ran".to_owned(),
+            code: "interrupted".to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
 impl Occurrence {
     /// One that nobody asked for, going on as of now, with nothing planned yet.
     pub(crate) fn automatic(

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use vnode_operation::{Plan, Step as PlanStep};
+use vnode_operation::{Plan, Recovery, Step as PlanStep};
 use vnode_vnfpkg::{Code, Descriptor, ParameterType, Problem};
 
 use crate::{
@@ -185,7 +185,10 @@ impl Core {
     /// Hands what is left of an operation to the engine.
     async fn submit(self: &Arc<Self>, id: &str, back: bool) -> Result<()> {
         let op = self.operation(id).await?;
+        self.tables().left.interrupted.remove(id);
         let mut plan = Plan::new(PLAN, format!("vnf/{}", op.instance_name));
+        // The runner says what can be gone on with: see `takeover`.
+        plan.recovery = Recovery::GoOn;
         plan.data = json!({ "operation": op.id, "back": back });
         let steps = if back { &op.back } else { &op.steps };
         let mut previous = None;

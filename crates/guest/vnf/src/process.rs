@@ -30,6 +30,16 @@ impl Core {
         {
             return Ok(());
         }
+        let failed = |error: std::io::Error| Failure::internal("start the process", &error);
+        let starting = self.paths.starting(&instance.id);
+        // A crash may have come between its start and its record; in another boot it runs no more.
+        if std::fs::read(&starting).is_ok_and(|boot| boot == self.boot.as_bytes()) {
+            let marks = marks(instance);
+            let found = crate::onboard::blocking(move || crate::takeover::leader(&marks)).await?;
+            if let Some(found) = found {
+                return self.process_started(instance, Some(found)).await;
+            }
+        }
         let other = self.user(&descriptor, None)?;
         let who = other.clone().unwrap_or_else(user::own);
         let folder = self.paths.work(&instance.id, instance.revision);
@@ -59,9 +69,12 @@ impl Core {
             }
         }
         let spec = script::run_as(script::limited(spec, &descriptor.limits), other.as_ref());
+        self.paths.prepare_runs(&instance.id).map_err(failed)?;
+        std::fs::write(&starting, &self.boot).map_err(failed)?;
         let pid = vnode_action::spawn_detached(spec)
             .map_err(|error| Failure::internal("start the process", &error))?
             .cast_signed();
+        crate::onboard::point("vnf.process.spawned")?;
         let held =
             Pid::from_raw(pid).map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK));
         let stat = proc::stat(pid);
@@ -69,8 +82,20 @@ impl Core {
             tokio::spawn(reap_when_ended(held));
         }
         let identity = stat.map(|stat| Identity { pid, start: stat.start });
-        let change = self.change_instance(&instance.id, |instance| instance.started = identity)?;
+        self.process_started(instance, identity).await
+    }
+
+    /// Puts on record what was started.
+    async fn process_started(&self, instance: &Instance, process: Option<Identity>) -> Result<()> {
+        let change = self.change_instance(&instance.id, |instance| instance.started = process)?;
         self.commit(change.into_iter().collect()).await?;
+        match std::fs::remove_file(self.paths.starting(&instance.id)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Failure::internal("forget the start", &error));
+            }
+            _ => {}
+        }
+        let Some(Identity { pid, .. }) = process else { return Ok(()) };
         self.event("process.started", &instance.name, None, json!({ "pid": pid }));
         // The connector tells of it; where there is none, this spares the wait.
         self.watcher.look_at(vec![pid]).await;

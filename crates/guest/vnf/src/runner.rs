@@ -1,13 +1,13 @@
 //! Does the steps of operations for the engine, and writes down how they ended.
 //!
-//! A script is on record before it is begun, and off it only with the next record: a crash in between leaves it on
-//! record as running, and the operation ends in FAILED_TEMP. Nothing is repeated without being told.
+//! A script is on record before it is begun, and off it only with the next record. An operation that a crash cut off goes
+//! on if what became of its script is known or can be waited for, and ends in FAILED_TEMP if not (`takeover`). Nothing is
+//! repeated without being told.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use tokio_util::sync::CancellationToken;
 use vnode_operation::{
     OperationId, Outcome as Ended, Plan, Runner as Steps, Step as PlanStep, StepContext, StepError,
 };
@@ -16,10 +16,12 @@ use vnode_vnfpkg::OnError;
 
 use crate::{
     core::{Core, put_instance, put_operation},
+    environment::{How, Which},
     error::{Failure, Result},
     model::{Instantiation, Kind, Presence, Progress, State, Step, Trouble, WatchState, Work},
     onboard::blocking,
-    script::{self, Outcome},
+    runs::Begun,
+    script::Outcome,
     tree,
 };
 
@@ -58,7 +60,7 @@ impl Steps for Runner {
             let (id, back) = ids(context.plan());
             let index = usize::try_from(step.data.as_u64().unwrap_or(0)).unwrap_or(0);
             self.0
-                .perform(&id, back, index, context.cancellation())
+                .perform(&id, back, index, context)
                 .await
                 .map_err(|error| StepError::from_error(&error))
         })
@@ -103,15 +105,23 @@ impl Core {
         id: &str,
         back: bool,
         index: usize,
-        cancel: &CancellationToken,
+        context: &StepContext,
     ) -> Result<()> {
         let list =
             |op: &crate::model::Occurrence| if back { op.back.clone() } else { op.steps.clone() };
+        if self.tables().left.interrupted.contains(id) {
+            self.change_operation(id, |op| op.error = Some(Trouble::interrupted()))?;
+            return Err(Failure::conflict("interrupted"));
+        }
         let op = self.operation(id).await?;
         if op.cancel.is_some() {
             return Err(Failure::conflict("cancelled"));
         }
         let Some(step) = list(&op).get(index).cloned() else { return Ok(()) };
+        if matches!(step.progress, Progress::Done | Progress::Skipped) {
+            // By an earlier life.
+            return Ok(());
+        }
         let instance = self.instance(&op.instance)?;
         let result = match &step.work {
             Work::Baseline => self.baseline(&instance).await.map(|()| Progress::Done),
@@ -150,7 +160,7 @@ impl Core {
             {
                 Ok(Progress::Skipped)
             }
-            Work::Script { .. } => self.script_step(id, back, index, &step, cancel).await,
+            Work::Script { .. } => self.script_step(id, back, index, &step, context).await,
         };
         let progress = match &result {
             Ok(progress) => *progress,
@@ -184,7 +194,7 @@ impl Core {
         back: bool,
         index: usize,
         step: &Step,
-        cancel: &CancellationToken,
+        context: &StepContext,
     ) -> Result<Progress> {
         let Work::Script { event, index: number, revision, .. } = &step.work else {
             return Ok(Progress::Skipped);
@@ -195,25 +205,46 @@ impl Core {
         let Some(declared) = descriptor.scripts(*event).get(*number).cloned() else {
             return Ok(Progress::Skipped);
         };
-        let cancel = cancel.child_token();
-        self.tables().cancels.insert(id.to_owned(), cancel.clone());
-        let begun = step.attempts;
-        let mut tries = 0;
+        let cancel = context.cancellation().child_token();
+        let mut left = {
+            let mut tables = self.tables();
+            tables.cancels.insert(id.to_owned(), cancel.clone());
+            tables.left.operations.remove(id)
+        };
+        let mut tries = left.as_ref().map_or(0, |(begun, _)| begun.tries.saturating_sub(1));
+        let before =
+            step.attempts.saturating_sub(left.as_ref().map_or(0, |(begun, _)| begun.tries));
         loop {
             tries += 1;
-            let attempt = begun + tries;
-            let record = self.change_operation(id, |op| {
-                let steps = if back { &mut op.back } else { &mut op.steps };
-                if let Some(step) = steps.get_mut(index) {
-                    step.progress = Progress::Running;
-                    step.attempts = attempt;
-                    step.began = Some(Timestamp::now());
+            let attempt = before + tries;
+            let which = Which {
+                op: &op,
+                instance: &instance,
+                revision: *revision,
+                event: *event,
+                index: *number,
+                attempt,
+            };
+            let how = match left.take() {
+                Some((_, known)) => How::Left(known),
+                None => {
+                    self.on_record(id, back, index, attempt).await?;
+                    How::Recorded(Box::new(Begun {
+                        boot: self.boot.clone(),
+                        op: id.to_owned(),
+                        run: Some(context.operation().to_string()),
+                        step: index,
+                        event: *event,
+                        index: *number,
+                        revision: *revision,
+                        attempt,
+                        tries,
+                        script: PathBuf::new(),
+                        hook: None,
+                    }))
                 }
-            })?;
-            self.commit(record.into_iter().collect()).await?;
-            let outcome = self
-                .run_script(&op, &instance, *revision, *event, *number, attempt, &cancel)
-                .await?;
+            };
+            let outcome = self.run_script(&which, how, &cancel).await?;
             let (code, signal) = (outcome.code, outcome.signal);
             self.change_operation(id, |op| {
                 let steps = if back { &mut op.back } else { &mut op.steps };
@@ -225,7 +256,8 @@ impl Core {
             if outcome.ok() {
                 return Ok(Progress::Done);
             }
-            if !outcome.cancelled && tries <= declared.retries {
+            // How it ended must be known: it may be that it did all it should.
+            if !outcome.cancelled && outcome.is_known() && tries <= declared.retries {
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_millis(declared.retry_delay_ms)) => continue,
                     () = cancel.cancelled() => {}
@@ -242,6 +274,19 @@ impl Core {
         }
     }
 
+    /// Puts a script on record as running, for good.
+    async fn on_record(&self, id: &str, back: bool, index: usize, attempt: u32) -> Result<()> {
+        let record = self.change_operation(id, |op| {
+            let steps = if back { &mut op.back } else { &mut op.steps };
+            if let Some(step) = steps.get_mut(index) {
+                step.progress = Progress::Running;
+                step.attempts = attempt;
+                step.began = Some(Timestamp::now());
+            }
+        })?;
+        self.commit(record.into_iter().collect()).await
+    }
+
     pub(crate) fn trouble(
         &self,
         script: &str,
@@ -253,14 +298,22 @@ impl Core {
             Outcome { cancelled: true, .. } => "was cancelled".to_owned(),
             Outcome { timed_out: true, .. } => "ran longer than it may".to_owned(),
             Outcome { signal: Some(signal), .. } => format!("was ended by signal {signal}"),
-            Outcome { code, .. } => format!("exited with {}", code.unwrap_or(-1)),
+            Outcome { code: Some(code), .. } => format!("exited with {code}"),
+            Outcome { code: None, .. } => {
+                "ended while the agent was away, and how is not known".to_owned()
+            }
         };
         let secrets = crate::environment::secrets(descriptor, &instance.parameters);
         Trouble {
             status: 500,
             title: "Script failed".to_owned(),
             detail: format!("{script} {how}"),
-            code: if outcome.cancelled { "cancelled" } else { "script-failed" }.to_owned(),
+            code: match outcome {
+                Outcome { cancelled: true, .. } => "cancelled",
+                outcome if outcome.is_known() => "script-failed",
+                _ => "interrupted",
+            }
+            .to_owned(),
             script: Some(script.to_owned()),
             exit_code: outcome.code,
             signal: outcome.signal,
@@ -294,18 +347,13 @@ impl Core {
                 .failures()
                 .first()
                 .map_or("cancelled".to_owned(), |failure| failure.to_string());
+            // A plan of an agent that took nothing up.
             let interrupted =
                 matches!(outcome, Ended::RolledBack { cause, .. } if cause.step.is_none());
-            op.error = Some(Trouble {
-                status: 500,
-                title: "Operation interrupted".to_owned(),
-                detail: if interrupted {
-                    "the agent ended while the operation ran".to_owned()
-                } else {
-                    detail
-                },
-                code: if interrupted { "interrupted" } else { "cancelled" }.to_owned(),
-                ..Trouble::default()
+            op.error = Some(if interrupted {
+                Trouble::interrupted()
+            } else {
+                Trouble { detail, code: "cancelled".to_owned(), ..Trouble::interrupted() }
             });
         }
         if done && !back {
@@ -360,6 +408,7 @@ impl Core {
         let op = self.tables().operations.get(id).cloned();
         let Some(op) = op else { return Ok(()) };
         self.tell(&op, op.state);
+        self.paths.forget_runs(&op.instance, id);
         if op.state.is_final() {
             self.tables().operations.remove(id);
             let instance = self.instance(&op.instance)?;
@@ -389,27 +438,5 @@ impl Core {
             Ok::<(), std::io::Error>(())
         });
         done.await?.map_err(|error| Failure::internal("remove old copies", &error))
-    }
-
-    /// Makes an end of what an earlier life left running: a script on record as running is killed.
-    pub(crate) async fn end_leftovers(&self) -> Result<()> {
-        let running: Vec<Vec<String>> = {
-            let tables = self.tables();
-            let all = tables.operations.values().filter(|op| op.state != State::FailedTemp);
-            all.flat_map(|op| {
-                let steps = op.steps.iter().enumerate().chain(op.back.iter().enumerate());
-                steps.filter(|(_, step)| step.progress == Progress::Running).filter_map(
-                    |(_, step)| {
-                        let Work::Script { index, event, .. } = &step.work else { return None };
-                        Some(crate::environment::marks(&op.id, *event, *index, step.attempts))
-                    },
-                )
-            })
-            .collect()
-        };
-        for marks in running {
-            blocking(move || script::kill_marked(&marks, rustix::process::Signal::KILL)).await?;
-        }
-        Ok(())
     }
 }

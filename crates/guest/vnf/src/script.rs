@@ -1,18 +1,27 @@
 //! One script, from begin to end.
 //!
 //! It runs in a session of its own without a terminal, with three descriptors and the environment it is given. What it
-//! leaves behind is found by three variables of that environment that no other run shares, in whatever session it is.
+//! leaves behind is found by variables of that environment that no other run shares, in whatever session it is.
+//!
+//! It must outlive us unharmed, and be taken up by our next life: its pipes are open for reading in itself, so that a
+//! write to them waits and never fails; that life opens them once more through `/proc`. What it leaves behind and keeps
+//! printing is read and thrown away as long as we live.
 
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::PathBuf,
     time::Duration,
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use rustix::{
+    fs::{Mode, OFlags},
+    process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions},
+    time::ClockId,
+};
+use serde::{Deserialize, Serialize};
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncReadExt, unix::AsyncFd},
     net::unix::pipe,
     time::{Instant, sleep_until, timeout},
 };
@@ -22,8 +31,9 @@ use vnode_vnfpkg::ResourceLimits;
 
 use crate::{
     log::RunLog,
+    runs::RunFile,
     user::User,
-    watch::{Ours, pidfd, proc},
+    watch::{Identity, Ours, pidfd, proc},
 };
 
 /// Between TERM and KILL.
@@ -51,8 +61,9 @@ pub(crate) struct Script {
     pub(crate) keep: bool,
 }
 
-/// How it ended.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// How it ended. Neither code nor signal: nobody who was told is there any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Outcome {
     pub(crate) code: Option<i32>,
     pub(crate) signal: Option<i32>,
@@ -65,6 +76,10 @@ pub(crate) struct Outcome {
 impl Outcome {
     pub(crate) fn ok(&self) -> bool {
         self.code == Some(0) && !self.timed_out && !self.cancelled
+    }
+
+    pub(crate) fn is_known(&self) -> bool {
+        self.code.is_some() || self.signal.is_some()
     }
 }
 
@@ -95,6 +110,19 @@ struct Guard<'a> {
     pid: i32,
     ours: &'a Ours,
     marks: Option<&'a [String]>,
+}
+
+impl<'a> Guard<'a> {
+    fn new(pid: i32, ours: &'a Ours, marks: &'a [String]) -> Self {
+        ours.add(pid);
+        Self { pid, ours, marks: Some(marks) }
+    }
+
+    /// It has ended by itself.
+    fn over(&mut self) {
+        self.ours.remove(self.pid);
+        self.marks = None;
+    }
 }
 
 impl Drop for Guard<'_> {
@@ -130,12 +158,62 @@ pub(crate) fn kill_marked(marks: &[String], signal: Signal) {
     }
 }
 
+/// A pipe that is never broken for who writes: its end is open for reading too.
 fn pipes() -> io::Result<(pipe::Receiver, OwnedFd)> {
     let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    Ok((pipe::Receiver::from_owned_fd(ours)?, theirs))
+    let again = format!("/proc/self/fd/{}", theirs.as_raw_fd());
+    let both = rustix::fs::open(again, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    // Without /proc it ends with us when it prints, as any program does.
+    Ok((pipe::Receiver::from_owned_fd(ours)?, both.unwrap_or(theirs)))
 }
 
-/// Runs a script to its end.
+/// The pipe of [`pipes`] that the process `pid` has as its descriptor `number`, opened for reading, and the pipe's name.
+pub(crate) fn pipe_of(pid: i32, number: i32) -> Option<(pipe::Receiver, u64)> {
+    let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?.trim();
+    let flags = OFlags::from_bits_retain(u32::from_str_radix(flags, 8).ok()?);
+    // No other pipe is: whoever reads those is not to be robbed.
+    if flags & OFlags::RWMODE != OFlags::RDWR {
+        return None;
+    }
+    let path = format!("/proc/{pid}/fd/{number}");
+    if !rustix::fs::FileType::from_raw_mode(rustix::fs::stat(&path).ok()?.st_mode).is_fifo() {
+        return None;
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(&path, flags, Mode::empty()).ok()?;
+    let name = rustix::fs::fstat(&opened).ok()?.st_ino;
+    Some((pipe::Receiver::from_owned_fd(opened).ok()?, name))
+}
+
+/// Reads what nobody wants, until nobody can write any more: who writes shall not have to wait.
+pub(crate) async fn throw_away(from: pipe::Receiver) {
+    loop {
+        if from.readable().await.is_err() {
+            return;
+        }
+        let mut bytes = [0; 4096];
+        match from.try_read(&mut bytes) {
+            Ok(1..) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => return,
+        }
+    }
+}
+
+/// A script that runs, held.
+#[derive(Debug)]
+struct Running {
+    process: Identity,
+    held: AsyncFd<OwnedFd>,
+    out: Option<pipe::Receiver>,
+    err: Option<pipe::Receiver>,
+    /// Whether it is our child; an earlier life's is not.
+    child: bool,
+    since: Duration,
+}
+
+/// Runs a script to its end; what is learnt of it goes into its file.
 ///
 /// # Errors
 /// When it cannot be started; then nothing was.
@@ -144,13 +222,14 @@ pub(crate) async fn run(
     log: &mut RunLog,
     ours: &Ours,
     cancel: &CancellationToken,
+    mut file: Option<RunFile>,
 ) -> Result<Outcome, String> {
     let cannot = |error: &dyn std::error::Error| {
         let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
         format!("cannot start `{}`: {error}{cause}", script.name)
     };
-    let (mut out, theirs_out) = pipes().map_err(|error| cannot(&error))?;
-    let (mut err, theirs_err) = pipes().map_err(|error| cannot(&error))?;
+    let (out, theirs_out) = pipes().map_err(|error| cannot(&error))?;
+    let (err, theirs_err) = pipes().map_err(|error| cannot(&error))?;
     let spec = Spec::new(&script.argv)
         .envs(script.environment.iter().map(|(name, value)| (name, value)))
         .folder(&script.folder)
@@ -159,24 +238,84 @@ pub(crate) async fn run(
         .stderr(Stream::Fd(theirs_err));
     let spec = run_as(limited(spec, &script.limits), script.user.as_ref());
     let pid = vnode_action::spawn_detached(spec).map_err(|error| cannot(&error))?.cast_signed();
-    ours.add(pid);
-    let mut guard = Guard { pid, ours, marks: Some(&script.marks) };
+    let guard = Guard::new(pid, ours, &script.marks);
+    crate::onboard::point("vnf.run.spawned").map_err(|error| error.detail)?;
     let number = Pid::from_raw(pid).ok_or_else(|| "the kernel gave no process id".to_owned())?;
     // Our child, and not waited for: the number is still its.
     let held = rustix::process::pidfd_open(number, PidfdFlags::NONBLOCK)
         .map_err(|error| cannot(&error))?;
     let held = pidfd::watched(held).map_err(|error| cannot(&error))?;
+    let process = Identity { pid, start: proc::stat(pid).map_or(0, |stat| stat.start) };
+    if let Some(file) = &mut file {
+        file.runs(process).map_err(|error| cannot(&error))?;
+    }
+    crate::onboard::point("vnf.run.recorded").map_err(|error| error.detail)?;
+    let since = Duration::ZERO;
+    let running = Running { process, held, out: Some(out), err: Some(err), child: true, since };
+    follow(script, running, log, guard, cancel, file).await
+}
 
+/// Takes up a script that an earlier life of ours has started, and waits for its end.
+///
+/// # Errors
+/// When it cannot be held: it has gone, and nobody knows how.
+pub(crate) async fn take_up(
+    script: &Script,
+    process: Identity,
+    log: &mut RunLog,
+    ours: &Ours,
+    cancel: &CancellationToken,
+) -> Result<Outcome, String> {
+    let Ok(held) = pidfd::open(process.pid, process.start) else { return Ok(Outcome::default()) };
+    let guard = Guard::new(process.pid, ours, &script.marks);
+    let held = pidfd::watched(held).map_err(|error| format!("cannot wait for it: {error}"))?;
+    let pipe = |number| pipe_of(process.pid, number).map(|(pipe, _)| pipe);
+    let (out, err) = (pipe(1), pipe(2));
+    let running = Running { process, held, out, err, child: false, since: age(process) };
+    follow(script, running, log, guard, cancel, None).await
+}
+
+/// How long a process has lived.
+fn age(process: Identity) -> Duration {
+    let now = rustix::time::clock_gettime(ClockId::Boottime);
+    let now = Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec as u32);
+    let ticks = rustix::param::clock_ticks_per_second().max(1);
+    now.saturating_sub(Duration::from_millis(process.start.saturating_mul(1000) / ticks))
+}
+
+/// Reads from a stream that is there.
+async fn read(from: &mut Option<pipe::Receiver>, into: &mut [u8]) -> io::Result<usize> {
+    match from {
+        Some(from) => from.read(into).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn follow(
+    script: &Script,
+    running: Running,
+    log: &mut RunLog,
+    mut guard: Guard<'_>,
+    cancel: &CancellationToken,
+    mut file: Option<RunFile>,
+) -> Result<Outcome, String> {
+    let Running { process, held, mut out, mut err, child, since } = running;
+    let pid = process.pid;
+    let cannot = |error: io::Error| format!("cannot wait for `{}`: {error}", script.name);
     let mut outcome = Outcome::default();
     let mut tail = Vec::new();
-    let (mut out_open, mut err_open) = (true, true);
     let (mut from_out, mut from_err) = (vec![0; CHUNK], vec![0; CHUNK]);
-    let mut deadline = Instant::now() + script.time_limit;
+    let mut deadline = Instant::now() + script.time_limit.saturating_sub(since);
     let mut told = false;
     let status = loop {
         tokio::select! {
             ready = held.readable() => {
-                let mut ready = ready.map_err(|error| cannot(&error))?;
+                let mut ready = ready.map_err(cannot)?;
+                if !child {
+                    // Another took its exit status, and its number may be given away.
+                    let ended = pidfd::ended(held.get_ref(), pid, process.start);
+                    break (ended.code, ended.signal);
+                }
                 if !script.keep {
                     // Not reaped: its number still names its group.
                     signal_group(pid, Signal::KILL);
@@ -184,14 +323,14 @@ pub(crate) async fn run(
                 match reap(held.get_ref()) {
                     Ok(Some(status)) => break status,
                     Ok(None) => ready.clear_ready(),
-                    Err(error) => return Err(cannot(&error)),
+                    Err(error) => return Err(cannot(error)),
                 }
             }
-            read = out.read(&mut from_out), if out_open => {
-                out_open = take(read, &from_out, log, "stdout", &script.name, None);
+            got = read(&mut out, &mut from_out), if out.is_some() => {
+                take(got, &from_out, &mut out, log, "stdout", &script.name, None);
             }
-            read = err.read(&mut from_err), if err_open => {
-                err_open = take(read, &from_err, log, "stderr", &script.name, Some(&mut tail));
+            got = read(&mut err, &mut from_err), if err.is_some() => {
+                take(got, &from_err, &mut err, log, "stderr", &script.name, Some(&mut tail));
             }
             () = cancel.cancelled(), if !outcome.cancelled => {
                 outcome.cancelled = true;
@@ -213,16 +352,25 @@ pub(crate) async fn run(
             }
         }
     };
-    ours.remove(pid);
-    guard.marks = None;
+    (outcome.code, outcome.signal) = status;
+    guard.over();
+    if let Some(file) = &mut file {
+        let ended =
+            Outcome { tail: String::from_utf8_lossy(&tail).into_owned(), ..outcome.clone() };
+        if let Err(error) = file.ended(&ended) {
+            // Only a next life would miss it, and ask.
+            tracing::warn!(script = script.name, %error, "how a script ended is not on record");
+        }
+    }
+    crate::onboard::point("vnf.run.ended").map_err(|error| error.detail)?;
     let drained = async {
-        while out_open || err_open {
+        while out.is_some() || err.is_some() {
             tokio::select! {
-                read = out.read(&mut from_out), if out_open => {
-                    out_open = take(read, &from_out, log, "stdout", &script.name, None);
+                got = read(&mut out, &mut from_out), if out.is_some() => {
+                    take(got, &from_out, &mut out, log, "stdout", &script.name, None);
                 }
-                read = err.read(&mut from_err), if err_open => {
-                    err_open = take(read, &from_err, log, "stderr", &script.name, Some(&mut tail));
+                got = read(&mut err, &mut from_err), if err.is_some() => {
+                    take(got, &from_err, &mut err, log, "stderr", &script.name, Some(&mut tail));
                 }
             }
         }
@@ -233,29 +381,34 @@ pub(crate) async fn run(
     if !script.keep || outcome.timed_out || outcome.cancelled {
         kill_marked(&script.marks, Signal::KILL);
     }
-    (outcome.code, outcome.signal) = status;
+    for open in [out, err].into_iter().flatten() {
+        tokio::spawn(throw_away(open));
+    }
     outcome.tail = String::from_utf8_lossy(&tail).into_owned();
     Ok(outcome)
 }
 
-/// Takes in what was read; false at the end.
+/// Takes in what was read; at the end there is nothing more to read from.
 fn take(
-    read: io::Result<usize>,
+    got: io::Result<usize>,
     from: &[u8],
+    open: &mut Option<pipe::Receiver>,
     log: &mut RunLog,
     stream: &'static str,
     script: &str,
     tail: Option<&mut Vec<u8>>,
-) -> bool {
-    let Ok(read @ 1..) = read else { return false };
-    let bytes = &from[..read];
+) {
+    let Ok(got @ 1..) = got else {
+        *open = None;
+        return;
+    };
+    let bytes = &from[..got];
     log.write(stream, script, bytes);
     if let Some(tail) = tail {
         tail.extend_from_slice(bytes);
         let over = tail.len().saturating_sub(TAIL);
         tail.drain(..over);
     }
-    true
 }
 
 type Status = (Option<i32>, Option<i32>);

@@ -1,6 +1,6 @@
 //! Running a hook, and starting what has ended again.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -11,9 +11,11 @@ use vnode_vnfpkg::{Descriptor, Event, Mode, OnError, RestartPolicy};
 use super::Follow;
 use crate::{
     core::{put_instance, put_operation},
+    environment::{How, Which},
     error::Result,
     model::{Instance, Kind, Occurrence, Presence, Progress, State, Step, WatchState, Work},
     operate::Ask,
+    runs::{Begun, Hook, Known},
     watch::pidfd::Ended,
 };
 
@@ -71,15 +73,39 @@ impl Follow {
         let instance_change =
             self.core.change_instance(&self.id, |instance| instance.watch.attempt = attempt)?;
         let begun = put_operation(&op)?;
+        let hook = Hook { op, processes };
         // At once, and on record meanwhile: what is polled first starts first.
         let (ran, written) = tokio::join!(
-            self.scripts(descriptor, &instance, &op, event, attempt),
+            self.scripts(descriptor, &instance, &hook, event, attempt, None),
             self.core.commit_lazily(instance_change.into_iter().chain([begun]).collect()),
         );
         if let Err(error) = written {
             tracing::error!(%error, "a hook is not on record while it runs");
         }
-        let ok = ran?;
+        self.hook_ended(hook, event, ran?).await
+    }
+
+    /// Goes on with the hook that an earlier life was at, with the script that it was at.
+    pub(super) async fn finish_left(&mut self, descriptor: &Descriptor) -> Result<()> {
+        let left = self.core.tables().left.hooks.remove(&self.id);
+        let Some((begun, known)) = left else { return Ok(()) };
+        let Some(hook) = begun.hook.clone() else { return Ok(()) };
+        let instance = self.instance()?;
+        self.core.tables().operations.entry(begun.op.clone()).or_insert_with(|| hook.op.clone());
+        self.core.change_operation(&begun.op, |op| {
+            op.steps.iter_mut().take(begun.index).for_each(|step| step.progress = Progress::Done);
+        })?;
+        let event = begun.event;
+        let first = begun.attempt.saturating_sub(begun.tries.saturating_sub(1));
+        let from = Some((begun, known));
+        let ok = self.scripts(descriptor, &instance, &hook, event, first, from).await?;
+        self.hook_ended(hook, event, ok).await
+    }
+
+    /// Writes down how a hook ended.
+    async fn hook_ended(&self, hook: Hook, event: Event, ok: bool) -> Result<()> {
+        let Hook { op, processes } = hook;
+        let acted = if event == Event::Start { Presence::Present } else { Presence::Absent };
         crate::onboard::point("vnf.hook.ran")?;
         self.core.change_operation(&op.id, |op| {
             op.state = if ok { State::Completed } else { State::Failed };
@@ -91,30 +117,62 @@ impl Follow {
         let changes = vec![put_operation(&done)?, put_instance(&self.instance()?)?];
         self.core.commit(changes).await?;
         crate::onboard::point("vnf.hook.stored")?;
+        self.core.paths.forget_runs(&self.id, &op.id);
         self.core.tables().operations.remove(&op.id);
         self.core.tell(&done, done.state);
         self.core.prune(&self.id, None).await
     }
 
-    /// Runs the scripts of a hook in their order; whether all went well.
+    /// Runs the scripts of a hook in their order; whether all went well. From one that an earlier life has begun if there
+    /// is one, which is repeated only if nobody knows how it ended.
     async fn scripts(
         &self,
         descriptor: &Descriptor,
         instance: &Instance,
-        op: &Occurrence,
+        hook: &Hook,
         event: Event,
         first: u32,
+        mut from: Option<(Begun, Known)>,
     ) -> Result<bool> {
-        for (index, script) in descriptor.scripts(event).iter().enumerate() {
-            let mut tries = 0;
+        let op = &hook.op;
+        let begin = from.as_ref().map_or(0, |(begun, _)| begun.index);
+        for (index, script) in descriptor.scripts(event).iter().enumerate().skip(begin) {
+            let (mut attempt, mut tries, mut left) = (first, 0, None);
+            if let Some((begun, known)) = from.take() {
+                (attempt, tries) = (begun.attempt, begun.tries.saturating_sub(1));
+                match known {
+                    Known::Begun => attempt += 1,
+                    known => left = Some(known),
+                }
+            }
             loop {
-                let token = CancellationToken::new();
-                let attempt = first + tries;
-                let ran = self
-                    .core
-                    .run_script(op, instance, instance.revision, event, index, attempt, &token)
-                    .await;
                 tries += 1;
+                let token = CancellationToken::new();
+                let revision = instance.revision;
+                let which = Which { op, instance, revision, event, index, attempt };
+                let how = match left.take() {
+                    Some(known) => How::Left(known),
+                    None => How::Recorded(Box::new(Begun {
+                        boot: self.core.boot.clone(),
+                        op: op.id.clone(),
+                        run: None,
+                        step: index,
+                        event,
+                        index,
+                        revision,
+                        attempt,
+                        tries,
+                        script: PathBuf::new(),
+                        hook: Some(hook.clone()),
+                    })),
+                };
+                let was_left = matches!(how, How::Left(_));
+                let ran = self.core.run_script(&which, how, &token).await;
+                if was_left && ran.as_ref().is_ok_and(|outcome| !outcome.is_known()) {
+                    attempt += 1;
+                    tries -= 1;
+                    continue;
+                }
                 let (outcome, broken) = match ran {
                     Ok(outcome) => (outcome, None),
                     // A script that cannot be started must not stop what comes after it.
@@ -132,6 +190,7 @@ impl Follow {
                     break;
                 }
                 if tries <= script.retries {
+                    attempt += 1;
                     sleep(Duration::from_millis(script.retry_delay_ms)).await;
                     continue;
                 }
