@@ -46,7 +46,7 @@ pub mod waiting;
 pub use cms::Rules;
 pub use error::{ListError, Refusal};
 pub use judge::{Accepted, Expected, Outcome, Stored, judge};
-pub use list::{Dropped, Endorser, Image, ImageList};
+pub use list::{Brief, Dropped, Endorser, Image, ImageList};
 pub use lists::Lists;
 pub use name::Principal;
 pub use site::Site;

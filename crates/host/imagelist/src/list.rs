@@ -85,13 +85,44 @@ impl Image {
 
     /// Whether two are one file: by the hash that a registry names, else by that of the list.
     pub fn is_same_file(&self, other: &Self) -> bool {
-        let same = match (&self.sha256, &other.sha256) {
-            (Some(own), Some(other)) => own == other,
-            (None, None) => self.sha512 == other.sha512,
-            _ => false,
-        };
-        same && self.size == other.size
+        is_same(
+            (self.size, &self.sha512, self.sha256.as_ref()),
+            (other.size, &other.sha512, other.sha256.as_ref()),
+        )
     }
+}
+
+/// What of an image says which file it is and how long it counts: all that a run which changes nothing needs, and a
+/// small part of what is to be read of each.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Brief {
+    pub size: u64,
+    pub sha512: String,
+    #[serde(default)]
+    pub sha256: Option<String>,
+    pub expires: Option<Timestamp>,
+}
+
+impl Brief {
+    /// As [`Image::is_same_file`].
+    pub fn is_file_of(&self, image: &Image) -> bool {
+        is_same(
+            (self.size, &self.sha512, self.sha256.as_ref()),
+            (image.size, &image.sha512, image.sha256.as_ref()),
+        )
+    }
+}
+
+/// Size, SHA-512 and a registry's SHA-256 of a file.
+type Print<'a> = (u64, &'a String, Option<&'a String>);
+
+fn is_same(one: Print<'_>, other: Print<'_>) -> bool {
+    let same = match (one.2, other.2) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => one.1 == other.1,
+        _ => false,
+    };
+    same && one.0 == other.0
 }
 
 /// An image that is not used.

@@ -125,12 +125,13 @@ pub struct Subscribe {
     pub auto_endorse: bool,
 }
 
-/// An image that shall be in the cache: subscribed, and offered by a list in force.
+/// An image that shall be in the cache: subscribed, and offered by a list in force; in full, or in [`Brief`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct Wanted {
+pub struct Wanted<I = Image> {
     pub list: String,
+    pub identifier: String,
     pub vo: Option<String>,
-    pub image: Image,
+    pub image: I,
     /// SHA-512 of the message that offers it, hexadecimal.
     pub message_sha512: String,
 }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::{
     cms::Rules,
     judge::Stored,
-    list::{Image, ImageList},
+    list::{Brief, Image, ImageList},
     name::Principal,
 };
 
@@ -186,25 +186,43 @@ fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D:
     STANDARD.decode(text).map_err(de::Error::custom)
 }
 
-/// An image of a subscription that the site knows.
+/// An image of a subscription that the site knows; what of the image is read is the reader's choice.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ImageRecord {
+pub struct ImageRecord<I = Image> {
     /// Identifier of the list.
     pub list: String,
     pub identifier: String,
     /// The site wants it in the cache.
     pub subscribed: bool,
     /// What the last list that had it says; `None` for one taken over from a database.
-    pub latest: Option<Image>,
+    pub latest: Option<I>,
     /// Whether the list in force has it.
     pub in_list: bool,
 }
 
-impl ImageRecord {
+/// Something that an image's end of life is known of.
+pub trait Ends {
+    /// The image's own end of life.
+    fn expires(&self) -> Option<Timestamp>;
+}
+
+impl Ends for Image {
+    fn expires(&self) -> Option<Timestamp> {
+        self.expires
+    }
+}
+
+impl Ends for Brief {
+    fn expires(&self) -> Option<Timestamp> {
+        self.expires
+    }
+}
+
+impl<I: Ends> ImageRecord<I> {
     /// Whether the list in force offers it.
     pub fn is_available(&self, subscription: &Subscription, now: Timestamp) -> bool {
-        let ended = |image: &Image| {
-            subscription.settings.enforce_expiry && image.expires.is_some_and(|e| e <= now)
+        let ended = |image: &I| {
+            subscription.settings.enforce_expiry && image.expires().is_some_and(|e| e <= now)
         };
         self.in_list
             && !subscription.is_expired(now)

@@ -1,6 +1,9 @@
 //! What is in the cache folder already: looked after, put on the shelf, withdrawn, taken over from an old cache.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+};
 
 use tokio_util::sync::CancellationToken;
 use vnode_operation::fault;
@@ -13,6 +16,7 @@ use super::{
 use crate::{
     disk::Format,
     event::Kind,
+    list::Brief,
     lists::{CachedFile, Wanted},
     publish::ImageChange,
 };
@@ -24,15 +28,16 @@ impl Cache {
     /// False when the file is not what a list in force wants; an error when it cannot be moved or recorded.
     pub async fn adopt(&self, file: &CachedFile) -> Result<bool, CacheError> {
         let _running = self.running.try_lock().map_err(|_| CacheError::Busy)?;
-        let fits = |w: &Wanted| {
-            w.image.identifier == file.identifier
+        let fits = |w: &Wanted<Brief>| {
+            w.identifier == file.identifier
                 && w.image.sha512 == file.sha512
                 && w.image.size == file.size
                 && file.list.as_ref().is_none_or(|list| *list == w.list)
         };
-        let Some(wanted) = self.lists.wanted().await?.into_iter().find(fits) else {
+        let Some(brief) = self.lists.wanted().await?.into_iter().find(fits) else {
             return Ok(false);
         };
+        let Some(wanted) = self.lists.wanted_in_full(&brief).await? else { return Ok(false) };
         let to = self.folders.cache.join(&wanted.image.identifier);
         let (path, sha512) = (file.path.clone(), file.sha512.clone());
         let taken = blocking(move || {
@@ -69,7 +74,7 @@ impl Cache {
         &self,
         options: &RunOptions,
         cached: &mut BTreeMap<String, Cached>,
-        wanted: &BTreeMap<String, Wanted>,
+        wanted: &BTreeMap<String, Wanted<Brief>>,
         report: &mut RunReport,
     ) -> Result<(), CacheError> {
         let files: Vec<(String, u64, String)> = cached
@@ -79,8 +84,8 @@ impl Cache {
         // Moved into place by a run that was killed before it could write that down: verified again, not fetched.
         let arrived: Vec<(String, u64)> = wanted
             .values()
-            .filter(|w| !cached.contains_key(&w.image.identifier))
-            .map(|w| (w.image.identifier.clone(), w.image.size))
+            .filter(|w| !cached.contains_key(&w.identifier))
+            .map(|w| (w.identifier.clone(), w.image.size))
             .collect();
         let (folders, check, now) = (self.folders.clone(), options.check, self.lists.now());
         let (lost, strays) = blocking(move || {
@@ -99,18 +104,18 @@ impl Cache {
                     folder::rename(&path, &back)?;
                 }
             }
-            let known =
-                |name: &str| name == "cache.index" || files.iter().any(|(file, ..)| file == name);
-            Ok((lost, folder::put_strays_aside(&folders, known, now)?))
+            let mut known: HashSet<&str> = files.iter().map(|(file, ..)| file.as_str()).collect();
+            known.insert("cache.index");
+            let strays = folder::put_strays_aside(&folders, |name| known.contains(name), now)?;
+            Ok((lost, strays))
         })
         .await?;
         report.strays = strays.len();
         for identifier in lost {
             tracing::warn!(identifier, "a cached file is gone or wrong; it is fetched again");
             // One that is to be replaced or withdrawn anyhow keeps its record, and its events (E-17).
-            let same = |c: &Cached| {
-                wanted.get(&identifier).is_some_and(|w| w.image.is_same_file(&c.image))
-            };
+            let same =
+                |c: &Cached| wanted.get(&identifier).is_some_and(|w| w.image.is_file_of(&c.image));
             if cached.get(&identifier).is_some_and(same) {
                 cached.remove(&identifier);
                 self.commit(vec![Change::delete(format!("{CACHED}{identifier}"))]).await?;

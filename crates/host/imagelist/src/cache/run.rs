@@ -13,6 +13,7 @@ use super::{CACHED, Cache, CacheError, Cached, bring::Sum, folder, index};
 use crate::{
     download::Progress,
     event::{Event, Handler, Kind, Session, enqueue},
+    list::Brief,
     lists::Wanted,
     record::SCHEMA,
 };
@@ -115,7 +116,6 @@ impl Cache {
         self.tell(options, [Event::of_run(Kind::ProcessPrefix)], Vec::new(), cancellation).await?;
         let mut cached = self.cached().await?;
         let wanted = self.choose(&cached, &mut report).await?;
-        let before = cached.clone();
         self.look_after(options, &mut cached, &wanted, &mut report).await?;
         // What nobody wants any more, in order of identifiers.
         let unwanted: Vec<Cached> = cached
@@ -129,15 +129,15 @@ impl Cache {
             cached.remove(&old.image.identifier);
         }
         if options.download {
-            let missing: Vec<Wanted> = wanted
-                .values()
-                .filter(|w| options.only.as_ref().is_none_or(|o| o.contains(&w.image.identifier)))
-                .filter(|w| {
-                    let here = cached.get(&w.image.identifier);
-                    here.is_none_or(|c| !c.image.is_same_file(&w.image))
-                })
-                .cloned()
-                .collect();
+            let mut missing: Vec<Wanted> = Vec::new();
+            for brief in wanted.values() {
+                let here = cached.get(&brief.identifier);
+                if options.only.as_ref().is_none_or(|only| only.contains(&brief.identifier))
+                    && here.is_none_or(|c| !brief.image.is_file_of(&c.image))
+                {
+                    missing.extend(self.lists.wanted_in_full(brief).await?);
+                }
+            }
             let sum = Sum::new(progress);
             let sum = &sum;
             // Several arrive at a time, bounded by the downloader; each is put in its place in order of identifiers.
@@ -172,7 +172,9 @@ impl Cache {
             let (folder, now) = (self.folders.expired.clone(), self.lists.now());
             report.purged = blocking(move || folder::purge(&folder, age, now)).await?;
         }
-        if cached != before || !self.folders.cache.join("cache.index").exists() {
+        let changes = [&report.lost, &report.expired, &report.available];
+        let is_changed = changes.iter().any(|images| !images.is_empty());
+        if is_changed || !self.folders.cache.join("cache.index").exists() {
             let path = self.folders.cache.clone();
             let all = cached;
             blocking(move || index::write(&path, all.values())).await?;
@@ -186,10 +188,10 @@ impl Cache {
         &self,
         cached: &BTreeMap<String, Cached>,
         report: &mut RunReport,
-    ) -> Result<BTreeMap<String, Wanted>, CacheError> {
-        let mut chosen: BTreeMap<String, Wanted> = BTreeMap::new();
-        for wanted in self.lists.wanted().await? {
-            let identifier = wanted.image.identifier.clone();
+    ) -> Result<BTreeMap<String, Wanted<Brief>>, CacheError> {
+        let mut chosen: BTreeMap<String, Wanted<Brief>> = BTreeMap::new();
+        for wanted in self.lists.wanted::<Brief>().await? {
+            let identifier = wanted.identifier.clone();
             let owns = cached.get(&identifier).is_some_and(|c| c.list == wanted.list);
             let loser = match chosen.remove(&identifier) {
                 Some(first) if owns => {

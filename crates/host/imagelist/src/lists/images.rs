@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use vnode_store::Change;
 
 use super::{Error, Lists, Result, Wanted, create, encode, read};
 use crate::{
-    list::is_identifier,
-    record::{IMAGES, ImageRecord, Subscription, image_key},
+    list::{Brief, is_identifier},
+    record::{Ends, IMAGES, ImageRecord, Subscription, image_key},
 };
 
 impl Lists {
@@ -64,25 +65,34 @@ impl Lists {
     }
 
     /// Every image that shall be in the cache, by list and identifier (state 3).
-    pub async fn wanted(&self) -> Result<Vec<Wanted>> {
+    pub async fn wanted<I: Ends + DeserializeOwned>(&self) -> Result<Vec<Wanted<I>>> {
         let now = self.now();
         let subscriptions: BTreeMap<String, Subscription> =
             self.subscriptions().await?.into_iter().map(|s| (s.identifier.clone(), s)).collect();
         let mut wanted = Vec::new();
-        for record in self.images(None).await? {
+        for record in self.all::<ImageRecord<I>>(IMAGES).await? {
             let Some(subscription) = subscriptions.get(&record.list) else { continue };
-            if record.state(subscription, now) != 3 {
-                continue;
-            }
-            if let (Some(image), Some(stored)) = (record.latest, &subscription.stored) {
-                wanted.push(Wanted {
-                    list: record.list,
-                    vo: subscription.current.as_ref().and_then(|c| c.vo.clone()),
-                    image,
-                    message_sha512: stored.message_sha512.clone(),
-                });
+            if record.state(subscription, now) == 3 {
+                wanted.extend(of(record, subscription));
             }
         }
         Ok(wanted)
     }
+
+    /// One of them in full; `None` when it has gone meanwhile.
+    pub(crate) async fn wanted_in_full(&self, brief: &Wanted<Brief>) -> Result<Option<Wanted>> {
+        let subscription = self.subscription(&brief.list).await?;
+        let record = self.one::<ImageRecord>(&image_key(&brief.list, &brief.identifier)).await?;
+        Ok(record.and_then(|record| of(record, &subscription)))
+    }
+}
+
+fn of<I>(record: ImageRecord<I>, subscription: &Subscription) -> Option<Wanted<I>> {
+    Some(Wanted {
+        list: record.list,
+        identifier: record.identifier,
+        vo: subscription.current.as_ref().and_then(|c| c.vo.clone()),
+        image: record.latest?,
+        message_sha512: subscription.stored.as_ref()?.message_sha512.clone(),
+    })
 }

@@ -20,7 +20,7 @@ use super::{Error, Lists, create, encode, read};
 use crate::{
     MAX_MESSAGE_BYTES,
     judge::Stored,
-    list::is_identifier,
+    list::{Image, is_identifier},
     name::Principal,
     record::{
         Credential, ENDORSERS, EndorserRecord, ImageRecord, NewImages, SUBSCRIPTIONS, Settings,
@@ -155,7 +155,7 @@ impl Lists {
         let mut changes = vec![create(&key, &subscription)?];
         imported.images += old.images.len();
         for (identifier, subscribed) in old.images {
-            let record = ImageRecord {
+            let record = ImageRecord::<Image> {
                 list: list.clone(),
                 identifier: identifier.clone(),
                 subscribed,
