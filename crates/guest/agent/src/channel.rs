@@ -217,7 +217,8 @@ async fn serve_stream(
 async fn serve_one(connection: Connection, parser: Arc<dyn StreamParser>, session: Session) {
     let channel = session.context.channel().to_owned();
     tracing::debug!(channel, peer = ?connection.peer, "connected");
-    let context = session.context.clone();
+    let context = session.context.for_peer(&connection.peer.to_string());
+    let session = Session { context: context.clone(), ..session };
     match parser.serve(connection, session).await {
         Ok(()) => tracing::debug!(channel, "the peer has gone"),
         Err(error) => tracing::info!(channel, error = chain(&error), "connection given up"),

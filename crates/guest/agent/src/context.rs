@@ -16,7 +16,7 @@ use tokio::sync::OwnedMutexGuard;
 use vnode_action::{CancellationToken, Output, Spec};
 use vnode_beneath::{Dir, Scope};
 
-use crate::command::{CommandError, CommandSet};
+use crate::command::{Class, CommandError, CommandSet};
 
 /// Tells the time; a stand-in in tests.
 pub trait Clock: Send + Sync + fmt::Debug {
@@ -66,6 +66,17 @@ pub enum Resource {
     FileSystems,
 }
 
+/// Where a file lies.
+#[derive(Debug)]
+pub struct Place {
+    /// The folder that it stays in.
+    pub folder: Dir,
+    /// Its path from there.
+    pub below: PathBuf,
+    /// As the client gave it.
+    pub path: PathBuf,
+}
+
 /// Work that is done after the answer has left: what ends or replaces the agent.
 pub type After = BoxFuture<'static, ()>;
 
@@ -87,6 +98,7 @@ struct Shared {
 pub struct Context {
     shared: Arc<Shared>,
     channel: Arc<str>,
+    peer: Arc<str>,
     commands: Arc<CommandSet>,
     cancel: CancellationToken,
     after: Arc<Mutex<Vec<After>>>,
@@ -146,6 +158,7 @@ impl Builder {
                 locks: Default::default(),
             }),
             channel: Arc::from(""),
+            peer: Arc::from(""),
             commands: Arc::default(),
             cancel: CancellationToken::new(),
             after: Arc::default(),
@@ -243,6 +256,11 @@ impl Context {
         &self.channel
     }
 
+    /// Who is at the other end of the connection, as far as the exchange knows; empty outside of one.
+    pub fn peer(&self) -> &str {
+        &self.peer
+    }
+
     /// What this channel may use.
     pub fn commands(&self) -> &CommandSet {
         &self.commands
@@ -262,6 +280,55 @@ impl Context {
     #[must_use]
     pub fn for_channel(&self, name: &str, commands: Arc<CommandSet>) -> Self {
         Self { channel: Arc::from(name), commands, ..self.for_request(&self.cancel) }
+    }
+
+    /// The same for the client of one connection.
+    #[must_use]
+    pub fn for_peer(&self, peer: &str) -> Self {
+        Self { peer: Arc::from(peer), ..self.clone() }
+    }
+
+    /// Where a file of a client lies: below one of the channel's folders, out of which no link leads, where it has such;
+    /// else anywhere below the root folder.
+    ///
+    /// # Errors
+    /// When the path is not absolute, or leads elsewhere.
+    pub fn place(&self, path: &str) -> Result<Place, CommandError> {
+        let shown = path.escape_debug();
+        if !path.starts_with('/') || path.contains('\0') {
+            return Err(CommandError::invalid(format!("`{shown}` is no absolute path")));
+        }
+        self.place_of(path)
+    }
+
+    /// The same for a path that may be relative where the channel has no folders: then it is the root's.
+    ///
+    /// # Errors
+    /// As [`Context::place`].
+    pub(crate) fn place_of(&self, path: &str) -> Result<Place, CommandError> {
+        let shown = path.escape_debug();
+        let cannot = |error| {
+            CommandError::failed("cannot open the folder of the channel's files").with_source(error)
+        };
+        let roots = self.commands.roots();
+        let path = PathBuf::from(path);
+        if roots.is_empty() {
+            let folder = self.root().try_clone().map_err(cannot)?;
+            return Ok(Place { folder, below: path.clone(), path });
+        }
+        if path.components().any(|part| part == std::path::Component::ParentDir) {
+            return Err(CommandError::invalid(format!("`{shown}` has `..` in it")));
+        }
+        let root = roots.iter().filter(|root| path.starts_with(root) && path != **root);
+        let Some(root) = root.max_by_key(|root| root.as_os_str().len()) else {
+            let text = format!("`{shown}` is in no folder of this channel");
+            return Err(CommandError::new(Class::Denied, text));
+        };
+        let folder = self.root().open_dir(root).map_err(cannot)?.with_scope(Scope::Beneath);
+        let below = path.strip_prefix(root).map_err(|error| {
+            CommandError::failed("cannot understand the path").with_source(error)
+        })?;
+        Ok(Place { folder, below: below.to_owned(), path })
     }
 
     /// The same for one request, cancelled with `parent` or by itself.

@@ -5,13 +5,14 @@
 //! * [`command`]: does the work. [`command::Registry`] holds all, [`command::CommandSet`] what one channel may use.
 //! * [`context`]: what a command may reach: the root folder, the clock, programs, settings, shared state, locks.
 //! * [`channel`]: an exchange paired with a parser and a policy, supervised on its own.
-//! * [`limits`]: what a client may take.
+//! * `audit`: who asked for what, as events. [`limits`]: what a client may take.
 //! * [`agent`]: the channels of a configuration, running. [`init`]: a container's first process. [`once`]: early boot.
 //!
 //! Everything runs on one thread (tokio's current-thread runtime); futures are `Send` all the same, so that a
 //! test may use any runtime. There is no global state.
 
 pub mod agent;
+mod audit;
 pub mod channel;
 pub mod check;
 pub mod cli;

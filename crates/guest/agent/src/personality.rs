@@ -115,6 +115,7 @@ fn serve(config: &Config, registry: &Registry, daemon: bool) -> Result<(), Strin
     let policy = Policy {
         allow: (!config.allow.is_empty()).then(|| config::names(&config.allow)),
         block: config::names(&config.block),
+        roots: Vec::new(),
     };
     let commands = Arc::new(registry.for_form(Form::Guest, &policy));
     let session = Session {

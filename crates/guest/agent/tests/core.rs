@@ -4,6 +4,8 @@
 
 #[path = "core/bounds.rs"]
 mod bounds;
+#[path = "core/crowd.rs"]
+mod crowd;
 #[path = "core/exchanges.rs"]
 mod exchanges;
 #[path = "core/files.rs"]

@@ -1,11 +1,12 @@
 //! What does the work.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use crate::{
+    audit,
     channel::{Busy, BusyGuard},
     context::{After, Context, Resource},
 };
@@ -109,6 +110,7 @@ impl Registry {
     pub fn for_form(&self, form: Form, policy: &Policy) -> CommandSet {
         let of_form = self.commands.iter().filter(|((f, _), _)| *f == form);
         CommandSet {
+            roots: policy.roots.clone(),
             commands: of_form
                 .map(|((_, name), command)| {
                     let enabled = policy.allows(name, command.on_by_default());
@@ -119,12 +121,15 @@ impl Registry {
     }
 }
 
-/// Which commands a channel may use: an allow list blocks everything else, the block list comes after it.
+/// Which commands a channel may use: an allow list blocks everything else, the block list comes after it. And where
+/// its files may lie.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     /// `None`: all that are on by default.
     pub allow: Option<Vec<String>>,
     pub block: Vec<String>,
+    /// Folders that commands for files stay in; empty: all of the agent's root.
+    pub roots: Vec<PathBuf>,
 }
 
 impl Policy {
@@ -146,6 +151,7 @@ struct Entry {
 #[derive(Debug, Clone, Default)]
 pub struct CommandSet {
     commands: BTreeMap<String, Entry>,
+    roots: Vec<PathBuf>,
 }
 
 /// State of the whole agent that all forms look at.
@@ -177,6 +183,11 @@ impl CommandSet {
         self.commands.get(name).map(|entry| (&entry.command, entry.enabled))
     }
 
+    /// The folders that commands for files stay in; none: all of the agent's root.
+    pub(crate) fn roots(&self) -> &[PathBuf] {
+        &self.roots
+    }
+
     /// All commands, sorted by name, and whether the policy allows each.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<dyn Command>, bool)> {
         self.commands.values().map(|entry| (&entry.command, entry.enabled))
@@ -195,6 +206,7 @@ impl CommandSet {
         let command = match self.look_up(context, name) {
             Ok(command) => command,
             Err(error) => {
+                audit::Request::refused(context, name, &error);
                 return Called {
                     result: Err(error),
                     answers_success: true,
@@ -208,7 +220,11 @@ impl CommandSet {
             Some(resource) => Some(context.lock(resource).await),
             None => None,
         };
+        let audited = audit::Request::begin(&context, command.form(), name, &value);
         let result = command.run(&context, value).await;
+        if let Some(audited) = audited {
+            audited.ended(result.as_ref().err());
+        }
         match &result {
             Ok(_) => tracing::info!(channel = context.channel(), command = name, "done"),
             Err(error) => {

@@ -1,6 +1,10 @@
 //! A `[[channel]]` table.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     ChannelConfig, Config, ExchangeConfig, ParserConfig, ProgramConfig, TlsConfig, keys,
@@ -36,7 +40,13 @@ pub(super) fn read(config: &mut Config, reader: &mut Reader<'_>, table: &Table<'
     let policy = Policy {
         allow: list(table, "allow").or(earlier_policy.allow),
         block: list(table, "block").unwrap_or(earlier_policy.block),
+        roots: list(table, "roots")
+            .map_or(earlier_policy.roots, |roots| roots.into_iter().map(PathBuf::from).collect()),
     };
+    if let Some(wrong) = policy.roots.iter().find(|root| !is_plain(root)) {
+        let text = format!("`{}` is no absolute path of a folder", wrong.display());
+        reader.fault(table.get("roots").map_or(0..0, |value| value.span()), text);
+    }
     commands_exist(table, &parser);
     let mut limits = match earlier {
         Some(channel) if channel.parser == parser => channel.limits,
@@ -51,6 +61,12 @@ pub(super) fn read(config: &mut Config, reader: &mut Reader<'_>, table: &Table<'
         Some(place) => config.channels[place] = channel,
         None => config.channels.push(channel),
     }
+}
+
+fn is_plain(root: &Path) -> bool {
+    use std::path::Component;
+    root.has_root()
+        && root.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
 }
 
 fn text(table: &Table<'_, '_>, name: &str) -> Option<String> {

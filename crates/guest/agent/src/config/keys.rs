@@ -96,6 +96,11 @@ pub(super) const CHANNEL: &[Key] = &[
     ),
     key("block", Kind::Texts, "Commands that may not be used; comes after `allow`."),
     key(
+        "roots",
+        Kind::Texts,
+        "Folders that the commands for files stay in, links too (default: the whole machine). `exec` knows no such bounds.",
+    ),
+    key(
         "request-bytes",
         Kind::Integer(1024, 4 << 20),
         "Largest request (default 1048576; of the OpenStack form 65536).",

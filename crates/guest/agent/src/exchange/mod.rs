@@ -71,8 +71,20 @@ pub enum Peer {
     Process { uid: u32, gid: u32, pid: i32 },
     /// A context id on vsock.
     Vsock { cid: u32 },
-    /// Over TLS: the subject of its certificate, or nothing where a token stands for it.
+    /// Over TLS: its certificate by its digest, or nothing where a token stands for it.
     Tls { subject: Option<String> },
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => f.write_str("host"),
+            Self::Process { uid, pid, .. } => write!(f, "uid {uid}, pid {pid}"),
+            Self::Vsock { cid } => write!(f, "vsock {cid}"),
+            Self::Tls { subject: Some(subject) } => f.write_str(subject),
+            Self::Tls { subject: None } => f.write_str("token"),
+        }
+    }
 }
 
 /// One connection of a stream exchange.

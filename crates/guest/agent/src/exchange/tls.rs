@@ -8,6 +8,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
 };
+use sha2::{Digest, Sha256};
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
@@ -111,8 +112,10 @@ async fn shake(acceptor: TlsAcceptor, stream: TcpStream, token: Option<Arc<Vec<u
     let shaking = async {
         let mut stream = acceptor.accept(stream).await?;
         if let Some([certificate, ..]) = stream.get_ref().1.peer_certificates() {
-            let subject = format!("certificate of {} bytes", certificate.len());
-            return Ok((stream, Some(subject)));
+            // As `openssl x509 -fingerprint -sha256` has it, without its colons.
+            let digest: String =
+                Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect();
+            return Ok((stream, Some(format!("certificate sha256:{digest}"))));
         }
         let Some(token) = token else {
             // The verifier lets nobody pass without a certificate; should it ever, we do not.

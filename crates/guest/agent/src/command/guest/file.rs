@@ -109,7 +109,8 @@ fn open(context: &Context, mut args: Args) -> Result<Value, CommandError> {
     }
     // Without blocking: a FIFO must not hang the agent.
     let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = context.root().open_with(&path, flags, 0o666).map_err(|error| {
+    let place = context.place_of(&path)?;
+    let file = place.folder.open_with(&place.below, flags, 0o666).map_err(|error| {
         let cause = dir_reason(&error);
         CommandError::failed(format!("failed to open file '{path}' (mode: '{mode}'): {cause}"))
             .with_source(error)

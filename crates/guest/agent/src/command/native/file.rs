@@ -15,16 +15,18 @@ use std::{
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::{
     sync::{Semaphore, mpsc},
     task::spawn_blocking,
 };
+use vnode_beneath::Dir;
 use vnode_protocol::frame::{Frame, MAX_PAYLOAD};
 
 use super::{Ended, StreamIo, Streaming, failed, needs_stream, read};
 use crate::{
     command::{Class, Command, CommandError, Form},
-    context::Context,
+    context::{Context, Place},
     parser::native::Input,
 };
 
@@ -49,18 +51,15 @@ impl Transfers {
     }
 }
 
-/// A path as clients give it: absolute, and meant below the root folder.
-fn checked(path: &str) -> Result<PathBuf, CommandError> {
-    if !path.starts_with('/') || path.contains('\0') {
-        return Err(CommandError::invalid(format!("`{path}` is no absolute path")));
-    }
-    Ok(PathBuf::from(path))
-}
-
-fn open_failed(action: &str, path: &Path, error: vnode_beneath::DirError) -> CommandError {
+pub(super) fn open_failed(
+    action: &str,
+    path: &Path,
+    error: vnode_beneath::DirError,
+) -> CommandError {
     let class = match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR) => Class::NotFound,
-        Some(libc::EACCES | libc::EPERM | libc::EROFS) => Class::Denied,
+        // A link that leads out of the channel's folder, or one that never ends.
+        Some(libc::EACCES | libc::EPERM | libc::EROFS | libc::EXDEV | libc::ELOOP) => Class::Denied,
         _ => Class::Failed,
     };
     CommandError::new(class, format!("cannot {action} `{}`", path.display())).with_source(error)
@@ -117,10 +116,9 @@ impl Streaming for Get {
     ) -> BoxFuture<'a, Result<Ended, CommandError>> {
         Box::pin(async move {
             let request: GetRequest = read(value)?;
-            let path = checked(&request.path)?;
-            let _place = context.state::<Transfers>().place().await;
-            let file =
-                context.root().open(&path).map_err(|error| open_failed("open", &path, error))?;
+            let Place { folder, below, path } = context.place(&request.path)?;
+            let _turn = context.state::<Transfers>().place().await;
+            let file = folder.open(&below).map_err(|error| open_failed("open", &path, error))?;
             let data = file.metadata().map_err(|error| failed("look at the file", error))?;
             if data.is_dir() {
                 let text = format!("`{}` is a folder", path.display());
@@ -215,6 +213,10 @@ struct PutRequest {
     /// Adds to the file that is there, in place, instead of replacing it whole at the end.
     #[serde(default)]
     append: bool,
+    /// With `append`: how long the file must be now, so that what was cut off goes on where it was.
+    offset: Option<u64>,
+    /// SHA-256 of what is sent, in hexadecimal digits: another content never takes the file's place.
+    sha256: Option<String>,
     /// Makes missing folders above it, mode 0755.
     #[serde(default)]
     folders: bool,
@@ -229,14 +231,14 @@ fn default_mode() -> u32 {
 
 /// The new file until it takes its place: removed when it never does.
 struct Temporary<'a> {
-    context: &'a Context,
+    folder: &'a Dir,
     path: Option<PathBuf>,
 }
 
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         if let Some(path) = self.path.take()
-            && let Err(error) = self.context.root().remove_file(&path)
+            && let Err(error) = self.folder.remove_file(&path)
         {
             tracing::warn!(path = %path.display(), %error, "a part of a file is left");
         }
@@ -252,15 +254,18 @@ impl Streaming for Put {
     ) -> BoxFuture<'a, Result<Ended, CommandError>> {
         Box::pin(async move {
             let request: PutRequest = read(value)?;
-            let path = checked(&request.path)?;
-            let _place = context.state::<Transfers>().place().await;
-            let (file, mut temporary) = open_for_put(context, &request, &path)?;
+            let place = context.place(&request.path)?;
+            let digest = digest_of(&request)?;
+            let _turn = context.state::<Transfers>().place().await;
+            let (file, mut temporary) = open_for_put(&request, &place)?;
+            let Place { folder, below, path } = &place;
             let granted = io.outbox.grant(&io.inbox, AHEAD).await;
             granted.map_err(|error| failed("answer", error))?;
             let (to_write, pieces) = mpsc::channel::<Vec<u8>>(1);
             let (written, mut back) = mpsc::channel::<Vec<u8>>(4);
             let sync = request.sync;
-            let writing = spawn_blocking(move || write_all(file, sync, pieces, written));
+            let hashed = digest.is_some();
+            let writing = spawn_blocking(move || write_all(file, sync, hashed, pieces, written));
             let mut bytes = 0_u64;
             let ended = loop {
                 tokio::select! {
@@ -290,15 +295,22 @@ impl Streaming for Put {
                 while back.recv().await.is_some() {}
             }
             let wrote = writing.await.map_err(|error| failed("write the file", error))?;
-            wrote.map_err(|error| failed(&format!("write `{}`", path.display()), error))?;
+            let found =
+                wrote.map_err(|error| failed(&format!("write `{}`", path.display()), error))?;
+            if digest.is_some() && digest != found {
+                let text = format!("what was sent for `{}` has another SHA-256", path.display());
+                return Err(CommandError::invalid(text));
+            }
             if let Some(from) = &temporary.path {
-                let renamed = context.root().rename(from, &path);
-                renamed.map_err(|error| open_failed("put in place", &path, error))?;
+                let renamed = folder.rename(from, below);
+                renamed.map_err(|error| open_failed("put in place", path, error))?;
                 temporary.path = None;
                 if request.sync {
-                    let folder = path.parent().unwrap_or(Path::new("/"));
-                    let synced = context.root().open_dir(folder).and_then(|folder| folder.sync());
-                    synced.map_err(|error| open_failed("sync the folder of", &path, error))?;
+                    let synced = match parent(below) {
+                        Some(above) => folder.open_dir(above).and_then(|folder| folder.sync()),
+                        None => folder.sync(),
+                    };
+                    synced.map_err(|error| open_failed("sync the folder of", path, error))?;
                 }
             }
             Ok(Ended::Response(json!({ "bytes": bytes })))
@@ -315,30 +327,48 @@ async fn next<'a>(
     Some((io.inbox.next_bytes().await, place))
 }
 
+/// The folder above, unless that is the one the path begins at.
+fn parent(below: &Path) -> Option<&Path> {
+    below.parent().filter(|above| !above.as_os_str().is_empty())
+}
+
+/// The digest that is wanted.
+fn digest_of(request: &PutRequest) -> Result<Option<String>, CommandError> {
+    let Some(digest) = &request.sha256 else { return Ok(None) };
+    if request.append {
+        let text = "`sha256` is of a whole file, and `append` adds to one";
+        return Err(CommandError::invalid(text));
+    }
+    if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(CommandError::invalid("`sha256` is 64 hexadecimal digits"));
+    }
+    Ok(Some(digest.to_lowercase()))
+}
+
 fn open_for_put<'a>(
-    context: &'a Context,
     request: &PutRequest,
-    path: &Path,
+    place: &'a Place,
 ) -> Result<(File, Temporary<'a>), CommandError> {
-    let root = context.root();
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let Some(name) = path.file_name() else {
+    let Place { folder: root, below, path } = place;
+    let Some(name) = below.file_name() else {
         return Err(CommandError::invalid(format!("`{}` names no file", path.display())));
     };
-    if request.folders {
-        root.mkdir_all(folder, 0o755).map_err(|error| open_failed("make", folder, error))?;
+    if request.folders
+        && let Some(above) = parent(below)
+    {
+        root.mkdir_all(above, 0o755).map_err(|error| open_failed("make", above, error))?;
     }
-    let mut temporary = Temporary { context, path: None };
+    let mut temporary = Temporary { folder: root, path: None };
     let file = if request.append {
         use rustix::fs::OFlags;
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOCTTY;
-        root.open_with(path, flags | OFlags::NONBLOCK, request.mode & 0o777)
+        root.open_with(below, flags | OFlags::NONBLOCK, request.mode & 0o777)
     } else {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let short: String = name.to_string_lossy().chars().take(32).collect();
         let new = format!(".vnode-{}-{number}-{short}", std::process::id());
-        let new = folder.join(new);
+        let new = parent(below).map_or_else(|| PathBuf::from(&new), |above| above.join(&new));
         let file = root.create(&new, 0o600);
         if file.is_ok() {
             temporary.path = Some(new);
@@ -346,6 +376,13 @@ fn open_for_put<'a>(
         file
     };
     let file = file.map_err(|error| open_failed("open", path, error))?;
+    if let Some(offset) = request.offset.filter(|_| request.append) {
+        let now = file.metadata().map_err(|error| failed("look at the file", error))?.len();
+        if now != offset {
+            let text = format!("`{}` has {now} bytes, not {offset}", path.display());
+            return Err(CommandError::new(Class::Failed, text));
+        }
+    }
     if !request.append {
         if request.uid.is_some() || request.gid.is_some() {
             std::os::unix::fs::fchown(&file, request.uid, request.gid)
@@ -357,17 +394,25 @@ fn open_for_put<'a>(
     Ok((file, temporary))
 }
 
-/// Writes pieces until there are no more; gives each back when it is written.
+/// Writes pieces until there are no more; gives each back when it is written, and in the end their digest if wanted.
 fn write_all(
     mut file: File,
     sync: bool,
+    hashed: bool,
     mut pieces: mpsc::Receiver<Vec<u8>>,
     written: mpsc::Sender<Vec<u8>>,
-) -> std::io::Result<()> {
+) -> std::io::Result<Option<String>> {
+    let mut digest = hashed.then(Sha256::new);
     while let Some(piece) = pieces.blocking_recv() {
         file.write_all(&piece)?;
+        if let Some(digest) = &mut digest {
+            digest.update(&piece);
+        }
         // Nobody takes it back once the request has ended.
         let _ = written.blocking_send(piece);
     }
-    if sync { file.sync_all() } else { Ok(()) }
+    if sync {
+        file.sync_all()?;
+    }
+    Ok(digest.map(|digest| digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
 }

@@ -10,6 +10,7 @@ use crate::{
     parser::native::{Inbox, Outbox},
 };
 
+mod events;
 mod exec;
 mod file;
 mod metrics;
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Box<dyn Command>> {
         Box::new(exec::Exec),
         Box::new(file::Get),
         Box::new(file::Put),
+        Box::new(events::Events),
         Box::new(vnf::FileDelete),
         Box::new(vnf::Process),
         Box::new(vnf::Vnf),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 use vnode_vnf::{By, Failure, Request, client};
 
-use super::{failed, read};
+use super::{failed, file::open_failed, read};
 use crate::{
     command::{Class, Command, CommandError, Form},
     context::Context,
@@ -75,20 +75,9 @@ struct DeleteRequest {
 
 native!(FileDelete, "file-delete", "Takes a file away; a folder is none.", |context, value| {
     let request: DeleteRequest = read(value)?;
-    if !request.path.starts_with('/') || request.path.contains('\0') {
-        return Err(CommandError::invalid(format!(
-            "`{}` is no absolute path",
-            request.path.escape_debug()
-        )));
-    }
-    context.root().remove_file(&request.path).map_err(|error| {
-        let class = match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ENOTDIR) => Class::NotFound,
-            Some(libc::EACCES | libc::EPERM | libc::EROFS) => Class::Denied,
-            _ => Class::Failed,
-        };
-        CommandError::new(class, format!("cannot remove `{}`", request.path)).with_source(error)
-    })?;
+    let place = context.place(&request.path)?;
+    let removed = place.folder.remove_file(&place.below);
+    removed.map_err(|error| open_failed("remove", &place.path, error))?;
     Ok(json!({}))
 });
 

@@ -75,7 +75,7 @@ mod tests {
     #[tokio::test]
     async fn mi_1_features_are_the_names_joined_by_commas() {
         let dir = tempfile::tempdir().unwrap();
-        let policy = Policy { allow: None, block: vec!["password".to_owned()] };
+        let policy = Policy { block: vec!["password".to_owned()], ..Policy::default() };
         let commands = Arc::new(Registry::built_in().for_form(Form::Openstack, &policy));
         let context = Context::builder(dir.path()).build().unwrap();
         let context = context.for_channel("test", Arc::clone(&commands));

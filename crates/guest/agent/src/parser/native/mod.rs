@@ -25,6 +25,7 @@ use vnode_protocol::frame::{self, Frame, Tagged, TaggedReader};
 
 use super::{ParserError, Session, StreamParser};
 use crate::{
+    audit,
     channel::Busy,
     command::{
         Class, CommandError, Form,
@@ -259,9 +260,16 @@ async fn run(
     io: StreamIo,
     after: &mut Vec<crate::context::After>,
 ) -> Result<Ended, CommandError> {
-    let command = session.commands.look_up(context, &request.command)?;
+    let command = session.commands.look_up(context, &request.command).inspect_err(|error| {
+        audit::Request::refused(context, &request.command, error);
+    })?;
     if let Some(streaming) = command.streaming() {
+        let audited =
+            audit::Request::begin(context, Form::Native, &request.command, &request.value);
         let ended = streaming.stream(context, request.value, io).await;
+        if let Some(audited) = audited {
+            audited.ended(ended.as_ref().err());
+        }
         let channel = context.channel();
         tracing::info!(channel, command = request.command, ok = ended.is_ok(), "done");
         return ended;

@@ -41,7 +41,7 @@ async fn ask_with(commands: Vec<Stand>, body: Option<&[u8]>, limit: usize) -> St
     }
     let commands = Arc::new(
         registry
-            .for_form(Form::Openstack, &Policy { allow: None, block: vec!["blocked".to_owned()] }),
+            .for_form(Form::Openstack, &Policy { block: vec!["blocked".to_owned()], ..Policy::default() }),
     );
     let context = Context::builder(dir.path()).build().unwrap();
     let session = Session {

@@ -57,7 +57,7 @@ impl Guest {
         settings.as_object_mut().unwrap().retain(|_, value| !value.is_null());
         let context =
             Context::builder(dir.path()).options("agentupdate", settings).build().unwrap();
-        let policy = Policy { allow: Some(vec!["agentupdate".to_owned()]), block: Vec::new() };
+        let policy = Policy { allow: Some(vec!["agentupdate".to_owned()]), ..Policy::default() };
         let commands = Arc::new(Registry::built_in().for_form(Form::Openstack, &policy));
         Self { dir, context, commands }
     }

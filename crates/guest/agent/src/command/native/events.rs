@@ -1,0 +1,71 @@
+//! What clients have asked for, told as events.
+
+use futures_util::future::BoxFuture;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Ended, StreamIo, Streaming, failed, needs_stream, read};
+use crate::{
+    audit::{Audit, Options},
+    command::{Command, CommandError, Form},
+    context::Context,
+};
+
+/// Tells the last events of the agent, and those to come.
+#[derive(Debug)]
+pub(super) struct Events;
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct Request {
+    /// The number of the last one that is known.
+    after: u64,
+    /// Goes on until it is cancelled.
+    follow: bool,
+}
+
+impl Command for Events {
+    fn name(&self) -> &str {
+        "events"
+    }
+
+    fn form(&self) -> Form {
+        Form::Native
+    }
+
+    fn run<'a>(&'a self, _: &'a Context, _: Value) -> BoxFuture<'a, Result<Value, CommandError>> {
+        Box::pin(async { Err(needs_stream()) })
+    }
+
+    fn streaming(&self) -> Option<&dyn Streaming> {
+        Some(self)
+    }
+}
+
+impl Streaming for Events {
+    fn stream<'a>(
+        &'a self,
+        context: &'a Context,
+        value: Value,
+        io: StreamIo,
+    ) -> BoxFuture<'a, Result<Ended, CommandError>> {
+        Box::pin(async move {
+            let mut request: Request = read(if value.is_null() { json!({}) } else { value })?;
+            // Wrong settings are told of here: nobody else could.
+            let _options: Options = context.options("events")?;
+            let audit = context.state::<Audit>();
+            loop {
+                let (events, last) = audit.after(request.after);
+                for event in &events {
+                    io.outbox.progress(event).await.map_err(|error| failed("answer", error))?;
+                }
+                // The agent may have started anew, and counts from 1.
+                request.after = last;
+                if !request.follow {
+                    return Ok(Ended::Response(json!({ "last": last })));
+                }
+                audit.beyond(last).await;
+            }
+        })
+    }
+}
