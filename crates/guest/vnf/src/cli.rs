@@ -115,6 +115,11 @@ fn perform(args: Args) -> Result<u8, ClientError> {
             print(vnode_vnfpkg::SCHEMA.to_owned());
             return Ok(0);
         }
+        verb @ Verb::Attend { .. } => {
+            let request = args::request(verb).ok_or_else(|| usage("no request"))?;
+            client::join(&state, &request)?;
+            return Ok(0);
+        }
         Verb::Push { archive: path, instantiate } => {
             let (file, length) = archive(&path)?;
             (Request::Push { length, instantiate }, Some((file, length)))

@@ -11,9 +11,11 @@ use crate::{
     service::Answer,
 };
 
+mod attend;
 mod request;
 mod told;
 
+pub(crate) use attend::Attend;
 pub use request::Request;
 use request::grace;
 pub use told::process_status;
@@ -179,6 +181,7 @@ where
         }
         Request::Rm { name, package: true } => core.remove_package(&name).await.map(|()| json!({})),
         Request::Rm { name, package: false } => remove_instance(manager, &name).await,
+        Request::Attend(terms) => attend::attend(manager, terms, from, answer).await,
         Request::LookAt { pids } => {
             core.watcher.look_at(pids).await;
             Ok(json!({}))

@@ -1,6 +1,8 @@
 //! The service as a process of its own, real packages, real processes.
 #![allow(clippy::disallowed_methods, reason = "tests start programs to watch them")]
 
+#[path = "vnf/attending.rs"]
+mod attending;
 #[path = "vnf/common.rs"]
 mod common;
 #[path = "vnf/crashes.rs"]

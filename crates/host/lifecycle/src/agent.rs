@@ -29,6 +29,7 @@ use vnode_guest::{Class, Error as GuestError, Form, Guest, Options, Shutdown};
 use vnode_topology::{AgentMode, Node};
 
 use crate::error::{Error, Kind, Result};
+use crate::functions;
 use crate::host::Host;
 use crate::inner::{Inner, driver_error};
 use crate::registry::{NodeEntry, lock};
@@ -37,7 +38,7 @@ use crate::request::{self, AgentCommand, Through};
 /// Folder of the agent in a container.
 pub const FOLDER: &str = "/.vnode";
 /// The program there.
-const PROGRAM: &str = "/.vnode/vnode-agent";
+pub(crate) const PROGRAM: &str = "/.vnode/vnode-agent";
 /// Where it is in a virtual machine's image, as packages put it.
 const IN_MACHINES: &str = "vnode-agent";
 const SOCKET: &str = "agent.sock";
@@ -401,6 +402,9 @@ impl Host {
             tty: request.terminal.map(|(rows, cols)| WindowSize { rows, cols }),
             privileged: false,
         };
-        vnode_driver::guest::exec(&name, &guest, &wanted).await.map_err(driver_error)
+        let exec = vnode_driver::guest::exec(&name, &guest, &wanted).await.map_err(driver_error)?;
+        // Its service may have begun by this, and is followed from then on.
+        let may_begin = request.through == Through::Vnf && !functions::attends(&wanted.argv);
+        Ok(if may_begin { functions::poked_after(exec, entry) } else { exec })
     }
 }

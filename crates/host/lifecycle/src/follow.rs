@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use vnode_driver::{Ended, Exit, Phase, PidMode};
 
+use crate::functions;
 use crate::health;
 use crate::inner::Inner;
 use crate::registry::{NodeEntry, lock};
@@ -24,6 +25,7 @@ pub(crate) fn watch(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
     let token = inner.stop.child_token();
     std::mem::replace(&mut *lock(&entry.tasks), token.clone()).cancel();
     let Some(instance) = entry.instance() else { return };
+    functions::follow(inner, entry, token.clone());
     let mut changes = instance.watch();
     // What is known now was dealt with by whoever set the instance.
     let mut last = *changes.borrow_and_update();

@@ -122,6 +122,7 @@ impl Host {
             network,
             registry: Registry::default(),
             served: std::sync::Mutex::default(),
+            sightings: crate::functions::Sightings::default(),
             images: std::sync::Mutex::default(),
             host: tokio::sync::Mutex::new(HostRecord::default()),
             admission: tokio::sync::Mutex::default(),

@@ -39,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) registry: Registry,
     /// Services of control networks, by lab; `None` while they begin.
     pub(crate) served: Mutex<HashMap<String, Option<vnode_netserve::Served>>>,
+    /// Processes of containers, for their agents.
+    pub(crate) sightings: crate::functions::Sightings,
     /// Images that steps of running operations stand on: held so that nothing collects them.
     pub(crate) images: Mutex<HashMap<String, vnode_image::Image>>,
     pub(crate) host: tokio::sync::Mutex<HostRecord>,
@@ -167,6 +169,17 @@ impl Inner {
                 if !keys.contains(&key) {
                     changes.push(record::delete(key));
                 }
+            }
+        }
+        // How far the events of a node's functions went is of no use without the node.
+        let prefix = crate::functions::key(name, "");
+        let followed = self.store.list(&prefix).await;
+        for (key, _) in
+            followed.map_err(|source| Error::failed("cannot read the store").because(source))?
+        {
+            let node = key.strip_prefix(&prefix).unwrap_or_default();
+            if !keys.contains(&NodeRecord::key(name, node)) {
+                changes.push(record::delete(key));
             }
         }
         let key = LabRecord::key(name);

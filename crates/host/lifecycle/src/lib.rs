@@ -21,6 +21,7 @@ mod drivers;
 pub mod error;
 mod files;
 mod follow;
+mod functions;
 pub mod health;
 pub mod host;
 mod images;

@@ -223,7 +223,8 @@ impl HostRecord {
     }
 }
 
-fn put<T: Serialize>(key: String, value: &T) -> Change {
+/// The change that writes a record.
+pub fn put<T: Serialize>(key: String, value: &T) -> Change {
     let value = record::encode(SCHEMA, value).expect("records are plain data that JSON can hold");
     Change::put(key, value)
 }

@@ -48,6 +48,8 @@ pub(crate) struct NodeEntry {
     /// Ends the node's watcher and health check.
     pub(crate) tasks: Mutex<CancellationToken>,
     pub(crate) health: watch::Sender<Health>,
+    /// Told when a service of network functions may have begun in it.
+    pub(crate) functions: tokio::sync::Notify,
 }
 
 /// A lock whose holder panicked is as good as any other: every write to what it guards is one assignment.
@@ -65,6 +67,7 @@ impl NodeEntry {
             history: Mutex::new(History::default()),
             tasks: Mutex::new(CancellationToken::new()),
             health: watch::Sender::new(Health::None),
+            functions: tokio::sync::Notify::new(),
         })
     }
 

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use vnode_vnfauthor::Author;
 use vnode_vnfpkg::{By, Policy};
 
-use crate::verbs::Request;
+use crate::verbs::{Attend, Request};
 
 /// Where everything lies unless told otherwise.
 pub const STATE: &str = "/var/lib/vnode-agent/vnf";
@@ -235,6 +235,19 @@ pub enum Verb {
         #[arg(long)]
         package: bool,
     },
+    /// For a host: words of processes on standard input, every event on standard output
+    #[command(hide = true)]
+    Attend {
+        /// What `--after` counts in
+        #[arg(long)]
+        journal: Option<String>,
+        /// The last event that the host has
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        /// Words of processes will come
+        #[arg(long)]
+        processes: bool,
+    },
     /// Look at processes that somebody else has seen start
     #[command(hide = true)]
     LookAt { pids: Vec<i32> },
@@ -278,6 +291,9 @@ pub(super) fn request(verb: Verb) -> Option<Request> {
         Verb::Logs { name, operation } => Request::Logs { name, operation },
         Verb::Events { name, after, follow } => Request::Events { name, after, follow },
         Verb::Rm { name, package } => Request::Rm { name, package },
+        Verb::Attend { journal, after, processes } => {
+            Request::Attend(Attend { journal, after, processes })
+        }
         Verb::LookAt { pids } => Request::LookAt { pids },
     })
 }

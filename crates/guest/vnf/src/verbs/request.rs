@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use vnode_vnfpkg::By;
 
+use super::attend::Attend;
 use crate::manager::Manager;
 
 /// One request. Field names are the interface.
@@ -151,6 +152,8 @@ pub enum Request {
         #[serde(default)]
         package: bool,
     },
+    /// For a host that follows this machine; lines of [`vnode_processes::Word`] follow.
+    Attend(Attend),
     /// For a host that sees this machine's processes start: their numbers as this machine knows them.
     LookAt {
         pids: Vec<i32>,
@@ -171,6 +174,7 @@ impl Request {
                 | Self::Process { .. }
                 | Self::Logs { .. }
                 | Self::Events { .. }
+                | Self::Attend(_)
                 | Self::LookAt { .. }
         );
         if reads {

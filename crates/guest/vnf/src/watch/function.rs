@@ -129,6 +129,17 @@ impl Function {
             .insert(identity.pid, Tracked { start: identity.start, waiter: waiter.abort_handle() });
     }
 
+    /// One that has gone before we looked; `false`: it is known.
+    pub(super) fn passed(&mut self, identity: Identity) -> bool {
+        let held = self.tracked.get(&identity.pid).is_some_and(|held| held.start == identity.start);
+        let known =
+            held || self.brief.contains(&identity) || self.view.lock().pids.contains(&identity);
+        if !known {
+            self.brief.push(identity);
+        }
+        !known
+    }
+
     /// Tells the driver of one that came and went.
     pub(super) fn publish_brief(&self, identity: Identity) {
         let mut seen = self.view.lock();

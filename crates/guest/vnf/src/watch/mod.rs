@@ -3,33 +3,35 @@
 //! Appearing is told by the process connector, disappearing by a descriptor of each process. A scan confirms that
 //! nothing is left before a function is called absent, and once more every five seconds; soon, when a process had gone
 //! before we could look at it, for a child that it forked may go on under its name. Where the kernel gives no
-//! connector, the scan runs four times a second, and whoever sees the events may send them ([`Watcher::look_at`]).
+//! connector, the scan runs four times a second, until somebody who sees the events attends ([`Watcher::attend`]) and
+//! sends them ([`Watcher::hear`]).
 
-mod connector;
 mod function;
 pub(crate) mod pidfd;
-pub(crate) mod proc;
 pub(crate) mod rule;
 
 use std::{
     collections::BTreeMap,
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     time::sleep_until,
 };
 
-use connector::{Connector, Told};
 use function::Function;
 pub(crate) use function::{Seen, View};
 use pidfd::Ended;
-use proc::Table;
 pub(crate) use rule::{Ours, Rule};
+pub(crate) use vnode_processes::proc;
+use vnode_processes::{Connector, Sighting, Told, Word, proc::Table};
 
 /// A full look in any case.
 const RECONCILE: Duration = Duration::from_secs(5);
@@ -53,6 +55,8 @@ pub struct Identity {
 #[serde(rename_all = "kebab-case")]
 pub enum Mechanism {
     Connector,
+    /// A host listens to its kernel for us.
+    Host,
     Polling,
 }
 
@@ -68,6 +72,7 @@ enum Request {
     LookAt {
         pids: Vec<i32>,
     },
+    Hear(Word),
     Baseline {
         rule: Box<Rule>,
         reply: oneshot::Sender<Vec<Identity>>,
@@ -85,8 +90,33 @@ enum Request {
 #[derive(Debug, Clone)]
 pub(crate) struct Watcher {
     requests: mpsc::Sender<Request>,
-    mechanism: Mechanism,
+    connector: bool,
+    attending: Arc<Attending>,
     ours: Ours,
+}
+
+/// Who sees processes for us.
+#[derive(Debug, Default)]
+struct Attending {
+    count: AtomicU32,
+    changed: Notify,
+}
+
+impl Attending {
+    fn anybody(&self) -> bool {
+        self.count.load(Ordering::SeqCst) > 0
+    }
+}
+
+/// Somebody tells us of processes for as long as this is held.
+#[derive(Debug)]
+pub(crate) struct Attended(Arc<Attending>);
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::SeqCst);
+        self.0.changed.notify_one();
+    }
 }
 
 impl std::fmt::Debug for Request {
@@ -112,7 +142,8 @@ impl Watcher {
                 }
             }
         };
-        let mechanism = if connector.is_some() { Mechanism::Connector } else { Mechanism::Polling };
+        let told = connector.is_some();
+        let attending = Arc::new(Attending::default());
         let (requests, waiting) = mpsc::channel(256);
         let ours = Ours::default();
         let task = Task {
@@ -123,13 +154,25 @@ impl Watcher {
             requests: requests.downgrade(),
             confirm: Vec::new(),
             missed: false,
+            attending: Arc::clone(&attending),
         };
         tokio::spawn(task.run(connector, waiting));
-        Ok(Self { requests, mechanism, ours })
+        Ok(Self { requests, connector: told, attending, ours })
     }
 
     pub(crate) fn mechanism(&self) -> Mechanism {
-        self.mechanism
+        match (self.connector, self.attending.anybody()) {
+            (true, _) => Mechanism::Connector,
+            (false, true) => Mechanism::Host,
+            (false, false) => Mechanism::Polling,
+        }
+    }
+
+    /// From now on somebody tells of every process that starts or changes: no polling until the value is dropped.
+    pub(crate) fn attend(&self) -> Attended {
+        self.attending.count.fetch_add(1, Ordering::SeqCst);
+        self.attending.changed.notify_one();
+        Attended(Arc::clone(&self.attending))
     }
 
     pub(crate) fn ours(&self) -> &Ours {
@@ -159,6 +202,11 @@ impl Watcher {
         self.send(Request::LookAt { pids }).await;
     }
 
+    /// What one who attends tells.
+    pub(crate) async fn hear(&self, word: Word) {
+        self.send(Request::Hear(word)).await;
+    }
+
     async fn send(&self, request: Request) {
         // The task ends only with the program.
         let _ = self.requests.send(request).await;
@@ -175,6 +223,7 @@ struct Task {
     confirm: Vec<String>,
     /// A process had gone when we looked at it, after the last look at all.
     missed: bool,
+    attending: Arc<Attending>,
 }
 
 impl Task {
@@ -185,6 +234,8 @@ impl Task {
         // Before that, a look costs more than its share.
         let mut rested = Instant::now();
         let mut told = Vec::new();
+        let attending = Arc::clone(&self.attending);
+        let mut attended = attending.anybody();
         loop {
             let asleep = self.functions.is_empty();
             tokio::select! {
@@ -213,6 +264,11 @@ impl Task {
                         self.perform(request);
                     }
                 }
+                () = attending.changed.notified() => if attending.anybody() != attended {
+                    attended = !attended;
+                    // What happened while nobody told.
+                    (full, next) = (Instant::now(), Instant::now());
+                },
                 () = sleep_until(next.into()), if !asleep => {
                     let began = Instant::now();
                     let whole = began >= full;
@@ -222,7 +278,8 @@ impl Task {
                         full = began + RECONCILE;
                     }
                     rested = began + began.elapsed() * SHARE;
-                    next = if connector.is_some() { full } else { began + POLL }.max(rested);
+                    let told = connector.is_some() || attended;
+                    next = if told { full } else { began + POLL }.max(rested);
                 }
             }
             self.confirm();
@@ -245,6 +302,9 @@ impl Task {
             }
             Request::Unregister { id } => self.drop_function(&id),
             Request::LookAt { pids } => pids.into_iter().for_each(|pid| self.look(pid)),
+            Request::Hear(Word::Look(all)) => all.iter().for_each(|seen| self.sighted(seen)),
+            Request::Hear(Word::Missed) => self.missed = true,
+            Request::Hear(Word::Lost) => self.scan(true),
             Request::Baseline { rule, reply } => {
                 let mut found = Vec::new();
                 let (own, ours) = (self.own, self.ours.clone());
@@ -285,6 +345,26 @@ impl Task {
         match proc::comm(pid) {
             Some(comm) => self.consider(pid, &comm),
             None => self.missed = true,
+        }
+    }
+
+    /// Looks at one that somebody else has seen. When it has gone by now, it was there.
+    fn sighted(&mut self, seen: &Sighting) {
+        self.look(seen.pid);
+        let now = proc::stat(seen.pid);
+        if now.is_some_and(|now| now.start == seen.start && now.alive())
+            || self.ours.contains(seen.pid)
+        {
+            return;
+        }
+        let identity = Identity { pid: seen.pid, start: seen.start };
+        for (id, function) in &mut self.functions {
+            if function.rule.is_named(seen.comm.as_bytes())
+                && function.passed(identity)
+                && !self.confirm.contains(id)
+            {
+                self.confirm.push(id.clone());
+            }
         }
     }
 

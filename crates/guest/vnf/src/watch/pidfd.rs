@@ -8,7 +8,7 @@ use std::{
 
 use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
-use tokio::io::{Interest, unix::AsyncFd};
+pub(crate) use vnode_processes::watched;
 
 use super::proc;
 
@@ -33,13 +33,6 @@ impl Ended {
     pub(crate) fn is_known(self) -> bool {
         self.code.is_some() || self.signal.is_some()
     }
-}
-
-/// Has the runtime wait for a descriptor.
-pub(crate) fn watched(held: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` gives the same open descriptor as long as it lives, and `AsyncFd` owns it from here.
-    let watched = unsafe { AsyncFd::register_with_interest(held, Interest::READABLE) };
-    watched.map_err(|error| error.into_parts().1)
 }
 
 /// A descriptor of the process `pid`, if it is still the one that started at `start`.

@@ -87,6 +87,18 @@ impl Rule {
         }
     }
 
+    /// Whether the kernel's name alone tells that it is this process.
+    pub(crate) fn is_named(&self, comm: &[u8]) -> bool {
+        let name = self.process.name.as_bytes();
+        let further = !self.process.args.is_empty() || self.uid.is_some();
+        !further
+            && match self.process.by {
+                By::Name => name.len() <= COMM && comm == name,
+                By::Comm | By::Pgrep => self.may_be(comm),
+                By::Argv0 | By::Exe | By::Pidfile => false,
+            }
+    }
+
     /// Whether a process of that name and number is the function's.
     pub(crate) fn matches(&self, pid: i32, comm: &[u8]) -> bool {
         self.may_be(comm) && self.by(pid, comm) && self.further(pid)

@@ -371,7 +371,7 @@ fn pw_30_a_script_named_as_the_process_is_not_it() {
         (service.ask(json!({ "verb": "operation", "id": op["id"] }))["state"] == "COMPLETED")
             .then_some(())
     });
-    assert_eq!(service.status("named")["watch"], "ABSENT");
+    watch(&service, "ABSENT", "named");
     let events = service.items(json!({ "verb": "events" }));
     let appeared = events.iter().filter(|event| event["kind"] == "vnf.process.appeared");
     assert!(appeared.clone().all(|event| event["subject"] == "vnf/other"), "{events:?}");
