@@ -32,6 +32,7 @@ const TEST: &[&str] = &[
     "python3-pip",
     "xenstore-utils",
     "dnsmasq-base",
+    "frr",
     "dbus",
     "libglib2.0-bin",
     "cmake",
