@@ -37,6 +37,7 @@ const IP4: [u8; 2] = [0x08, 0x00];
 const IP6: [u8; 2] = [0x86, 0xdd];
 const UDP: [u8; 1] = [17];
 const ICMP6: [u8; 1] = [58];
+const DHCP_CLIENT: [u8; 2] = 68u16.to_be_bytes();
 const DHCP_SERVER: [u8; 2] = 67u16.to_be_bytes();
 const DHCP6_SERVER: [u8; 2] = 547u16.to_be_bytes();
 const ROUTER_ADVERTISEMENT: [u8; 1] = [134];
@@ -68,7 +69,7 @@ fn rules() -> Vec<Rule> {
     let icmp6 = |kind: &[u8]| {
         ethertype(&IP6).equal(&meta::transport(), &ICMP6).equal(&payload::icmp6_type(), kind)
     };
-    let served_by = |ethertype_value: &[u8], port: &[u8]| {
+    let sent_from = |ethertype_value: &[u8], port: &[u8]| {
         ethertype(ethertype_value)
             .equal(&meta::transport(), &UDP)
             .equal(&payload::source_port(), port)
@@ -83,9 +84,11 @@ fn rules() -> Vec<Rule> {
         drop(ethertype(&ARP).not_in_set(&port_and(payload::arp_source_mac()), MACS.name)),
         accept(ethertype(&ARP).in_set(&port_and(payload::arp_source_ip()), IPS4.name)),
         accept(ethertype(&ARP).equal(&payload::arp_source_ip(), &[0; 4])),
-        drop(served_by(&IP4, &DHCP_SERVER)),
+        drop(sent_from(&IP4, &DHCP_SERVER)),
         accept(ethertype(&IP4).in_set(&port_and(payload::ip4_source()), IPS4.name)),
-        drop(served_by(&IP6, &DHCP6_SERVER)),
+        // Who asks for an address has none yet.
+        accept(sent_from(&IP4, &DHCP_CLIENT).equal(&payload::ip4_source(), &[0; 4])),
+        drop(sent_from(&IP6, &DHCP6_SERVER)),
         drop(icmp6(&ROUTER_ADVERTISEMENT)),
         drop(icmp6(&REDIRECT)),
         // Neighbour advertisements are IPv6's ARP answers: the address advertised is the node's own.
