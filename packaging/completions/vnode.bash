@@ -121,8 +121,17 @@ _vnode() {
             vnode,restart)
                 cmd="vnode__subcmd__reboot"
                 ;;
+            vnode,restore)
+                cmd="vnode__subcmd__restore"
+                ;;
             vnode,resume)
                 cmd="vnode__subcmd__resume"
+                ;;
+            vnode,save)
+                cmd="vnode__subcmd__save"
+                ;;
+            vnode,screenshot)
+                cmd="vnode__subcmd__screenshot"
                 ;;
             vnode,sh)
                 cmd="vnode__subcmd__shell"
@@ -425,7 +434,7 @@ _vnode() {
 
     case "${cmd}" in
         vnode)
-            opts="-q -h -V --state-dir --json --quiet --host --token --ca --help --version up down apply check ps ls inspect exec shell sh console logs cp agent component vnf create boot start halt stop reboot restart pause resume destroy state mount unmount link snapshot timeline capture graph export import events op operation image doctor clean daemon token completion man version __complete"
+            opts="-q -h -V --state-dir --json --quiet --host --token --ca --help --version up down apply check ps ls inspect exec shell sh console logs cp agent component vnf create boot start halt stop reboot restart pause resume save restore screenshot destroy state mount unmount link snapshot timeline capture graph export import events op operation image doctor clean daemon token completion man version __complete"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3042,7 +3051,97 @@ _vnode() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vnode__subcmd__restore)
+            opts="-q -h --state-dir --json --quiet --host --token --ca --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vnode__subcmd__resume)
+            opts="-q -h --state-dir --json --quiet --host --token --ca --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vnode__subcmd__save)
+            opts="-q -h --discard --state-dir --json --quiet --host --token --ca --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vnode__subcmd__screenshot)
             opts="-q -h --state-dir --json --quiet --host --token --ca --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -4654,7 +4753,7 @@ fi
 _vnode_nodes() {
     _vnode "$@"
     case "${COMP_WORDS[1]}" in
-        exec|shell|sh|console|logs|boot|start|halt|stop|reboot|restart|pause|resume|destroy|state|mount|unmount|inspect)
+        exec|shell|sh|console|logs|boot|start|halt|stop|reboot|restart|pause|resume|save|restore|screenshot|destroy|state|mount|unmount|inspect)
             if [[ "${COMP_WORDS[COMP_CWORD]}" != -* && $COMP_CWORD -eq 2 ]]; then
                 COMPREPLY+=($(compgen -W "$(vnode __complete 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))
             fi

@@ -57,6 +57,9 @@ complete -c vnode -n "__fish_vnode_needs_command" -f -a "reboot" -d 'Reboot a no
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "restart" -d 'Reboot a node; its links and addresses stay'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "pause" -d 'Stop a node\'s processes where they are'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "resume" -d 'Let a paused node go on'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "save" -d 'Keep a virtual machine\'s memory with its disk and end it; the next boot goes on from there'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "restore" -d 'Let a virtual machine go on from the memory that was saved'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "screenshot" -d 'Take a picture of a virtual machine\'s screen'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "destroy" -d 'Destroy a node and its disk'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "state" -d 'Print a node\'s state in one word'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "mount" -d 'Mount a stopped node\'s root on this host and print the folder'
@@ -584,6 +587,28 @@ complete -c vnode -n "__fish_vnode_using_subcommand resume" -l ca -d 'Certificat
 complete -c vnode -n "__fish_vnode_using_subcommand resume" -l json -d 'Print JSON: one document, or one line each for what streams'
 complete -c vnode -n "__fish_vnode_using_subcommand resume" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand resume" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand save" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand save" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand save" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand save" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand save" -l discard -d 'Throw away what was saved: the next boot is one from the disk'
+complete -c vnode -n "__fish_vnode_using_subcommand save" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand save" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand save" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand restore" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand restore" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand restore" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand restore" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand restore" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand restore" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand restore" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand screenshot" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand screenshot" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand screenshot" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand screenshot" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand screenshot" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand screenshot" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand screenshot" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c vnode -n "__fish_vnode_using_subcommand destroy" -l state-dir -d 'Folder of all state' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand destroy" -l host -d 'Talk to the daemon of another host, over TLS' -r
 complete -c vnode -n "__fish_vnode_using_subcommand destroy" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
@@ -1227,4 +1252,4 @@ complete -c vnode -n "__fish_vnode_using_subcommand __complete" -l json -d 'Prin
 complete -c vnode -n "__fish_vnode_using_subcommand __complete" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand __complete" -s h -l help -d 'Print help (see more with \'--help\')'
 
-complete -c vnode -n "__fish_seen_subcommand_from exec shell sh console logs boot start halt stop reboot restart pause resume destroy state mount unmount inspect" -f -a "(vnode __complete 2>/dev/null)"
+complete -c vnode -n "__fish_seen_subcommand_from exec shell sh console logs boot start halt stop reboot restart pause resume save restore screenshot destroy state mount unmount inspect" -f -a "(vnode __complete 2>/dev/null)"

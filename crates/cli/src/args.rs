@@ -123,6 +123,12 @@ pub(crate) enum Command {
     Pause(commands::pause::Args),
     /// Let a paused node go on
     Resume(commands::pause::Args),
+    /// Keep a virtual machine's memory with its disk and end it; the next boot goes on from there
+    Save(commands::save::Save),
+    /// Let a virtual machine go on from the memory that was saved
+    Restore(commands::save::Restore),
+    /// Take a picture of a virtual machine's screen
+    Screenshot(commands::save::Screenshot),
     /// Destroy a node and its disk
     Destroy(commands::destroy::Args),
     /// Print a node's state in one word

@@ -30,6 +30,7 @@ pub(crate) mod op;
 pub(crate) mod pause;
 pub(crate) mod ps;
 pub(crate) mod reboot;
+pub(crate) mod save;
 pub(crate) mod shell;
 pub(crate) mod snapshot;
 pub(crate) mod state;

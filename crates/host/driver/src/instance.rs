@@ -283,4 +283,43 @@ pub trait Instance: Send + Sync + fmt::Debug {
     fn guest(&self) -> BoxFuture<'_, Result<Option<vnode_guest::Guest>>> {
         Box::pin(async { Ok(None) })
     }
+
+    /// What a whole machine can do besides. `None`: the node is none, and shares the host's kernel.
+    fn hardware(&self) -> Option<&dyn Hardware> {
+        None
+    }
+}
+
+/// What a node that is a whole machine can do and a container cannot: its memory is a thing of its own, and it may have a
+/// screen.
+pub trait Hardware: Send + Sync {
+    /// Keeps the memory of a running or paused machine with its disk and ends it; the next [`Instance::boot`] goes on from
+    /// there. Asked again of one that ended so, it has been done. A machine whose memory cannot be kept, or whose saving is
+    /// cancelled, goes on as before.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`](crate::Error::NotRunning); there is no room; the machine has a device whose state cannot be kept.
+    fn save<'a>(&'a self, cancel: &'a CancellationToken) -> BoxFuture<'a, Result<Exit>>;
+
+    /// Whether the next boot goes on from memory that was kept.
+    fn saved(&self) -> bool;
+
+    /// Throws kept memory away: the next boot is one from the disk. Idempotent.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    fn forget(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// An interface of the node was made anew while the machine runs: its frames go to the same one inside again. Of an
+    /// interface the machine does not have, and of one that does not run, nothing is done.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn relink<'a>(&'a self, interface: &'a str) -> BoxFuture<'a, Result<()>>;
+
+    /// The screen as a PNG.
+    ///
+    /// # Errors
+    /// The machine does not run, or has no screen.
+    fn screenshot(&self) -> BoxFuture<'_, Result<Vec<u8>>>;
 }

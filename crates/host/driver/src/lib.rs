@@ -27,7 +27,7 @@ pub mod spec;
 pub use error::{Error, Result};
 pub use exec::{Console, Exec, ExecControl, ExecExit, ExecSpec, Reader, WindowSize, Writer};
 pub use instance::{
-    BoxFuture, Capabilities, Driver, Ended, Exit, Instance, LogPaths, Phase, Recovered, Snapshot,
+    BoxFuture, Capabilities, Driver, Ended, Exit, Hardware, Instance, LogPaths, Phase, Recovered, Snapshot,
     Stats, Status,
 };
 pub use machine::{

@@ -200,11 +200,23 @@ async fn mount_held(inner: &Inner, entry: &NodeEntry) -> Result<(NodeSpec, PathB
             Error::state(format!("node `{}` is running", record.node)).hint("halt it first")
         );
     }
+    let before = (record.state, record.reason);
     // The record first: a daemon that dies now finds the mount by it (T-39).
     entry.step(Event::Mount).map_err(|refused| Error::state(refused.to_string()))?;
     inner.save(vec![entry.with(NodeRecord::put)]).await?;
     let dir = inner.node_dir(&record.lab, &record.node);
-    let path = inner.driver.mount(&spec, &dir).await.map_err(driver_error)?;
+    let path = match inner.driver.mount(&spec, &dir).await {
+        Ok(path) => path,
+        Err(error) => {
+            // Not mounted is what it is, and what it failed of before it still does (T-37).
+            if before.0 != State::Mounted {
+                entry.settle(before.0);
+                entry.update(|record| record.reason = before.1);
+                inner.save(vec![entry.with(NodeRecord::put)]).await?;
+            }
+            return Err(driver_error(error));
+        }
+    };
     inner.tell("node.mounted", &entry.subject(), None, json!({ "path": path }));
     Ok((spec, path))
 }

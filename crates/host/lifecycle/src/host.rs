@@ -48,7 +48,7 @@ pub struct Host {
 }
 
 /// Kinds of plans.
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "lab.up",
     "lab.apply",
     "lab.down",
@@ -56,6 +56,7 @@ const KINDS: [&str; 13] = [
     "node.boot",
     "node.halt",
     "node.reboot",
+    "node.save",
     "node.snapshot",
     "node.restore",
     "node.snapshot.remove",

@@ -60,6 +60,9 @@ impl Host {
                 .map_err(|source| Error::failed("cannot show the interfaces").because(source))?;
             value["status"] = json!(instance.status());
             value["stats"] = json!(instance.stats().map_err(driver_error)?);
+            if let Some(hardware) = instance.hardware() {
+                value["saved"] = json!(hardware.saved());
+            }
             value["limits"] = json!(instance.limits().map_err(driver_error)?);
         }
         Ok(value)
@@ -224,6 +227,64 @@ impl Host {
         self.inner.tell(kind, &entry.subject(), None, json!({}));
         self.inner.save_node(&entry).await;
         Ok(())
+    }
+
+    /// Starts keeping a machine's memory with its disk; then it ends, and the next boot goes on from there.
+    ///
+    /// # Errors
+    /// There is none, or it is no machine.
+    pub async fn save(&self, node: &str) -> Result<OperationId> {
+        let entry = self.machine(node)?;
+        let (lab, node, subject) = Self::subject(&entry);
+        let mut plan = vnode_operation::Plan::new("node.save", subject);
+        plan.recovery = vnode_operation::Recovery::GoOn;
+        plan.push(crate::plan::step(&Work::NodeSave { lab, node }));
+        self.submit(plan).await
+    }
+
+    /// Starts booting a machine from the memory that was saved.
+    ///
+    /// # Errors
+    /// There is none, it is no machine, or nothing was saved.
+    pub async fn restore_saved(&self, node: &str) -> Result<OperationId> {
+        let entry = self.machine(node)?;
+        let saved = entry.live()?.hardware().is_some_and(vnode_driver::Hardware::saved);
+        if !saved {
+            return Err(Error::state(format!("the memory of node `{node}` was not saved"))
+                .hint("`vnode boot` starts it from its disk"));
+        }
+        self.boot(node).await
+    }
+
+    /// Throws a machine's saved memory away; idempotent.
+    ///
+    /// # Errors
+    /// There is none, or it is no machine.
+    pub async fn forget_saved(&self, node: &str) -> Result<()> {
+        let entry = self.machine(node)?;
+        let _slot = entry.slot.lock().await;
+        let instance = entry.live()?;
+        let hardware = instance.hardware().ok_or_else(|| runner::no_machine(node))?;
+        hardware.forget().await.map_err(driver_error)
+    }
+
+    /// A running machine's screen as a PNG.
+    ///
+    /// # Errors
+    /// There is none, it is no machine, does not run or has no screen.
+    pub async fn screenshot(&self, node: &str) -> Result<Vec<u8>> {
+        let instance = self.machine(node)?.live()?;
+        let hardware = instance.hardware().ok_or_else(|| runner::no_machine(node))?;
+        hardware.screenshot().await.map_err(driver_error)
+    }
+
+    fn machine(&self, node: &str) -> Result<Arc<NodeEntry>> {
+        let entry = self.inner.registry.find(node)?;
+        Self::refuse_unknown(&entry)?;
+        if entry.live()?.hardware().is_none() {
+            return Err(runner::no_machine(node));
+        }
+        Ok(entry)
     }
 
     /// Runs a program in a running node.

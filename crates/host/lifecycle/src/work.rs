@@ -59,6 +59,11 @@ pub enum Work {
         node: String,
         grace_ms: Option<u64>,
     },
+    /// A machine's memory is kept with its disk, and it ends.
+    NodeSave {
+        lab: String,
+        node: String,
+    },
     /// Startup commands and stage hooks.
     NodeConfigure {
         lab: String,
@@ -149,6 +154,7 @@ impl Work {
             Self::NodeControl { .. } => "node.control",
             Self::NodeBoot { .. } => "node.boot",
             Self::NodeHalt { .. } => "node.halt",
+            Self::NodeSave { .. } => "node.save",
             Self::NodeConfigure { .. } => "node.configure",
             Self::NodeHealthy { .. } => "node.healthy",
             Self::NodeExited { .. } => "node.exited",
@@ -193,6 +199,7 @@ impl Work {
             Self::NodeControl { node, .. } => format!("control interface of node `{node}`"),
             Self::NodeBoot { node, .. } => format!("boot node `{node}`"),
             Self::NodeHalt { node, .. } => format!("halt node `{node}`"),
+            Self::NodeSave { node, .. } => format!("save node `{node}`"),
             Self::NodeConfigure { node, .. } => format!("configure node `{node}`"),
             Self::NodeHealthy { node, .. } => format!("wait for node `{node}` to be healthy"),
             Self::NodeExited { node, .. } => format!("wait for node `{node}` to exit"),

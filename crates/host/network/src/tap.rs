@@ -41,9 +41,6 @@ impl Ns {
     /// # Errors
     /// [`Error::NoInterface`]; [`Error::Unsupported`] where the kernel lacks taps or forwarding between interfaces.
     pub fn create_tap(&self, spec: &TapSpec<'_>) -> Result<()> {
-        let joined = crate::state::interface(self, spec.interface)?.ok_or_else(|| {
-            Error::NoInterface { name: spec.interface.into(), place: self.what().into() }
-        })?;
         self.remove_tap(spec.name, spec.interface)?;
         let (name, owner) = (spec.name.to_owned(), spec.owner);
         let flags = if spec.multiqueue { TAP | MULTI_QUEUE } else { TAP };
@@ -55,14 +52,26 @@ impl Ns {
             },
             _ => Error::Socket { what: format!("make tap `{}`", spec.name), source },
         })?;
+        self.join_tap(spec.name, spec.interface)
+    }
+
+    /// Joins a tap that is there to an interface, one that was made anew under the name of the tap's former one for instance.
+    ///
+    /// # Errors
+    /// As [`Ns::create_tap`].
+    pub fn join_tap(&self, name: &str, interface: &str) -> Result<()> {
+        let joined = crate::state::interface(self, interface)?.ok_or_else(|| {
+            Error::NoInterface { name: interface.into(), place: self.what().into() }
+        })?;
         let mut batch = Batch::new();
-        let what = format!("set up tap `{}`", spec.name);
-        rtnl::set_link(&mut batch, spec.name, Some(true), what).mtu(Some(joined.mtu));
+        let what = format!("set up tap `{name}`");
+        rtnl::set_link(&mut batch, name, Some(true), what).mtu(Some(joined.mtu));
         self.change(&batch)?;
-        let tap = self.need(spec.name)?;
+        let tap = self.need(name)?;
+        self.part(name, interface)?;
         let mut transaction = Transaction::new();
         transaction.table(Family::Netdev, TABLE, COMMENT);
-        for (from, to) in [(spec.name, joined.index), (spec.interface, tap)] {
+        for (from, to) in [(name, joined.index), (interface, tap)] {
             let hook =
                 Hook { kind: "filter", number: 0, priority: 0, drop: false, device: Some(from) };
             transaction.chain(Family::Netdev, TABLE, Chain { name: from, hook: Some(hook) });
@@ -87,16 +96,21 @@ impl Ns {
     /// # Errors
     /// When the kernel refuses.
     pub fn remove_tap(&self, name: &str, interface: &str) -> Result<()> {
-        // Newer kernels keep the chain of an interface that is gone; older ones take it along.
+        self.part(name, interface)?;
+        self.remove_interface(name).map(drop)
+    }
+
+    /// Takes away what joins the two.
+    fn part(&self, name: &str, interface: &str) -> Result<()> {
         let mut transaction = Transaction::new();
+        // Newer kernels keep the chain of an interface that is gone; older ones take it along.
         for chain in nft::base_chains(self)? {
             let ours = chain.family == Family::Netdev.number() && chain.table == TABLE;
             if ours && (chain.name == name || chain.name == interface) {
                 transaction.remove_chain(Family::Netdev, TABLE, &chain.name);
             }
         }
-        transaction.commit(self)?;
-        self.remove_interface(name).map(drop)
+        transaction.commit(self)
     }
 }
 

@@ -19,6 +19,7 @@ mod driver;
 mod exit;
 mod fat;
 mod instance;
+mod memory;
 mod nic;
 pub mod qmp;
 mod seed;

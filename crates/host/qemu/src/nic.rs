@@ -1,12 +1,18 @@
 //! The machine's network interfaces: one for each of the namespace's, in the order of their names.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
 
 use ipnet::IpNet;
 use vnode_driver::{Error, Instance, Result};
 use vnode_network::{Mac, Ns, TapSpec, state};
 
+use crate::shell::{GIVEN, io};
+
+/// In the folder of what the daemon writes.
+const TAPS: &str = "taps.json";
 /// Names of taps begin so; no interface of a user's does.
 const TAP: &str = "vnt-";
 
@@ -95,6 +101,33 @@ pub(crate) async fn prepare(
         Ok(nics)
     };
     crate::blocking(work).await?
+}
+
+/// Writes down which tap is which interface's, for as long as this run of the machine lasts.
+pub(crate) fn remember(dir: &Path, nics: &[Nic]) -> Result<()> {
+    let taps: BTreeMap<&str, &str> =
+        nics.iter().map(|nic| (nic.name.as_str(), nic.tap.as_str())).collect();
+    let text = serde_json::to_vec(&taps).map_err(|e| io("write down the taps")(e.into()))?;
+    let path = dir.join(GIVEN).join(TAPS);
+    std::fs::write(&path, text).map_err(io(format!("write {}", path.display())))
+}
+
+/// Joins an interface that was made anew to the tap it had; nothing, when it had none.
+pub(crate) fn rejoin(ns: &Ns, dir: &Path, interface: &str) -> Result<()> {
+    let path = dir.join(GIVEN).join(TAPS);
+    let taps: BTreeMap<String, String> = match std::fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map_err(|e| io(format!("read {}", path.display()))(e.into()))?,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
+        Err(e) => return Err(io(format!("read {}", path.display()))(e)),
+    };
+    let Some(tap) = taps.get(interface) else { return Ok(()) };
+    let joined = match ns.has_interface(tap).map_err(network)? {
+        true => ns.join_tap(tap, interface).map_err(network),
+        false => Ok(()),
+    };
+    ns.close_sockets();
+    joined
 }
 
 #[cfg(test)]

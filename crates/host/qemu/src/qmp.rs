@@ -4,6 +4,7 @@
 //! a line has at most [`LINE_BYTES`]. QEMU serves one client at a time, so a machine has one [`Qmp`].
 
 use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -83,6 +84,33 @@ fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Sends the beginning of a text together with a descriptor; how much of it.
+async fn send_with(
+    writer: &OwnedWriteHalf,
+    text: &[u8],
+    descriptor: BorrowedFd<'_>,
+) -> std::io::Result<usize> {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    let stream: &UnixStream = writer.as_ref();
+    loop {
+        stream.writable().await?;
+        let send = || {
+            let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            let fds = [descriptor];
+            if !ancillary.push(SendAncillaryMessage::ScmRights(&fds)) {
+                return Err(std::io::Error::other("no room for a descriptor"));
+            }
+            let text = [std::io::IoSlice::new(text)];
+            Ok(sendmsg(stream, &text, &mut ancillary, SendFlags::NOSIGNAL)?)
+        };
+        match stream.try_io(tokio::io::Interest::WRITABLE, send) {
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+    }
+}
+
 impl Qmp {
     /// Connects, takes the greeting and leaves capability negotiation.
     ///
@@ -131,6 +159,15 @@ impl Qmp {
         self.run_within(command, arguments, PATIENCE).await
     }
 
+    /// Hands QEMU a descriptor, which commands call `name` from then on.
+    ///
+    /// # Errors
+    /// As [`Qmp::run`].
+    pub async fn give(&self, name: &str, descriptor: BorrowedFd<'_>) -> Result<(), QmpError> {
+        let arguments = json!({ "fdname": name });
+        self.ask("getfd", arguments, PATIENCE, Some(descriptor)).await.map(drop)
+    }
+
     /// As [`Qmp::run`], with another limit.
     ///
     /// # Errors
@@ -140,6 +177,16 @@ impl Qmp {
         command: &str,
         arguments: Value,
         limit: Duration,
+    ) -> Result<Value, QmpError> {
+        self.ask(command, arguments, limit, None).await
+    }
+
+    async fn ask(
+        &self,
+        command: &str,
+        arguments: Value,
+        limit: Duration,
+        descriptor: Option<BorrowedFd<'_>>,
     ) -> Result<Value, QmpError> {
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (sender, receiver) = oneshot::channel();
@@ -158,7 +205,13 @@ impl Qmp {
         let mut text = json!({ "execute": command, "arguments": arguments, "id": id }).to_string();
         text.push('\n');
         let work = async {
-            self.writer.lock().await.write_all(text.as_bytes()).await?;
+            let mut writer = self.writer.lock().await;
+            let sent = match descriptor {
+                Some(descriptor) => send_with(&writer, text.as_bytes(), descriptor).await?,
+                None => 0,
+            };
+            writer.write_all(&text.as_bytes()[sent..]).await?;
+            drop(writer);
             receiver.await.map_err(|_| QmpError::Closed)?.map_err(|(class, text)| {
                 QmpError::Refused { command: command.to_owned(), class, text }
             })

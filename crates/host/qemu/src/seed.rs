@@ -2,10 +2,11 @@
 //! configuration, which the images of `vnode image build` read, and a small file system as cloud-init and our own agent
 //! look for it. The same as files, in the form of each cloud, is what the control network's metadata service shows.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use vnode_driver::{Machine, NodeSpec, Result, Seed};
+use vnode_driver::{Machine, MountKind, NodeSpec, Result, Seed};
 
 use crate::fat::Volume;
 use crate::nic::Nic;
@@ -13,8 +14,10 @@ use crate::shell::{GIVEN, GIVEN_INSIDE, io, machine};
 
 const IMAGE: &str = "seed.img";
 const LINES: &str = "network";
+const HOSTS: &str = "hosts";
 /// Under `/sys/firmware/qemu_fw_cfg/by_name/` in the guest.
 const KEY: &str = "opt/vnode/network";
+const HOSTS_KEY: &str = "opt/vnode/hosts";
 /// Where cloud-init's NoCloud finds all else, as it reads it from the serial number.
 const SERVICE: &str = "ds=nocloud-net;s=http://169.254.169.254/nocloud/";
 /// Largest user data: as cloud-init and the clouds have it.
@@ -28,17 +31,19 @@ pub(crate) fn write(spec: &NodeSpec, dir: &Path, nics: &[Nic]) -> Result<()> {
         let path = folder.join(name);
         std::fs::write(&path, bytes).map_err(io(format!("write {}", path.display())))
     };
-    put(LINES, lines(spec, nics).as_bytes())?;
+    let names = Names::of(spec)?;
+    put(LINES, lines(spec, nics, &names).as_bytes())?;
+    put(HOSTS, names.hosts.as_bytes())?;
     let user_data = match &machine.user_data {
         Some(path) => read(spec, path)?,
-        None => b"#cloud-config\n{}\n".to_vec(),
+        None => own_user_data(&names).into_bytes(),
     };
     // Both are YAML to their readers, and JSON is YAML.
     let instance = json!({ "instance-id": spec.uuid, "local-hostname": spec.hostname }).to_string();
-    let network = network_v2(nics).to_string();
+    let network = network_v2(nics, &names).to_string();
     let meta =
         json!({ "uuid": spec.uuid, "hostname": spec.hostname, "name": spec.node }).to_string();
-    let openstack = openstack(nics).to_string();
+    let openstack = openstack(nics, &names).to_string();
     for (name, text) in [
         ("meta-data", &instance),
         ("network-config", &network),
@@ -68,24 +73,75 @@ pub(crate) fn write(spec: &NodeSpec, dir: &Path, nics: &[Nic]) -> Result<()> {
     put(IMAGE, &volume.build().map_err(io("make the machine's seed"))?)
 }
 
+/// What containers have as `/etc/hosts` and `/etc/resolv.conf`.
+#[derive(Debug, Default)]
+struct Names {
+    hosts: String,
+    servers: Vec<IpAddr>,
+    search: Vec<String>,
+}
+
+impl Names {
+    /// As it is at this moment: a machine cannot have the host's file itself.
+    fn of(spec: &NodeSpec) -> Result<Self> {
+        let text = |target: &str| -> Result<String> {
+            let bound = spec.mounts.iter().find(|mount| mount.target == target);
+            match bound.map(|mount| &mount.kind) {
+                Some(MountKind::Bind { source, .. }) => {
+                    Ok(String::from_utf8_lossy(&read(spec, source)?).into_owned())
+                }
+                _ => Ok(String::new()),
+            }
+        };
+        let mut names = Self { hosts: text("/etc/hosts")?, ..Self::default() };
+        if names.hosts.is_empty() {
+            names.hosts.push_str("127.0.0.1\tlocalhost\n::1\tlocalhost\n");
+        }
+        for line in text("/etc/resolv.conf")?.lines() {
+            let mut words = line.split_whitespace();
+            match words.next() {
+                // One of a scope is the host's alone.
+                Some("nameserver") => {
+                    names.servers.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok()));
+                }
+                Some("search" | "domain") => names.search.extend(words.map(str::to_owned)),
+                _ => {}
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// The user data of a machine that has none of its own: the lab's names.
+fn own_user_data(names: &Names) -> String {
+    let file = json!({ "path": "/etc/hosts", "permissions": "0644", "content": names.hosts });
+    format!("#cloud-config\n{}\n", json!({ "write_files": [file] }))
+}
+
 fn read(spec: &NodeSpec, path: &Path) -> Result<Vec<u8>> {
     use std::io::Read;
-    let fail = || io(format!("read user data {}", path.display()));
+    let fail = || io(format!("read {}", path.display()));
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(fail())?;
     file.take(MOST_USER_DATA + 1).read_to_end(&mut bytes).map_err(fail())?;
     if bytes.len() as u64 > MOST_USER_DATA {
         return Err(vnode_driver::Error::Invalid {
             node: spec.node.clone(),
-            what: format!("user data {} has more than {MOST_USER_DATA} bytes", path.display()),
+            what: format!("{} has more than {MOST_USER_DATA} bytes", path.display()),
         });
     }
     Ok(bytes)
 }
 
 /// One thing a line, words between blanks: what a shell of a few lines can read.
-fn lines(spec: &NodeSpec, nics: &[Nic]) -> String {
+fn lines(spec: &NodeSpec, nics: &[Nic], names: &Names) -> String {
     let mut text = format!("hostname {}\n", spec.hostname);
+    for server in &names.servers {
+        text.push_str(&format!("nameserver {server}\n"));
+    }
+    if !names.search.is_empty() {
+        text.push_str(&format!("search {}\n", names.search.join(" ")));
+    }
     for nic in nics {
         text.push_str(&format!("link {} {} {}\n", nic.mac, nic.name, nic.mtu));
         for address in &nic.addresses {
@@ -99,8 +155,10 @@ fn lines(spec: &NodeSpec, nics: &[Nic]) -> String {
 }
 
 /// Netplan's form, which NoCloud's `network-config` takes.
-fn network_v2(nics: &[Nic]) -> Value {
+fn network_v2(nics: &[Nic], names: &Names) -> Value {
     let mut ethernets = serde_json::Map::new();
+    // The form knows servers of an interface only: those of the way out.
+    let out = nics.iter().find(|nic| !nic.gateways.is_empty()).or(nics.first());
     for nic in nics {
         let routes: Vec<Value> = nic
             .gateways
@@ -109,9 +167,7 @@ fn network_v2(nics: &[Nic]) -> Value {
                 |via| json!({ "to": if via.is_ipv4() { "0.0.0.0/0" } else { "::/0" }, "via": via }),
             )
             .collect();
-        ethernets.insert(
-            nic.name.clone(),
-            json!({
+        let mut about = json!({
                 "match": { "macaddress": nic.mac.to_string() },
                 "set-name": nic.name,
                 "mtu": nic.mtu,
@@ -119,14 +175,17 @@ fn network_v2(nics: &[Nic]) -> Value {
                 "dhcp6": false,
                 "addresses": nic.addresses,
                 "routes": routes,
-            }),
-        );
+        });
+        if out.is_some_and(|out| out.name == nic.name) && !names.servers.is_empty() {
+            about["nameservers"] = json!({ "addresses": names.servers, "search": names.search });
+        }
+        ethernets.insert(nic.name.clone(), about);
     }
     json!({ "version": 2, "ethernets": ethernets })
 }
 
 /// OpenStack's `network_data.json`.
-fn openstack(nics: &[Nic]) -> Value {
+fn openstack(nics: &[Nic], names: &Names) -> Value {
     let links: Vec<Value> = nics
         .iter()
         .map(|nic| {
@@ -162,13 +221,17 @@ fn openstack(nics: &[Nic]) -> Value {
             }));
         }
     }
-    json!({ "links": links, "networks": networks, "services": [] })
+    let services: Vec<Value> =
+        names.servers.iter().map(|server| json!({ "type": "dns", "address": server })).collect();
+    json!({ "links": links, "networks": networks, "services": services })
 }
 
 /// QEMU's arguments for the seed.
 pub(crate) fn arguments(machine: &Machine, bus: &str, all: &mut Vec<String>) {
     let mut add = |words: [String; 2]| all.extend(words);
-    add(["-fw_cfg".to_owned(), format!("name={KEY},file={GIVEN_INSIDE}/{LINES}")]);
+    for (key, file) in [(KEY, LINES), (HOSTS_KEY, HOSTS)] {
+        add(["-fw_cfg".to_owned(), format!("name={key},file={GIVEN_INSIDE}/{file}")]);
+    }
     if machine.seed == Seed::Metadata {
         add(["-smbios".to_owned(), format!("type=1,serial={SERVICE}")]);
     }
@@ -180,5 +243,37 @@ pub(crate) fn arguments(machine: &Machine, bus: &str, all: &mut Vec<String>) {
             ),
         ]);
         add(["-device".to_owned(), format!("virtio-blk-{bus},id=seed,drive=seed,serial=seed")]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_reach_every_form_of_seed() {
+        let names = Names {
+            hosts: "10.0.0.1\ta\n".to_owned(),
+            servers: vec!["192.0.2.1".parse().unwrap()],
+            search: vec!["lab".to_owned()],
+        };
+        let nic = |name: &str, gateways: Vec<IpAddr>| Nic {
+            name: name.to_owned(),
+            tap: String::new(),
+            mac: "02:00:00:00:00:01".parse().unwrap(),
+            mtu: 1500,
+            addresses: Vec::new(),
+            gateways,
+        };
+        let nics = [nic("eth0", Vec::new()), nic("eth1", vec!["10.0.0.9".parse().unwrap()])];
+        let network = network_v2(&nics, &names);
+        assert!(network["ethernets"]["eth0"]["nameservers"].is_null());
+        let servers = &network["ethernets"]["eth1"]["nameservers"];
+        assert_eq!(*servers, json!({ "addresses": ["192.0.2.1"], "search": ["lab"] }));
+        let services = &openstack(&nics, &names)["services"];
+        assert_eq!(*services, json!([{ "type": "dns", "address": "192.0.2.1" }]));
+        let text = own_user_data(&names);
+        let value: Value = serde_json::from_str(text.split_once('\n').unwrap().1).unwrap();
+        assert_eq!(value["write_files"][0]["content"], names.hosts);
     }
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod bed;
+mod forms;
+mod memory;
 
 use std::time::Duration;
 
@@ -153,6 +155,16 @@ fn vm_t41_t47_t55_a_machine_boots_is_linked_spoken_to_paused_adopted_rebooted_an
         let exit = vm.halt(Duration::from_millis(500)).await.unwrap();
         assert_eq!(exit.ended, Ended::Killed);
     });
+}
+
+#[test]
+fn vm_t46_memory_is_kept_a_screen_is_seen_and_full_disks_and_hung_machines_are_borne() {
+    bed::run(memory::cases);
+}
+
+#[test]
+fn vm_a_microvm_with_a_config_drive_and_a_machine_that_starts_by_uefi() {
+    bed::run(forms::cases);
 }
 
 fn words(words: &[&str]) -> vnode_driver::ExecSpec {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use vnode_lifecycle::request::Create;
 use vnode_lifecycle::view::{NodeView, StatsView};
 
@@ -132,6 +132,53 @@ pub(crate) async fn resume(
 ) -> Result<StatusCode, Problem> {
     api.host.resume(&node).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Begins to keep a machine's memory with its disk and to end it; the next boot goes on from there.
+#[utoipa::path(post, path = "/v1/nodes/{node}/save", tag = "nodes", params(("node" = String, Path)),
+    responses((status = 202, body = Accepted), (status = 409, body = Problem),
+        (status = 422, description = "the node is no machine", body = Problem)))]
+pub(crate) async fn save(
+    State(api): State<Api>,
+    Path(node): Path<String>,
+) -> Result<Response, Problem> {
+    Ok(accepted(api.host.save(&node).await?))
+}
+
+/// Throws a machine's saved memory away; idempotent.
+#[utoipa::path(delete, path = "/v1/nodes/{node}/save", tag = "nodes", params(("node" = String, Path)),
+    responses((status = 204), (status = 422, description = "the node is no machine", body = Problem)))]
+pub(crate) async fn forget_saved(
+    State(api): State<Api>,
+    Path(node): Path<String>,
+) -> Result<StatusCode, Problem> {
+    api.host.forget_saved(&node).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Begins to boot a machine from the memory that was saved. As `boot`, but nothing else will do.
+#[utoipa::path(post, path = "/v1/nodes/{node}/restore", tag = "nodes", params(("node" = String, Path)),
+    responses((status = 202, body = Accepted),
+        (status = 409, description = "nothing was saved", body = Problem),
+        (status = 422, description = "the node is no machine", body = Problem)))]
+pub(crate) async fn restore(
+    State(api): State<Api>,
+    Path(node): Path<String>,
+) -> Result<Response, Problem> {
+    Ok(accepted(api.host.restore_saved(&node).await?))
+}
+
+/// A running machine's screen.
+#[utoipa::path(get, path = "/v1/nodes/{node}/screenshot", tag = "nodes", params(("node" = String, Path)),
+    responses((status = 200, description = "PNG", content_type = "image/png"),
+        (status = 409, body = Problem),
+        (status = 422, description = "the node has no screen", body = Problem)))]
+pub(crate) async fn screenshot(
+    State(api): State<Api>,
+    Path(node): Path<String>,
+) -> Result<Response, Problem> {
+    let picture = api.host.screenshot(&node).await?;
+    Ok(([(axum::http::header::CONTENT_TYPE, "image/png")], picture).into_response())
 }
 
 /// Mounts a stopped node's root on the host. Repeating gives the same folder.

@@ -36,6 +36,7 @@ pub struct Difference {
 const IMAGE: Duration = Duration::from_secs(3600);
 /// Longest work on signed lists: many images of many gigabytes.
 const LISTS: Duration = Duration::from_secs(7 * 24 * 3600);
+const BOOT: Duration = Duration::from_secs(24 * 3600);
 const HEALTHY: Duration = Duration::from_secs(600);
 const DEFAULT: Duration = Duration::from_secs(60);
 
@@ -69,6 +70,8 @@ pub fn step(work: &Work) -> Step {
         Work::ImageEnsure { .. } | Work::ImageImport { .. } => IMAGE,
         // As long as its servers go on sending: a stalled one is given up by the download itself.
         Work::ImageLists { .. } => LISTS,
+        // What has a limit of its own, the node's: `startup-delay` and `ready-timeout`; or as many gigabytes as a machine has.
+        Work::NodeBoot { .. } | Work::NodeSave { .. } => BOOT,
         Work::NodeHealthy { .. } | Work::NodeConfigure { .. } | Work::NodeExited { .. } => HEALTHY,
         Work::NodeHalt { grace_ms, .. } => {
             DEFAULT + Duration::from_millis(grace_ms.unwrap_or(10_000))

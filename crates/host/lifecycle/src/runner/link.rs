@@ -11,7 +11,7 @@ use vnode_network::{
 use vnode_protocol::impairment::Impairment;
 
 use crate::error::{Error, Result};
-use crate::inner::{Inner, blocking};
+use crate::inner::{Inner, blocking, driver_error};
 use crate::record::{EndRecord, LinkKind, LinkRecord};
 
 use super::node::namespace;
@@ -85,8 +85,21 @@ pub(super) async fn create(
         record.ends.iter().map(|end| namespace_of(inner, lab, &end.node)).collect::<Result<_>>()?;
     let owner = inner.owner(lab, operation);
     let network = inner.network.clone();
+    let ends = record.ends.clone();
     blocking(move || wire(&network, &record, namespaces, &owner)).await?;
+    for end in &ends {
+        relink(inner, lab, end).await?;
+    }
     mark(inner, lab, link, true)
+}
+
+/// A machine that runs goes on with an interface that was made anew, as the processes of a container do (T-76, T-102).
+async fn relink(inner: &Inner, lab: &str, end: &EndRecord) -> Result<()> {
+    let instance = inner.registry.node(lab, &end.node)?.live()?;
+    match instance.hardware() {
+        Some(hardware) => hardware.relink(&end.device).await.map_err(driver_error),
+        None => Ok(()),
+    }
 }
 
 fn wire(
@@ -356,6 +369,7 @@ pub(super) async fn join(
     let owner = inner.owner(lab, operation);
     let network = inner.network.clone();
     let name = lan.to_owned();
+    let anew = end.clone();
     blocking(move || {
         let bridges = Lan::names(&owner, &name, members);
         let port = end.port.clone().unwrap_or_default();
@@ -384,6 +398,7 @@ pub(super) async fn join(
         Ok(())
     })
     .await?;
+    relink(inner, lab, &anew).await?;
     joined(inner, lab, lan, index, true)
 }
 

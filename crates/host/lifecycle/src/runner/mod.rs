@@ -5,12 +5,14 @@ mod image;
 mod lab;
 mod link;
 mod node;
+mod save;
 mod snapshot;
 mod stage;
 
 pub(crate) use lab::write_names;
 pub(crate) use link::{addresses, namespace_of, set as set_link};
 pub(crate) use node::{definition, folder, start};
+pub(crate) use save::no_machine;
 pub(crate) use stage::run_in_node;
 
 use std::sync::Arc;
@@ -66,6 +68,7 @@ impl Steps {
             Work::NodeHalt { lab, node, grace_ms } => {
                 node::halt(inner, context, &lab, &node, grace_ms).await
             }
+            Work::NodeSave { lab, node } => save::save(inner, context, &lab, &node).await,
             Work::NodeConfigure { lab, node } => {
                 stage::configure(inner, context, &lab, &node).await
             }
@@ -119,6 +122,7 @@ impl Steps {
             | Work::ImageLists { .. }
             | Work::NodeDestroy { .. }
             | Work::NodeHalt { .. }
+            | Work::NodeSave { .. }
             | Work::NodeConfigure { .. }
             | Work::NodeHealthy { .. }
             | Work::NodeExited { .. }

@@ -19,6 +19,9 @@ use crate::{follow, names};
 
 use super::control;
 
+/// Time a boot has beside what the node's definition gives it.
+const START: Duration = Duration::from_secs(60);
+
 /// Folder, monitor and namespace; nothing is started.
 pub(super) async fn create(
     inner: &Arc<Inner>,
@@ -300,7 +303,18 @@ pub(super) async fn boot(
             return Err(Error::state(format!("boot of node `{name}` was cancelled")));
         }
     };
-    start(inner, &entry, &context.operation().to_string()).await
+    let operation = context.operation().to_string();
+    let own = entry.with(|record| {
+        record.spec.as_ref().and_then(|spec| Some(spec.machine.as_ref()?.ready_timeout_ms))
+    });
+    // A machine's driver has limits of its own, which come first: they say what was waited for.
+    let limit = own.map_or(START, |own| 2 * START + Duration::from_millis(own));
+    let started = tokio::time::timeout(limit, start(inner, &entry, &operation)).await;
+    started.unwrap_or_else(|_| {
+        let text = format!("boot of node `{name}` took longer than {} s", limit.as_secs());
+        entry.fail(&text);
+        Err(Error::new(crate::error::Kind::Deadline, text))
+    })
 }
 
 /// Starts the first process of a node whose slot is held.
@@ -415,7 +429,7 @@ pub(crate) async fn stop(
 }
 
 /// Ports of the host lead to a node from its boot to its halt (T-79).
-async fn forward(inner: &Arc<Inner>, entry: &NodeEntry, on: bool) -> Result<()> {
+pub(super) async fn forward(inner: &Arc<Inner>, entry: &NodeEntry, on: bool) -> Result<()> {
     let Some(end) = entry.with(|record| record.control.clone()) else { return Ok(()) };
     if end.forwards.is_empty() {
         return Ok(());

@@ -17,6 +17,8 @@ for port in /sys/class/virtio-ports/*; do
     [ -r "$port/name" ] && ln -sf "../${port##*/}" "/dev/virtio-ports/$(cat "$port/name")"
 done
 ip link set lo up
+hosts=/sys/firmware/qemu_fw_cfg/by_name/opt/vnode/hosts/raw
+[ -r "$hosts" ] && cat "$hosts" >/etc/hosts
 lines=/sys/firmware/qemu_fw_cfg/by_name/opt/vnode/network/raw
 [ -r "$lines" ] || exit 0
 # First each interface gets a name that no other wants, then its own.
@@ -31,6 +33,12 @@ while read -r kind a b c; do
     hostname)
         hostname "$a"
         echo "$a" >/etc/hostname
+        ;;
+    nameserver)
+        echo "nameserver $a" >>/etc/resolv.conf
+        ;;
+    search)
+        echo "search $a $b $c" >>/etc/resolv.conf
         ;;
     link)
         for device in /sys/class/net/temp*; do

@@ -15,7 +15,7 @@ use self::qcow2::Backing;
 use crate::shell::{self, IMAGES, io, machine};
 
 /// The folder of disks in the shell's root, and one that is being made.
-const DISKS: &str = "disks";
+pub(crate) const DISKS: &str = "disks";
 const NEW: &str = "disks.new";
 /// The firmware's variables.
 pub(crate) const VARIABLES: &str = "/disks/uefi.fd";

@@ -12,7 +12,7 @@ use super::{RETRY_AGENT, Vm};
 use crate::nic::{self, Nic};
 use crate::qmp::QmpError;
 use crate::shell::{self, FOLDER, io, machine};
-use crate::{blocking, command, disk, exit, seed};
+use crate::{blocking, command, disk, exit, memory, seed};
 
 /// QEMU's control socket is there within this of its start, however busy the host.
 const START: Duration = Duration::from_secs(60);
@@ -45,14 +45,28 @@ impl Vm {
                     _ => {}
                 }
             }
+            nic::remember(&dir, &of_seed)?;
             seed::write(&node, &dir, &of_seed)
         });
         written.await??;
-        let whole = shell::whole(spec, &self.dir, &self.layer, &self.accelerators, &nics)?;
+        let mut whole = shell::whole(spec, &self.dir, &self.layer, &self.accelerators, &nics)?;
+        let memory = if memory::there(&self.dir) {
+            let about = memory::About::of(spec, &self.accelerators, &nics)?;
+            memory::open(spec, &self.dir, &about)?
+        } else {
+            None
+        };
+        if memory.is_some() {
+            // It stands still until its memory is there and the file is gone.
+            whole.process.argv.extend(["-S", "-incoming", "defer"].map(str::to_owned));
+        }
         *self.spec.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(spec.clone());
         self.shell.boot(&whole).await?;
         let ready = async {
             self.started().await?;
+            if let Some(memory) = memory {
+                self.take_memory(memory).await?;
+            }
             self.ready(spec, &nics).await
         };
         if let Err(error) = ready.await {
@@ -148,7 +162,7 @@ impl Vm {
     }
 
     /// The end of the console's log, in one line.
-    fn tail(&self) -> String {
+    pub(super) fn tail(&self) -> String {
         use std::io::{Read, Seek, SeekFrom};
         let mut bytes = Vec::new();
         let read = std::fs::File::open(self.shell.logs().current).and_then(|mut file| {
@@ -174,7 +188,7 @@ impl Vm {
         let end = Instant::now() + grace;
         let asked = timeout_at(end, async {
             if self.status().phase == Phase::Paused {
-                self.command("cont", json!({})).await?;
+                self.resume_now().await?;
             }
             let agent = async {
                 let guest = self.agent().await?;

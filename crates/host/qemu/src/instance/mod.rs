@@ -1,5 +1,6 @@
 //! One machine.
 
+mod hardware;
 mod life;
 
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -14,15 +15,15 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use vnode_driver::{
-    BoxFuture, Console, Error, Exec, ExecSpec, Exit, Instance, Limits, LogPaths, NodeSpec, Phase,
-    Reader, Result, Stats, Status, WindowSize, guest,
+    BoxFuture, Console, Error, Exec, ExecSpec, Exit, Hardware, Instance, Limits, LogPaths,
+    NodeSpec, Phase, Reader, Result, Stats, Status, WindowSize, guest,
 };
 use vnode_guest::Guest;
 
 use crate::accel::Accelerators;
 use crate::qmp::{Qmp, QmpError};
 use crate::shell::{self, FOLDER, io};
-use crate::{command, exit};
+use crate::{command, exit, memory};
 
 /// Between two looks for an agent that has yet to start.
 const RETRY_AGENT: Duration = Duration::from_millis(200);
@@ -122,7 +123,14 @@ impl Vm {
         }
         let asked = async { self.qmp().await?.run("query-status", json!({})).await };
         match asked.await {
-            Ok(status) => self.set_paused(status["running"] == false),
+            Ok(status) => {
+                let paused = status["running"] == false;
+                if !paused && let Err(error) = memory::remove(&self.dir) {
+                    // Boots would go back to it, under disks that have changed.
+                    tracing::warn!(node = %self.node, %error, "memory kept of a machine that runs");
+                }
+                self.set_paused(paused);
+            }
             Err(error) => tracing::warn!(node = %self.node, %error, "a machine found running"),
         }
     }
@@ -253,6 +261,10 @@ impl Instance for Vm {
         self.shell.netns()
     }
 
+    fn hardware(&self) -> Option<&dyn Hardware> {
+        Some(self)
+    }
+
     fn guest(&self) -> BoxFuture<'_, Result<Option<Guest>>> {
         Box::pin(async { self.agent().await.map(Some) })
     }
@@ -307,9 +319,8 @@ impl Instance for Vm {
 
     fn resume(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            self.command("cont", json!({})).await?;
-            self.set_paused(false);
-            Ok(())
+            self.running()?;
+            self.resume_now().await
         })
     }
 

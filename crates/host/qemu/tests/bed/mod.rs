@@ -185,7 +185,7 @@ impl Bed {
     }
 
     /// Destroys all nodes; shows their consoles when the test failed.
-    async fn clean(&self, failed: bool) {
+    pub async fn clean(&self, failed: bool) {
         let nodes: Vec<NodeSpec> = self.nodes.lock().unwrap().drain(..).collect();
         if self.driver.lock().unwrap().is_none() {
             self.open().await;
