@@ -20,6 +20,7 @@ const TEST: &[&str] = &[
     "docker-registry",
     "qemu-system-x86",
     "qemu-utils",
+    "ovmf",
     "xz-utils",
     "kmod",
     "procps",
