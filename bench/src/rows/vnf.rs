@@ -1,5 +1,7 @@
 //! Network functions: how soon a hook follows its process, what watching costs, how long instantiating takes.
 
+mod by_host;
+
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,9 @@ const PROCESSES: usize = 1000;
 const HOOKS: usize = 100;
 const POLLED: usize = 20;
 const INSTANTIATIONS: usize = 10;
+/// Lives of so many milliseconds, one after the other.
+const BRIEF: usize = 50;
+const BRIEF_MS: u64 = 5;
 const IDLE: Duration = Duration::from_secs(10);
 
 /// A service on a state folder of its own.
@@ -74,7 +79,7 @@ pub(crate) fn measure(table: &mut Table) {
 
     let service = Service::start(&program, dir.join("state"), &[]);
     assert!(service.vnf(&["push", &package, "--instantiate"]), "the package is taken");
-    hooks(table, dir, &target, "", HOOKS, (1.0, 2.0));
+    hooks(table, dir, &mut Direct::new(&target), "", HOOKS, (1.0, 2.0));
     std::thread::sleep(Duration::from_secs(2));
     let before = busy(service.child.id());
     std::thread::sleep(IDLE);
@@ -82,15 +87,56 @@ pub(crate) fn measure(table: &mut Table) {
     table.figure("vnf: idle, 1,000 processes", share, "% of a core", 0.5, "-");
     table.figure("vnf: resident memory", service.memory("VmRSS") / 1024.0, "MiB", 4.0, "-");
     instantiate(table, dir, &service);
+    brief(table, dir, &service, &target);
     drop(service);
+
+    by_host::measure(table, dir, &program, &package, &target);
 
     let service = Service::start(&program, dir.join("polled"), &["--poll"]);
     assert!(service.vnf(&["push", &package, "--instantiate"]), "the package is taken");
-    hooks(table, dir, &target, " (polling)", POLLED, (300.0, 20.0));
+    hooks(table, dir, &mut Direct::new(&target), " (polling)", POLLED, (300.0, 20.0));
     drop(service);
     for sleeper in &mut sleepers {
         sleeper.kill().and_then(|()| sleeper.wait()).expect("it is ours");
     }
+}
+
+/// Lives of a few milliseconds, while somebody else starts programs without end: how many had their START.
+fn brief(table: &mut Table, dir: &Path, service: &Service<'_>, target: &Path) {
+    let starts = || {
+        let mut command = Command::new(service.program);
+        command.args(["vnf", "--state-dir"]).arg(&service.state).args(["events", "--json"]);
+        let out = command.output().expect("it runs").stdout;
+        let text = String::from_utf8_lossy(&out).into_owned();
+        text.lines()
+            .filter(|line| line.contains("\"vnf.script.ended\"") && line.contains("\"START\""))
+            .count()
+    };
+    // Hooks tell on a fifo: somebody must listen, or they wait.
+    let fifo = File::options().read(true).write(true).open(dir.join("told")).expect("it is there");
+    let before = starts();
+    let mut load = Command::new("sh");
+    load.args(["-c", "while :; do /bin/true; done"]).stdin(Stdio::null());
+    let mut load = load.spawn().expect("it starts");
+    let seconds = format!("0.{BRIEF_MS:03}");
+    for _ in 0..BRIEF {
+        let mut child = Command::new(target).arg(&seconds).spawn().expect("it starts");
+        child.wait().expect("it is ours");
+        // What comes while a hook runs is one more, however many they are.
+        std::thread::sleep(Duration::from_millis(150));
+    }
+    load.kill().and_then(|()| load.wait()).expect("it is ours");
+    std::thread::sleep(Duration::from_secs(1));
+    drop(fifo);
+    let seen = starts() - before;
+    table.row(
+        &format!("vnf: lives of {BRIEF_MS} ms that had their START, under load"),
+        &format!("{seen} of {BRIEF}"),
+        "-",
+        "all",
+        Some(seen >= BRIEF),
+        serde_json::json!({ "seen": seen, "of": BRIEF }),
+    );
 }
 
 /// A package whose hooks tell on a fifo.
@@ -118,6 +164,35 @@ fn archive(folder: &Path, descriptor: &str, files: &[(&str, &[u8])]) -> String {
     path
 }
 
+/// The process of a function, which comes and goes.
+trait Target {
+    fn begin(&mut self);
+    fn end(&mut self);
+}
+
+/// A child of ours.
+struct Direct<'a> {
+    program: &'a Path,
+    child: Option<Child>,
+}
+
+impl<'a> Direct<'a> {
+    fn new(program: &'a Path) -> Self {
+        Self { program, child: None }
+    }
+}
+
+impl Target for Direct<'_> {
+    fn begin(&mut self) {
+        self.child = Some(Command::new(self.program).arg("1000").spawn().expect("it starts"));
+    }
+
+    fn end(&mut self) {
+        let mut child = self.child.take().expect("it was begun");
+        child.kill().and_then(|()| child.wait()).expect("it is ours");
+    }
+}
+
 /// Waits until somebody has written to the fifo.
 fn told(fifo: &Path) -> Instant {
     let mut byte = [0];
@@ -126,18 +201,25 @@ fn told(fifo: &Path) -> Instant {
 }
 
 /// From the spawn of the process, and from its end, until the hook's script has told; beside a shell that does the same.
-fn hooks(table: &mut Table, dir: &Path, target: &Path, how: &str, rounds: usize, most: (f64, f64)) {
+fn hooks(
+    table: &mut Table,
+    dir: &Path,
+    target: &mut dyn Target,
+    how: &str,
+    rounds: usize,
+    most: (f64, f64),
+) {
     let fifo = dir.join("told");
     let (mut appear, mut vanish, mut floor) = (Vec::new(), Vec::new(), Vec::new());
     let milliseconds = |from: Instant, to: Instant| (to - from).as_secs_f64() * 1e3;
     for _ in 0..rounds {
         let begun = Instant::now();
-        let mut child = Command::new(target).arg("1000").spawn().expect("it starts");
+        target.begin();
         appear.push(milliseconds(begun, told(&fifo)));
         // The end of the hook must be on record before the next.
         std::thread::sleep(Duration::from_millis(30));
         let begun = Instant::now();
-        child.kill().and_then(|()| child.wait()).expect("it is ours");
+        target.end();
         vanish.push(milliseconds(begun, told(&fifo)));
         std::thread::sleep(Duration::from_millis(30));
         let begun = Instant::now();
@@ -162,7 +244,7 @@ fn hooks(table: &mut Table, dir: &Path, target: &Path, how: &str, rounds: usize,
             most,
             "-",
         );
-        let most = if how.is_empty() { most * 10.0 } else { 300.0 };
+        let most = if how.contains("polling") { 300.0 } else { most * 10.0 };
         table.figure(
             &format!("vnf{how}: {what}, without the shell: 99th percentile"),
             late,
