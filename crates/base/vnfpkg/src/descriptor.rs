@@ -210,6 +210,9 @@ pub struct Require {
     /// Range of versions, as Cargo writes them.
     pub version: Option<String>,
     pub parameters: Vec<String>,
+    /// It must run before this one is started, and as long as this one does.
+    #[serde(default)]
+    pub start_before: bool,
 }
 
 /// When the manager starts the process again.

@@ -22,6 +22,7 @@ mod environment;
 mod error;
 mod health;
 mod hooks;
+mod legacy;
 mod log;
 mod manager;
 mod model;

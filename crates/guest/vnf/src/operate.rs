@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod decide;
+mod order;
 mod works;
 
 use works::works;
@@ -120,6 +121,7 @@ impl Core {
         let old = self.descriptor(&instance.package, instance.revision)?;
         let parameters = values(&descriptor, &instance, &ask, kind)?;
         let (steps, back) = works(&instance, &old, &descriptor, kind, &ask)?;
+        self.in_order(&instance, &descriptor, kind, &ask).await?;
         let op = Occurrence {
             id: uuid::Uuid::now_v7().to_string(),
             instance: instance.id.clone(),

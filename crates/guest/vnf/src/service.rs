@@ -46,6 +46,10 @@ pub(crate) struct Answer<W> {
 }
 
 impl<W: tokio::io::AsyncWrite + Unpin> Answer<W> {
+    pub(crate) fn new(to: W) -> Self {
+        Self { to }
+    }
+
     pub(crate) async fn line(&mut self, value: &Value) -> io::Result<()> {
         let mut text = value.to_string();
         text.push('\n');

@@ -9,6 +9,8 @@ mod common;
 mod crashes;
 #[path = "vnf/examples.rs"]
 mod examples;
+#[path = "vnf/legacy.rs"]
+mod legacy;
 #[path = "vnf/operations.rs"]
 mod operations;
 #[path = "vnf/packages.rs"]

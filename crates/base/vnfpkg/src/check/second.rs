@@ -204,7 +204,7 @@ impl Check {
                 self.wrong(Code::Schema, &at, "must be an object");
                 continue;
             };
-            self.keys(value, &["version", "parameters"], &at);
+            self.keys(value, &["version", "parameters", "start_before"], &at);
             let version = self.text(value, "version", &at);
             if version.as_deref().is_some_and(|range| semver::VersionReq::parse(range).is_err()) {
                 self.wrong(
@@ -216,7 +216,9 @@ impl Check {
             if *name == found.name || found.kind.as_ref() == Some(name) {
                 self.wrong(Code::Cycle, &at, "the package requires itself");
             }
-            let require = Require { version, parameters: self.texts(value, "parameters", &at) };
+            let parameters = self.texts(value, "parameters", &at);
+            let start_before = self.flag(value, "start_before", &at, false);
+            let require = Require { version, parameters, start_before };
             found.requires.insert(name.clone(), require);
         }
     }

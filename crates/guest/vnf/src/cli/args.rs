@@ -1,6 +1,6 @@
 //! The command line's form.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use clap::Subcommand;
 use vnode_vnfauthor::Author;
@@ -55,12 +55,39 @@ pub struct Serve {
     /// Let secret parameters stand in the logs of scripts
     #[arg(long)]
     pub log_secrets: bool,
+    /// Answer the byte protocol of the seed's manager too. It knows no user: whoever reaches its ports may do all
+    #[arg(long)]
+    pub legacy: bool,
+    /// The address that --legacy listens on; one beyond this machine needs --legacy-anywhere
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub legacy_listen: IpAddr,
+    /// Its two ports: of requests, and of packages
+    #[arg(long, value_name = "PORT,PORT", default_value = "8965,8963", value_parser = ports)]
+    pub legacy_ports: (u16, u16),
+    /// The process that its status is of
+    #[arg(long, value_name = "NAME")]
+    pub legacy_process: Option<String>,
+    /// The folder that its files stay in; default: `files` in the state folder
+    #[arg(long, value_name = "DIR")]
+    pub legacy_root: Option<PathBuf>,
+    /// Let it listen on an address beyond this machine
+    #[arg(long)]
+    pub legacy_anywhere: bool,
     /// The descriptor on which the parent waits to hear of the start
     #[arg(long, hide = true)]
     pub started: Option<i32>,
     /// Faults for tests (`vnode_operation::fault`)
     #[arg(long, hide = true, env = "VNODE_FAULT", hide_env = true, default_value = "")]
     pub fault: String,
+}
+
+fn ports(text: &str) -> Result<(u16, u16), String> {
+    let both =
+        text.split_once(',').map(|(left, right)| (left.trim().parse(), right.trim().parse()));
+    match both {
+        Some((Ok(requests), Ok(packages))) => Ok((requests, packages)),
+        _ => Err("must be two ports with a comma between them".to_owned()),
+    }
 }
 
 fn policy(text: &str) -> Result<Policy, String> {

@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     fs::File,
     io::{Read, Write},
+    net::SocketAddr,
     os::fd::{FromRawFd, OwnedFd},
     path::Path,
     time::Duration,
@@ -18,6 +19,7 @@ use crate::{
     client,
     core::Settings,
     error::{Failure, Result},
+    legacy,
     manager::Manager,
     service,
     verbs::Request,
@@ -72,6 +74,23 @@ async fn serve(state: &Path, options: &Serve) -> Result<()> {
     };
     let manager = Manager::open(settings).await?;
     let stop = CancellationToken::new();
+    if options.legacy {
+        let address = options.legacy_listen;
+        if !address.is_loopback() && !options.legacy_anywhere {
+            return Err(Failure::invalid(format!(
+                "{address} is beyond this machine, and the old protocol knows no user; --legacy-anywhere does it all \
+                 the same"
+            )));
+        }
+        let (requests, packages) = options.legacy_ports;
+        let old = legacy::Options {
+            requests: SocketAddr::new(address, requests),
+            packages: SocketAddr::new(address, packages),
+            process: options.legacy_process.clone(),
+            root: options.legacy_root.clone().unwrap_or_else(|| state.join("files")),
+        };
+        legacy::start(&manager, old, stop.clone()).await?;
+    }
     let stopping = stop.clone();
     tokio::spawn(async move {
         tokio::select! {

@@ -34,6 +34,7 @@ fn the_list_has_every_case_and_names_tests_that_are_there() {
     for folder in [
         root.to_owned(),
         root.join("../../base/vnfpkg"),
+        root.join("../../base/processes"),
         root.join("../agent"),
         root.join("../../../tests"),
     ] {

@@ -215,3 +215,37 @@ fn scaling_configuring_and_the_managed_mode() {
         "TERMINATE",
     ]);
 }
+
+#[test]
+fn op_14_what_must_run_before_another_is_started_first_and_stopped_last() {
+    let service = Service::start();
+    let package = |name: &str| {
+        let tell = |event: &str| format!("told {name} {event}");
+        Pkg::new(&service, name, &format!("no-such-{name}"))
+            .set("mode", json!("managed"))
+            .on("START", &tell("START"))
+            .on("STOP", &tell("STOP"))
+    };
+    let needs = |name: &str| json!({ name: { "start_before": true } });
+    service.push(&package("db"));
+    service.push(&package("app").set("requires", needs("db")));
+    service.push(&package("web").set("requires", needs("app")));
+    for name in ["db", "app", "web"] {
+        service.ask(json!({ "verb": "instantiate", "package": name }));
+    }
+    service.ask(json!({ "verb": "stop", "name": "db" }));
+    let all_stopped = ["db START", "app START", "web START", "web STOP", "app STOP", "db STOP"];
+    service.tells(&all_stopped);
+    service.ask(json!({ "verb": "start", "name": "web" }));
+    let all_started: Vec<&str> = all_stopped.iter().chain(&all_stopped[..3]).copied().collect();
+    service.tells(&all_started);
+    // What nothing needs stops alone, and another of the kind does as well.
+    service.ask(json!({ "verb": "stop", "name": "web" }));
+    service.ask(json!({ "verb": "instantiate", "package": "db", "name": "second" }));
+    service.ask(json!({ "verb": "stop", "name": "db" }));
+    let more: Vec<&str> =
+        all_started.iter().chain(&["web STOP", "db START", "db STOP"]).copied().collect();
+    service.tells(&more);
+    let ops = service.ask(json!({ "verb": "operations", "name": "app" }));
+    assert!(ops.as_array().expect("a list").iter().any(|op| op["cause"] == "dependency"));
+}
