@@ -28,7 +28,7 @@ use crate::{
     disk::Disk,
     download::{DownloadError, Downloader},
     event::Queue,
-    list::Image,
+    list::{Brief, Image},
     lists::{self, Lists},
     publish::{PublishQueue, PublishedImage},
 };
@@ -77,13 +77,13 @@ pub enum CacheError {
     Injected(#[from] vnode_operation::fault::Injected),
 }
 
-/// An image in the cache folder.
+/// An image in the cache folder; in full, or in [`Brief`](crate::Brief).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Cached {
+pub struct Cached<I = Image> {
     /// Identifier of its list.
     pub list: String,
     pub vo: Option<String>,
-    pub image: Image,
+    pub image: I,
     /// SHA-512 of the message it came by, hexadecimal.
     pub message_sha512: String,
     /// What its header says; `None` for files taken over from an old cache.
@@ -97,6 +97,12 @@ pub struct Cached {
 }
 
 impl Cached {
+    /// Without what only its events and publishers are told.
+    pub(crate) fn brief(self) -> Cached<Brief> {
+        let Self { list, vo, image, message_sha512, disk, image_id, unusable } = self;
+        Cached { list, vo, image: Brief::from(&image), message_sha512, disk, image_id, unusable }
+    }
+
     /// As publishers are told of it.
     pub fn published(&self, file: PathBuf) -> PublishedImage {
         PublishedImage {

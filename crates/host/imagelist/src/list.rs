@@ -85,10 +85,7 @@ impl Image {
 
     /// Whether two are one file: by the hash that a registry names, else by that of the list.
     pub fn is_same_file(&self, other: &Self) -> bool {
-        is_same(
-            (self.size, &self.sha512, self.sha256.as_ref()),
-            (other.size, &other.sha512, other.sha256.as_ref()),
-        )
+        Brief::from(self).is_same_file(&Brief::from(other))
     }
 }
 
@@ -105,24 +102,21 @@ pub struct Brief {
 
 impl Brief {
     /// As [`Image::is_same_file`].
-    pub fn is_file_of(&self, image: &Image) -> bool {
-        is_same(
-            (self.size, &self.sha512, self.sha256.as_ref()),
-            (image.size, &image.sha512, image.sha256.as_ref()),
-        )
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        let same = match (&self.sha256, &other.sha256) {
+            (Some(own), Some(other)) => own == other,
+            (None, None) => self.sha512 == other.sha512,
+            _ => false,
+        };
+        same && self.size == other.size
     }
 }
 
-/// Size, SHA-512 and a registry's SHA-256 of a file.
-type Print<'a> = (u64, &'a String, Option<&'a String>);
-
-fn is_same(one: Print<'_>, other: Print<'_>) -> bool {
-    let same = match (one.2, other.2) {
-        (Some(one), Some(other)) => one == other,
-        (None, None) => one.1 == other.1,
-        _ => false,
-    };
-    same && one.0 == other.0
+impl From<&Image> for Brief {
+    fn from(image: &Image) -> Self {
+        let Image { size, sha512, sha256, expires, .. } = image;
+        Self { size: *size, sha512: sha512.clone(), sha256: sha256.clone(), expires: *expires }
+    }
 }
 
 /// An image that is not used.

@@ -73,13 +73,13 @@ impl Cache {
     pub(super) async fn look_after(
         &self,
         options: &RunOptions,
-        cached: &mut BTreeMap<String, Cached>,
+        cached: &mut BTreeMap<String, Cached<Brief>>,
         wanted: &BTreeMap<String, Wanted<Brief>>,
         report: &mut RunReport,
     ) -> Result<(), CacheError> {
         let files: Vec<(String, u64, String)> = cached
-            .values()
-            .map(|c| (c.image.identifier.clone(), c.image.size, c.image.sha512.clone()))
+            .iter()
+            .map(|(identifier, c)| (identifier.clone(), c.image.size, c.image.sha512.clone()))
             .collect();
         // Moved into place by a run that was killed before it could write that down: verified again, not fetched.
         let arrived: Vec<(String, u64)> = wanted
@@ -114,8 +114,9 @@ impl Cache {
         for identifier in lost {
             tracing::warn!(identifier, "a cached file is gone or wrong; it is fetched again");
             // One that is to be replaced or withdrawn anyhow keeps its record, and its events (E-17).
-            let same =
-                |c: &Cached| wanted.get(&identifier).is_some_and(|w| w.image.is_file_of(&c.image));
+            let same = |c: &Cached<Brief>| {
+                wanted.get(&identifier).is_some_and(|w| w.image.is_same_file(&c.image))
+            };
             if cached.get(&identifier).is_some_and(same) {
                 cached.remove(&identifier);
                 self.commit(vec![Change::delete(format!("{CACHED}{identifier}"))]).await?;
@@ -185,20 +186,23 @@ impl Cache {
     pub(super) async fn shelve_missing(
         &self,
         again: bool,
-        cached: &mut BTreeMap<String, Cached>,
+        cached: &BTreeMap<String, Cached<Brief>>,
         report: &mut RunReport,
         cancellation: &CancellationToken,
     ) -> Result<(), CacheError> {
         let Some(shelf) = &self.shelf else { return Ok(()) };
         let held = shelf.held();
-        for cached in cached.values_mut() {
-            if !held.contains(&cached.image.identifier) && (again || cached.unusable.is_none()) {
-                self.shelve(cached, None, cancellation).await;
-                self.commit(vec![put(cached)?]).await?;
+        for (identifier, cached) in cached {
+            let mut unusable = cached.unusable.clone();
+            if !held.contains(identifier)
+                && (again || unusable.is_none())
+                && let Some(mut cached) = self.cached_in_full(identifier).await?
+            {
+                self.shelve(&mut cached, None, cancellation).await;
+                self.commit(vec![put(&cached)?]).await?;
+                unusable = cached.unusable;
             }
-            if let Some(why) = &cached.unusable {
-                report.unusable.push((cached.image.identifier.clone(), why.clone()));
-            }
+            report.unusable.extend(unusable.map(|why| (identifier.clone(), why)));
         }
         Ok(())
     }

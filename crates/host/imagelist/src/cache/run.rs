@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use vnode_store::{Change, record};
 
@@ -80,12 +81,27 @@ impl Cache {
     /// # Errors
     /// When the store cannot be read.
     pub async fn cached(&self) -> Result<BTreeMap<String, Cached>, CacheError> {
+        self.read_cached().await
+    }
+
+    async fn read_cached<I: DeserializeOwned>(
+        &self,
+    ) -> Result<BTreeMap<String, Cached<I>>, CacheError> {
         let entries = self.store.list(CACHED).await.map_err(read)?;
-        let each = entries.iter().map(|(_, entry)| {
-            let cached: Cached = record::decode(&entry.value, &[]).map_err(read)?;
-            Ok((cached.image.identifier.clone(), cached))
+        let each = entries.iter().map(|(key, entry)| {
+            let identifier = key.strip_prefix(CACHED).unwrap_or(key);
+            Ok((identifier.to_owned(), record::decode(&entry.value, &[]).map_err(read)?))
         });
         each.collect()
+    }
+
+    /// One of them, with all that is known of it.
+    pub(super) async fn cached_in_full(
+        &self,
+        identifier: &str,
+    ) -> Result<Option<Cached>, CacheError> {
+        let entry = self.store.get(&format!("{CACHED}{identifier}")).await.map_err(read)?;
+        entry.map(|entry| record::decode(&entry.value, &[]).map_err(read)).transpose()
     }
 
     /// Withdraws what is no longer wanted, fetches what is. The old file of an image stays until the new one is
@@ -114,26 +130,25 @@ impl Cache {
         let _running = self.running.try_lock().map_err(|_| CacheError::Busy)?;
         let mut report = RunReport::default();
         self.tell(options, [Event::of_run(Kind::ProcessPrefix)], Vec::new(), cancellation).await?;
-        let mut cached = self.cached().await?;
+        let mut cached: BTreeMap<String, Cached<Brief>> = self.read_cached().await?;
         let wanted = self.choose(&cached, &mut report).await?;
         self.look_after(options, &mut cached, &wanted, &mut report).await?;
         // What nobody wants any more, in order of identifiers.
-        let unwanted: Vec<Cached> = cached
-            .values()
-            .filter(|c| !wanted.contains_key(&c.image.identifier))
-            .cloned()
-            .collect();
-        for old in unwanted {
-            let file = self.expire(options, &old, &mut report, true, cancellation).await?;
-            tracing::info!(identifier = old.image.identifier, file = %file.display(), "withdrawn");
-            cached.remove(&old.image.identifier);
+        let unwanted: Vec<String> =
+            cached.keys().filter(|identifier| !wanted.contains_key(*identifier)).cloned().collect();
+        for identifier in unwanted {
+            cached.remove(&identifier);
+            if let Some(old) = self.cached_in_full(&identifier).await? {
+                let file = self.expire(options, &old, &mut report, true, cancellation).await?;
+                tracing::info!(identifier, file = %file.display(), "withdrawn");
+            }
         }
         if options.download {
             let mut missing: Vec<Wanted> = Vec::new();
             for brief in wanted.values() {
                 let here = cached.get(&brief.identifier);
                 if options.only.as_ref().is_none_or(|only| only.contains(&brief.identifier))
-                    && here.is_none_or(|c| !brief.image.is_file_of(&c.image))
+                    && here.is_none_or(|c| !c.image.is_same_file(&brief.image))
                 {
                     missing.extend(self.lists.wanted_in_full(brief).await?);
                 }
@@ -151,14 +166,17 @@ impl Cache {
                 let identifier = wanted.image.identifier.clone();
                 let result = match result {
                     Ok(verified) => {
-                        let old = cached.remove(&identifier);
+                        let old = match cached.remove(&identifier) {
+                            Some(_) => self.cached_in_full(&identifier).await?,
+                            None => None,
+                        };
                         self.place(options, &wanted, verified, old, &mut report, cancellation).await
                     }
                     Err(error) => Err(error),
                 };
                 match result {
                     Ok(new) => {
-                        cached.insert(identifier, new);
+                        cached.insert(identifier, new.brief());
                     }
                     Err(error) => {
                         tracing::warn!(identifier, %error, "an image is not in the cache");
@@ -167,7 +185,7 @@ impl Cache {
                 }
             }
         }
-        self.shelve_missing(options.check, &mut cached, &mut report, cancellation).await?;
+        self.shelve_missing(options.check, &cached, &mut report, cancellation).await?;
         if let Some(age) = options.keep_expired {
             let (folder, now) = (self.folders.expired.clone(), self.lists.now());
             report.purged = blocking(move || folder::purge(&folder, age, now)).await?;
@@ -176,7 +194,7 @@ impl Cache {
         let is_changed = changes.iter().any(|images| !images.is_empty());
         if is_changed || !self.folders.cache.join("cache.index").exists() {
             let path = self.folders.cache.clone();
-            let all = cached;
+            let all = self.cached().await?;
             blocking(move || index::write(&path, all.values())).await?;
         }
         self.tell(options, [Event::of_run(Kind::ProcessPostfix)], Vec::new(), cancellation).await?;
@@ -186,7 +204,7 @@ impl Cache {
     /// What is wanted, by identifier; of two lists that want one identifier the one that is cached keeps it (W-25).
     async fn choose(
         &self,
-        cached: &BTreeMap<String, Cached>,
+        cached: &BTreeMap<String, Cached<Brief>>,
         report: &mut RunReport,
     ) -> Result<BTreeMap<String, Wanted<Brief>>, CacheError> {
         let mut chosen: BTreeMap<String, Wanted<Brief>> = BTreeMap::new();
