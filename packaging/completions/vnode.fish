@@ -70,7 +70,7 @@ complete -c vnode -n "__fish_vnode_needs_command" -f -a "timeline" -d 'Show, pau
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "capture" -d 'Capture an interface\'s frames as pcap on standard output'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "graph" -d 'Draw a topology'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "export" -d 'Write a topology back, resolved, or as containerlab takes it'
-complete -c vnode -n "__fish_vnode_needs_command" -f -a "import" -d 'Make a topology file of an Emulab NS file and print it'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "import" -d 'Make a topology file of an Emulab NS file, or of a domain of libvirt, and print it'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "events" -d 'Show what happened'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "op" -d 'Show and cancel operations'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "operation" -d 'Show and cancel operations'

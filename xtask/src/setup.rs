@@ -38,6 +38,7 @@ const TEST: &[&str] = &[
     "libglib2.0-bin",
     "cmake",
     "libpcre2-dev",
+    "libvirt0",
 ];
 const BENCH: &[&str] = &[
     "crun",

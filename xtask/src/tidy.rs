@@ -29,11 +29,13 @@ const ARROWS: &[(&str, &[&str])] = &[
         "vnode-qemu",
         &["base", "vnode-driver", "vnode-image", "vnode-network", "vnode-guest", "vnode-monitor"],
     ),
+    ("vnode-libvirt", &["base", "vnode-driver", "vnode-network", "vnode-guest"]),
     (
         "vnode-lifecycle",
         &[
             "base",
             "vnode-qemu",
+            "vnode-libvirt",
             "vnode-driver",
             "vnode-guest",
             "vnode-image",
@@ -56,6 +58,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "vnode-opennebula",
             "vnode-imagelist",
             "vnode-qemu",
+            "vnode-libvirt",
             "vnode-driver",
             "vnode-network",
         ],

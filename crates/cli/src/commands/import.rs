@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use vnode_api::topology::refused;
+use vnode_api::{Code, Problem};
 use vnode_topology::Input;
 
 use crate::{Context, Result, topology};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Emulab's NS file; `-` is standard input
-    #[arg(value_name = "FILE.ns")]
+    /// Emulab's NS file, or a domain of libvirt as `virsh dumpxml` prints it; `-` is standard input
+    #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The lab's name; the file's own without its ending when absent
     #[arg(long, short, value_name = "NAME")]
@@ -21,6 +22,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result {
     let read = topology::read(&args.file)?;
     let name = args.name.clone().unwrap_or_else(|| lab_name(&args.file));
     let file = args.file.display().to_string();
+    if vnode_libvirt::import::is_definition(&read.text) {
+        return domain(args, context, &read.text, &name);
+    }
     let folder = read.base.clone().unwrap_or_default();
     let input = Input { text: &read.text, file: &file, folder: &folder };
     let imported =
@@ -32,6 +36,30 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result {
         let unmapped: Vec<String> = imported.unmapped.iter().map(ToString::to_string).collect();
         context.output.json(&serde_json::json!({
             "topology": imported.text, "lab": imported.parsed.lab, "unmapped": unmapped,
+        }))?;
+        return Ok(0);
+    }
+    context.output.text(&imported.text)?;
+    Ok(0)
+}
+
+/// A domain of libvirt as a lab of one node.
+fn domain(args: &Args, context: &Context, text: &str, name: &str) -> Result {
+    let file = std::path::absolute(&args.file).unwrap_or_else(|_| args.file.clone());
+    let file = file.display().to_string();
+    let imported = vnode_libvirt::import::import(text, &file, name).map_err(|error| {
+        Problem::from_error(Code::Usage, &error).in_front(format!("cannot read `{file}`"))
+    })?;
+    // What it became is read as any other file: the model has one door.
+    let input = Input { text: &imported.text, file: "the imported lab", folder: "/".as_ref() };
+    let parsed = vnode_topology::parse(input, &vnode_topology::Nothing)
+        .map_err(|rejected| refused("the imported lab", rejected))?;
+    for one in &imported.unmapped {
+        context.output.note(one);
+    }
+    if context.output.json {
+        context.output.json(&serde_json::json!({
+            "topology": imported.text, "lab": parsed.lab, "unmapped": imported.unmapped,
         }))?;
         return Ok(0);
     }

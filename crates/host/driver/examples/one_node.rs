@@ -128,5 +128,6 @@ fn node(
         stop_grace_ms: 1000,
         log_limit_bytes: 1 << 20,
         machine: None,
+        domain: None,
     }
 }

@@ -17,6 +17,7 @@
 //! * Dropping an [`Instance`], or the whole driver, leaves the node running.
 
 pub mod container;
+mod domain;
 mod error;
 mod exec;
 pub mod guest;
@@ -24,6 +25,7 @@ mod instance;
 mod machine;
 pub mod spec;
 
+pub use domain::{Domain, DomainSource};
 pub use error::{Error, Result};
 pub use exec::{Console, Exec, ExecControl, ExecExit, ExecSpec, Reader, WindowSize, Writer};
 pub use instance::{

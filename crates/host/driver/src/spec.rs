@@ -46,6 +46,9 @@ pub struct NodeSpec {
     /// Set for a node that is a virtual machine.
     #[serde(default)]
     pub machine: Option<crate::Machine>,
+    /// Set for a node that is a domain of libvirt.
+    #[serde(default)]
+    pub domain: Option<crate::Domain>,
 }
 
 /// An overlay over a folder of the root, for a file system that does not show through the root's layers. What the node

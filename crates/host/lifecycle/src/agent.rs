@@ -62,7 +62,7 @@ pub(crate) async fn install(
     own: &Path,
     spec: &mut NodeSpec,
 ) -> Result<()> {
-    if node.agent == AgentMode::None || spec.machine.is_some() {
+    if node.agent == AgentMode::None || spec.machine.is_some() || spec.domain.is_some() {
         return Ok(());
     }
     let folder = inner.options.state_dir.join("agent");
@@ -372,7 +372,8 @@ impl Host {
         }
         let guest = self.inner.guest(entry).await?;
         let (name, spec) = entry.with(|record| (record.node.clone(), record.spec.clone()));
-        let machine = spec.as_ref().is_none_or(|spec| spec.machine.is_some());
+        let machine =
+            spec.as_ref().is_none_or(|spec| spec.machine.is_some() || spec.domain.is_some());
         let mut argv = request.argv;
         // The tools of the agent are its own program's: this is the one place that says where it is.
         let tool = match request.through {

@@ -40,6 +40,14 @@ impl Host {
         check("virtual machines", ok, found, "`apt-get install qemu-system-x86 ovmf`")
     }
 
+    /// Whether machines under libvirt can be nodes; nobody needs to have any.
+    async fn libvirt(&self) -> Check {
+        let found = vnode_libvirt::found()
+            .await
+            .unwrap_or_else(|why| format!("none, so no node can have `backend: libvirt` ({why})"));
+        check("libvirt", true, found, "")
+    }
+
     /// Looks, and changes nothing.
     pub async fn doctor(&self) -> Vec<Check> {
         let mut checks = Vec::new();
@@ -92,6 +100,7 @@ impl Host {
             "a kernel of 6.15 or newer with CONFIG_USER_NS; nodes run without until then",
         ));
         checks.push(self.machines().await);
+        checks.push(self.libvirt().await);
         let network = self.inner.network.clone();
         match blocking(move || forward_policy_conflict(&network)).await {
             Ok(conflicts) if conflicts.is_empty() => {

@@ -7,22 +7,34 @@ use tokio_util::sync::CancellationToken;
 use vnode_driver::{
     BoxFuture, Capabilities, Driver, Instance, NodeSpec, Reader, Recovered, Result, Snapshot,
 };
+use vnode_libvirt::LibvirtDriver;
 use vnode_qemu::QemuDriver;
 
-/// Containers and virtual machines.
+/// Containers, virtual machines, domains of libvirt.
 #[derive(Debug)]
 pub(crate) struct Drivers {
     container: Arc<dyn Driver>,
     qemu: Arc<QemuDriver>,
+    libvirt: LibvirtDriver,
 }
 
 impl Drivers {
-    pub(crate) fn new(container: Arc<dyn Driver>, qemu: Arc<QemuDriver>) -> Self {
-        Self { container, qemu }
+    pub(crate) fn new(
+        container: Arc<dyn Driver>,
+        qemu: Arc<QemuDriver>,
+        libvirt: LibvirtDriver,
+    ) -> Self {
+        Self { container, qemu, libvirt }
     }
 
     fn of(&self, spec: &NodeSpec, dir: &Path) -> &dyn Driver {
-        if self.qemu.owns(spec, dir) { &*self.qemu } else { &*self.container }
+        if self.libvirt.owns(spec, dir) {
+            &self.libvirt
+        } else if self.qemu.owns(spec, dir) {
+            &*self.qemu
+        } else {
+            &*self.container
+        }
     }
 }
 
@@ -105,6 +117,9 @@ impl Driver for Drivers {
 
     fn archive_out(&self, spec: &NodeSpec, root: &Path, path: &str) -> Result<Reader> {
         // A machine's disk is never mounted, so nothing of one comes here.
+        if spec.domain.is_some() {
+            return self.libvirt.archive_out(spec, root, path);
+        }
         if spec.machine.is_some() {
             return self.qemu.archive_out(spec, root, path);
         }
@@ -118,6 +133,9 @@ impl Driver for Drivers {
         path: &'a str,
         tar: Reader,
     ) -> BoxFuture<'a, Result<()>> {
+        if spec.domain.is_some() {
+            return self.libvirt.archive_in(spec, root, path, tar);
+        }
         if spec.machine.is_some() {
             return self.qemu.archive_in(spec, root, path, tar);
         }

@@ -43,6 +43,12 @@ pub(crate) fn watch(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
             if ended && let Some(exit) = now.last_exit {
                 after_exit(&inner, &entry, &exit).await;
             }
+            if (last.phase, now.phase) == (Phase::Running, Phase::Running)
+                && now.boots > last.boots
+                && let Some(exit) = now.last_exit.filter(|exit| exit.ended == Ended::Reboot)
+            {
+                rebooted(&inner, &entry, &exit).await;
+            }
             if (last.phase, now.phase) == (Phase::Running, Phase::Paused) {
                 paused(&inner, &entry);
             }
@@ -58,6 +64,11 @@ pub(crate) fn watch(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
 pub(crate) fn exited(inner: &Inner, entry: &NodeEntry, exit: &Exit, operation: &str) {
     let text = describe(exit);
     let state_before = entry.with(|record| record.state);
+    let known = lock(&entry.ended).replace(*exit) == Some(*exit);
+    if known && matches!(state_before, State::Booting | State::Running | State::Paused) {
+        // It was the end of the run before: a reboot may be quicker than whoever watches.
+        return;
+    }
     // Stopped and destroying nodes stay what they are.
     let state = entry.step(Event::Exited).unwrap_or(state_before);
     entry.update(|record| record.last_exit = Some(text.clone()));
@@ -234,6 +245,19 @@ async fn again(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
         });
         inner.tell("node.restarted", &entry.subject(), None, json!({ "restarts": restarts }));
     }
+    inner.save_node(entry).await;
+}
+
+/// A machine went through a reboot by itself, and runs: there was nothing to start again.
+async fn rebooted(inner: &Arc<Inner>, entry: &Arc<NodeEntry>, exit: &Exit) {
+    let restarts = entry.update(|record| {
+        record.last_exit = Some(describe(exit));
+        record.restarts += 1;
+        record.restarts
+    });
+    let data = json!({ "exit": describe(exit), "at_unix_ms": exit.at_unix_ms });
+    inner.tell("node.exited", &entry.subject(), None, data);
+    inner.tell("node.restarted", &entry.subject(), None, json!({ "restarts": restarts }));
     inner.save_node(entry).await;
 }
 

@@ -104,7 +104,13 @@ impl Host {
             container: Arc::clone(&driver) as Arc<dyn Driver>,
             folder: options.state_dir.join("machines"),
         }));
-        let driver = Arc::new(crate::drivers::Drivers::new(driver, Arc::clone(&machines)));
+        let domains = vnode_libvirt::LibvirtDriver::new(vnode_libvirt::Options {
+            container: Arc::clone(&driver) as Arc<dyn Driver>,
+            folder: options.state_dir.join("domains"),
+            instance: instance.clone(),
+            host: vnode_network::Ns::host,
+        });
+        let driver = Arc::new(crate::drivers::Drivers::new(driver, Arc::clone(&machines), domains));
         let network = vnode_network::Host::new(vnode_network::Ns::host().map_err(network_error)?);
         let workers = match options.workers {
             0 => (2 * std::thread::available_parallelism().map_or(2, usize::from)).min(16),

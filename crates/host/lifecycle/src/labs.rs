@@ -16,6 +16,15 @@ use crate::state::State;
 use crate::view::{ChangeView, EndView, LabView, LinkView, NodeView};
 use crate::wanted::{self, Records};
 
+/// The driver that runs a node.
+fn backend_of(node: &vnode_topology::Node) -> &'static str {
+    match (&node.libvirt, &node.vm) {
+        (Some(_), _) => "libvirt",
+        (None, Some(_)) => "qemu",
+        (None, None) => "container",
+    }
+}
+
 impl Host {
     /// Starts bringing a lab up.
     ///
@@ -97,13 +106,13 @@ impl Host {
     fn check(&self, lab: &Model) -> Result<()> {
         for node in lab.nodes.iter().filter(|node| node.kind.is_run()) {
             if let Some(backend) = &node.backend
-                && backend != if node.vm.is_some() { "qemu" } else { "container" }
+                && backend != backend_of(node)
             {
                 return Err(Error::new(
                     Kind::Unsupported,
                     format!("node `{}`: no backend `{backend}` runs its kind", node.name),
                 )
-                .hint("containers are run by `container`, virtual machines by `qemu`"));
+                .hint("containers are run by `container`, virtual machines by `qemu` or, with a `libvirt` map, by `libvirt`"));
             }
             let host_command = node
                 .stages
@@ -203,6 +212,9 @@ impl Host {
 
     /// The driver of a machine, with what it runs on where that is known.
     fn machine_driver(&self, record: &NodeRecord) -> String {
+        if let Some(domain) = record.spec.as_ref().and_then(|spec| spec.domain.as_ref()) {
+            return format!("libvirt ({})", domain.uri);
+        }
         let machine = record.spec.as_ref().and_then(|spec| spec.machine.as_ref());
         match machine.and_then(|machine| self.inner.machines.runs_on(machine)) {
             Some(accelerator) => format!("qemu ({accelerator})"),

@@ -1,7 +1,8 @@
 //! From a node of kind `vm` and its image to the machine a driver is given; every default is filled in here.
 
 use vnode_driver::{
-    Accelerator, BaseDisk, DiskFormat, Machine, MachineModel, NicModel, Ready, Seed, Start,
+    Accelerator, BaseDisk, DiskFormat, Domain, DomainSource, Machine, MachineModel, NicModel,
+    Ready, Seed, Start,
 };
 use vnode_image::DiskFile;
 use vnode_image::disk::Format;
@@ -14,9 +15,40 @@ const MEMORY: u64 = 512 << 20;
 /// Time a machine has to become what its boot waits for; emulated ones are slow.
 const READY_TIMEOUT_S: u32 = 300;
 
+/// What a boot waits for.
+fn ready(vm: &vnode_topology::Vm) -> (Ready, u64) {
+    let ready = match vm.ready.as_deref() {
+        Some("agent") => Ready::Agent,
+        Some("reachable") => Ready::Reachable,
+        _ => Ready::Started,
+    };
+    (ready, u64::from(vm.ready_timeout_s.unwrap_or(READY_TIMEOUT_S)) * 1000)
+}
+
+/// The domain of a node; `None` for one that is not libvirt's.
+pub(crate) fn domain(node: &Node) -> Option<Domain> {
+    /// QEMU's libvirt of this machine.
+    const URI: &str = "qemu:///system";
+    let libvirt = node.libvirt.as_ref()?;
+    let source = match (&libvirt.xml, &libvirt.domain) {
+        (Some(xml), _) => DomainSource::Define(xml.clone()),
+        // The parser has seen to it that there is one of the two.
+        (None, name) => DomainSource::Adopt(name.clone().unwrap_or_default()),
+    };
+    let (ready, ready_timeout_ms) = ready(&node.vm.clone().unwrap_or_default());
+    Some(Domain {
+        uri: libvirt.uri.clone().unwrap_or_else(|| URI.to_owned()),
+        source,
+        cpus: node.resources.cpu.map(|cpus| cpus.ceil().clamp(1.0, 4096.0) as u32),
+        memory_bytes: node.resources.memory_bytes,
+        ready,
+        ready_timeout_ms,
+    })
+}
+
 /// The machine of a node; `None` for a container.
 pub(crate) fn of(node: &Node, image: Option<&DiskFile>) -> Result<Option<Machine>> {
-    let Some(vm) = &node.vm else { return Ok(None) };
+    let Some(vm) = node.vm.as_ref().filter(|_| node.libvirt.is_none()) else { return Ok(None) };
     let usage = |what: String| Err(Error::usage(format!("node `{}`: {what}", node.name)));
     let start = match (&vm.kernel, vm.firmware.as_deref()) {
         (Some(kernel), _) => Start::Kernel {
@@ -81,12 +113,8 @@ pub(crate) fn of(node: &Node, image: Option<&DiskFile>) -> Result<Option<Machine
             _ => Seed::Nocloud,
         },
         user_data: vm.user_data.clone(),
-        ready: match vm.ready.as_deref() {
-            Some("agent") => Ready::Agent,
-            Some("reachable") => Ready::Reachable,
-            _ => Ready::Started,
-        },
-        ready_timeout_ms: u64::from(vm.ready_timeout_s.unwrap_or(READY_TIMEOUT_S)) * 1000,
+        ready: ready(vm).0,
+        ready_timeout_ms: ready(vm).1,
         vnc: vm.vnc,
         watchdog: vm.watchdog,
         vsock: vm.vsock,

@@ -44,6 +44,8 @@ pub(crate) struct NodeEntry {
     pub(crate) slot: tokio::sync::Mutex<()>,
     /// The end of the first process is our own doing.
     asked: AtomicBool,
+    /// The end that was recorded last: whoever notices it second finds it here.
+    pub(crate) ended: Mutex<Option<vnode_driver::Exit>>,
     pub(crate) history: Mutex<History>,
     /// Ends the node's watcher and health check.
     pub(crate) tasks: Mutex<CancellationToken>,
@@ -64,6 +66,7 @@ impl NodeEntry {
             instance: Mutex::new(None),
             slot: tokio::sync::Mutex::new(()),
             asked: AtomicBool::new(false),
+            ended: Mutex::new(None),
             history: Mutex::new(History::default()),
             tasks: Mutex::new(CancellationToken::new()),
             health: watch::Sender::new(Health::None),

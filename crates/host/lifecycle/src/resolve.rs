@@ -135,6 +135,7 @@ pub fn spec(
         stop_grace_ms: 10_000,
         log_limit_bytes: 10 << 20,
         machine: None,
+        domain: None,
     })
 }
 
@@ -179,6 +180,7 @@ pub(crate) fn named(lab: &str, node: &str, vmid: u32, uuid: &str) -> NodeSpec {
         stop_grace_ms: 0,
         log_limit_bytes: 0,
         machine: None,
+        domain: None,
     }
 }
 

@@ -5,6 +5,8 @@
 //! is taken down ([`crate::block`], which comes first at ingress) is down for the machine too. The namespace's own stack
 //! sees nothing of what arrives.
 
+mod offered;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;

@@ -24,7 +24,7 @@ pub enum NodeChange {
 const QUIET: &[&str] =
     &["auto-remove", "group", "image-pull-policy", "labels", "restart-policy", "startup-delay"];
 /// Keys that say what the network namespace is, or who holds it: that one may be made again in a user namespace.
-const DEEP: &[&str] = &["backend", "kind", "network-mode", "pid-mode", "privileged"];
+const DEEP: &[&str] = &["backend", "kind", "libvirt", "network-mode", "pid-mode", "privileged"];
 
 impl Node {
     /// What is to be done to a node defined so to make it one of `new`.

@@ -220,6 +220,13 @@ impl Writer<'_> {
                 put(&mut map, "resources", Yaml::Map(resources));
             }
             text(&mut map, "backend", node.backend.as_ref());
+            if let Some(libvirt) = &node.libvirt {
+                let mut domain = Map::new();
+                text(&mut domain, "uri", libvirt.uri.as_ref());
+                text(&mut domain, "domain", libvirt.domain.as_ref());
+                text(&mut domain, "xml", libvirt.xml.as_ref().map(|p| self.path(p)));
+                put(&mut map, "libvirt", Yaml::Map(domain));
+            }
             if let Some(vm) = &node.vm {
                 put(&mut map, "vm", Yaml::Map(self.vm(vm)));
             }

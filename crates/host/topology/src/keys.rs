@@ -195,6 +195,11 @@ pub(crate) const NODE: &[Key] = &[
     yes("sysctls", Shape::TextMap, "Kernel parameters of the node."),
     yes("devices", Shape::TextList, "Devices of the host: `path[:path in node[:rwm]]`."),
     ours("vm", Shape::Table(VM), "The machine of a node of kind `vm`."),
+    ours(
+        "libvirt",
+        Shape::Table(LIBVIRT),
+        "The domain that a node of kind `vm` is, in place of a machine of vnode's.",
+    ),
     ours("resources", Shape::Table(RESOURCES), "Limits as cgroup v2 knows them."),
     ours("backend", Shape::Text, "Driver that runs the node."),
     ours(
@@ -280,6 +285,16 @@ pub(crate) const RESOURCES: &[Key] = &[
     ours("cpu-weight", Shape::Count, "Share against others, 1 to 10000 (100)."),
     ours("cpu-set", Shape::Word, "Processors it may use, such as `0-2,4`."),
     ours("pids", Shape::Count, "Most processes and threads."),
+];
+
+pub(crate) const LIBVIRT: &[Key] = &[
+    ours("uri", Shape::Text, "Where libvirt is (`qemu:///system`)."),
+    ours(
+        "domain",
+        Shape::Text,
+        "Name or UUID of a domain that is there; it stays when the node goes.",
+    ),
+    ours("xml", Shape::Text, "Definition of a domain that comes and goes with the node."),
 ];
 
 pub(crate) const VM: &[Key] = &[

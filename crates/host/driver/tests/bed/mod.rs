@@ -183,6 +183,7 @@ impl Bed {
             stop_grace_ms: 1000,
             log_limit_bytes: 1 << 20,
             machine: None,
+            domain: None,
         };
         self.nodes.lock().unwrap().push((spec.clone(), self.path(node)));
         spec

@@ -38,7 +38,7 @@ pub(super) async fn create(
     let instance = match entry.instance() {
         // A daemon that died had come this far: the monitor was found, the record was not yet whole.
         // A machine found so is known by its shell only: made again, it is the same one.
-        Some(found) if spec.machine.is_none() => found,
+        Some(found) if spec.machine.is_none() && spec.domain.is_none() => found,
         Some(_) | None => {
             let dir = inner.node_dir(lab, name);
             inner.driver.create(&spec, &dir).await.map_err(driver_error)?
@@ -125,6 +125,7 @@ async fn define(inner: &Arc<Inner>, lab: &str, entry: &NodeEntry) -> Result<Node
     })??;
     spec.uuid = record.uuid.clone();
     spec.machine = machine;
+    spec.domain = crate::machine::domain(&node);
     crate::agent::install(inner, &node, &own, &mut spec).await?;
     for name in node.binds.iter().filter_map(|bind| bind.volume.as_ref()) {
         make_volume(&volumes, name, spec.security.user_namespace)?;
@@ -305,7 +306,9 @@ pub(super) async fn boot(
     };
     let operation = context.operation().to_string();
     let own = entry.with(|record| {
-        record.spec.as_ref().and_then(|spec| Some(spec.machine.as_ref()?.ready_timeout_ms))
+        let spec = record.spec.as_ref()?;
+        let machine = spec.machine.as_ref().map(|machine| machine.ready_timeout_ms);
+        machine.or_else(|| Some(spec.domain.as_ref()?.ready_timeout_ms))
     });
     // A machine's driver has limits of its own, which come first: they say what was waited for.
     let limit = own.map_or(START, |own| 2 * START + Duration::from_millis(own));

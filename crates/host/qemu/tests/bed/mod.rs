@@ -152,6 +152,7 @@ impl Bed {
             stop_signal: 15,
             stop_grace_ms: 10_000,
             log_limit_bytes: 1 << 20,
+            domain: None,
             machine: Some(Machine {
                 model: MachineModel::Q35,
                 accelerator: Accelerator::Auto,

@@ -4,6 +4,7 @@
 //! direction. It is what the daemon stores and compares; [`Span`]s say where a thing was written and
 //! take no part in comparison.
 
+mod libvirt;
 mod link;
 mod network;
 mod node;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+pub use libvirt::Libvirt;
 pub use link::{Endpoint, Far, Link, Mac, MacvlanMode};
 pub use network::{Member, Network};
 pub use node::{

@@ -93,6 +93,9 @@ pub struct Node {
     /// Set for the kind `vm`, and for no other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vm: Option<super::Vm>,
+    /// Set for a node of kind `vm` whose backend is `libvirt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub libvirt: Option<super::Libvirt>,
     pub span: Span,
 }
 

@@ -6,6 +6,7 @@ mod event;
 mod fields;
 mod impair;
 mod layers;
+mod libvirt;
 mod link;
 mod mgmt;
 mod network;

@@ -16,6 +16,7 @@ use crate::model::{
 use crate::parse::binds;
 use crate::parse::fields::{Fields, boolean, count, short, text, texts};
 use crate::parse::layers::{Layers, Shared};
+use crate::parse::libvirt;
 use crate::parse::stage::{self, Waits};
 use crate::parse::vm;
 use crate::report::{At, Report};
@@ -93,9 +94,14 @@ impl Reader<'_> {
         node.healthcheck = layers.one("healthcheck").and_then(|entry| health(entry, report));
         if node.kind == NodeKind::Vm {
             let paths = (self.folder, self.home.as_deref());
+            libvirt::read(&mut node, &own, &layers, paths, &places.name, report);
             vm::read(&mut node, &own, &layers, paths, &places.name, report);
-        } else if let Some(entry) = own.get("vm") {
-            report.warn(&entry.key_at, "`vm` is for nodes of kind `vm`");
+        } else {
+            for name in ["vm", "libvirt"] {
+                if let Some(entry) = own.get(name) {
+                    report.warn(&entry.key_at, format!("`{name}` is for nodes of kind `vm`"));
+                }
+            }
         }
         (node, places)
     }

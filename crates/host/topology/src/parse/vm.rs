@@ -106,7 +106,23 @@ pub(crate) fn read(
             report.error(&entry.key_at, format!("`{name}` goes with `kernel`"));
         }
     }
-    image(node, &vm, layers, (folder, home), name_at, report);
+    if node.libvirt.is_some() {
+        for (name, entry) in &given {
+            if !matches!(*name, "ready" | "ready-timeout") {
+                report.warn(
+                    &entry.key_at,
+                    format!("`{name}` is the business of the domain's definition"),
+                );
+            }
+        }
+        if let Some(entry) = own.get("image") {
+            report
+                .warn(&entry.key_at, "the disks of a domain are in its definition, and no `image`");
+        }
+        node.image = None;
+    } else {
+        image(node, &vm, layers, (folder, home), name_at, report);
+    }
     for name in CONTAINERS {
         if let Some(entry) = own.get(name) {
             report.warn(&entry.key_at, format!("`{name}` has no meaning for a virtual machine"));
