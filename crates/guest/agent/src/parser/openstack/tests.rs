@@ -39,10 +39,10 @@ async fn ask_with(commands: Vec<Stand>, body: Option<&[u8]>, limit: usize) -> St
     for command in commands {
         registry.insert(Box::new(command));
     }
-    let commands = Arc::new(
-        registry
-            .for_form(Form::Openstack, &Policy { block: vec!["blocked".to_owned()], ..Policy::default() }),
-    );
+    let commands = Arc::new(registry.for_form(
+        Form::Openstack,
+        &Policy { block: vec!["blocked".to_owned()], ..Policy::default() },
+    ));
     let context = Context::builder(dir.path()).build().unwrap();
     let session = Session {
         context: context.for_channel("test", Arc::clone(&commands)),
