@@ -1,8 +1,9 @@
 //! What is done to the host once for all labs: the specification's section 4.1.
 
 use std::process::Stdio;
+use std::time::Duration;
 
-use vnode_testkit::{Host, needs};
+use vnode_testkit::{Host, eventually, needs};
 use vnode_tests::{lab, nodes, pair, state, up};
 
 /// What stands in one snapshot and not in the other, files aside: those of the store change with every operation.
@@ -22,6 +23,11 @@ fn t01_preparing_the_host_again_changes_nothing() {
     needs!(Root, Program("nft"));
     let host = Host::new();
     up(&host, &lab("first", "a:", ""));
+    // Its shell's child is one of the processes that are compared.
+    eventually("the node's program has begun", Duration::from_secs(60), || {
+        let sleeps = |p: &vnode_testkit::Process| p.argv == ["sleep", "infinity"];
+        host.processes().iter().any(sleeps).then_some(())
+    });
     let prepared = host.snapshot();
     // The second lab prepares the host again; with it gone all is as the first left it, byte for byte.
     up(&host, &lab("second", "b:", ""));
