@@ -244,7 +244,7 @@ fn read_results(names: &[String], text: &str) -> Vec<Case> {
     names.iter().map(case).collect()
 }
 
-/// The guest's clock counts instructions, two to the nanosecond, and leaps over what would be idle. So what is measured
+/// The guest's clock counts instructions, each two nanoseconds, and leaps over what would be idle. So what is measured
 /// inside holds on a host that has other things to do: with the host's clock a rate of 10 Mbit/s was 6.3 beside other
 /// tests. It also means one processor, and one that cannot wait for another in vain.
 const CLOCK: &str = "shift=1,sleep=off";
