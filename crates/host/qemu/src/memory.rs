@@ -95,16 +95,37 @@ pub(crate) fn open(spec: &NodeSpec, dir: &Path, about: &About) -> Result<Option<
     File::open(&path).map(Some).map_err(io(format!("open {}", path.display())))
 }
 
-/// Throws it away; idempotent. First what says that it is there.
+/// Throws it away; idempotent. First what says that it is there. It does not come back when the host loses its power.
 pub(crate) fn remove(dir: &Path) -> Result<()> {
+    let folder = folder(dir);
+    let mut removed = false;
     for name in [ABOUT, STREAM] {
-        let path = folder(dir).join(name);
+        let path = folder.join(name);
         match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != ErrorKind::NotFound => {
-                return Err(io(format!("remove {}", path.display()))(e));
-            }
-            _ => {}
+            Ok(()) => removed = true,
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(io(format!("remove {}", path.display()))(e)),
         }
     }
+    if removed {
+        let synced = File::open(&folder).and_then(|folder| folder.sync_all());
+        synced.map_err(io(format!("write {}", folder.display())))?;
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_stream_is_no_kept_memory_and_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(remove(dir.path()).is_ok(), "there is not even a folder");
+        std::fs::create_dir_all(folder(dir.path())).unwrap();
+        begin(dir.path()).unwrap();
+        assert!(!there(dir.path()));
+        remove(dir.path()).unwrap();
+        assert!(!folder(dir.path()).join(STREAM).exists());
+    }
 }

@@ -53,6 +53,11 @@ impl Vm {
         .await??;
         let about = About::of(&spec, &self.accelerators, &nics)?;
         let qmp = self.qmp().await.map_err(|error| self.told(error))?;
+        if memory::there(&self.dir) {
+            // A daemon that was killed had saved it whole: letting it run now would part the disks from the memory.
+            *self.agent.lock().await = None;
+            return self.end(&qmp).await;
+        }
         // One that an earlier daemon had begun to save stands in a state of its own, which `cont` leads out of.
         let told = |error| self.told(error);
         self.settle_migration(&qmp).await.map_err(told)?;
@@ -68,6 +73,10 @@ impl Vm {
             Err(error) => Err(error),
         };
         if let Err(error) = kept {
+            // Whatever went wrong, a migration that still goes on would not let the machine run.
+            if let Err(error) = self.cancel_migration(&qmp).await {
+                tracing::warn!(node = %self.node, %error, "cancel the saving of a machine");
+            }
             let dir = self.dir.clone();
             blocking(move || memory::remove(&dir)).await??;
             if !was_paused {
@@ -98,8 +107,8 @@ impl Vm {
         }
     }
 
-    /// No migration is under way afterwards, and none has ended: a machine that was saved half by a daemon that is gone.
-    async fn settle_migration(&self, qmp: &Qmp) -> std::result::Result<(), QmpError> {
+    /// No migration is under way afterwards; one that has ended stays so.
+    async fn cancel_migration(&self, qmp: &Qmp) -> std::result::Result<(), QmpError> {
         let status = qmp.run("query-migrate", json!({})).await?;
         if matches!(status["status"].as_str(), Some("setup" | "active" | "device" | "cancelling")) {
             qmp.run("migrate_cancel", json!({})).await?;
@@ -110,6 +119,12 @@ impl Vm {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
+        Ok(())
+    }
+
+    /// No migration is under way afterwards, and none has ended: a machine that was saved half by a daemon that is gone.
+    async fn settle_migration(&self, qmp: &Qmp) -> std::result::Result<(), QmpError> {
+        self.cancel_migration(qmp).await?;
         if qmp.run("query-status", json!({})).await?["status"] == "postmigrate" {
             qmp.run("cont", json!({})).await?;
         }
@@ -131,10 +146,8 @@ impl Vm {
         match self.migrated(qmp, &mut events, Some(cancel)).await.map_err(told)? {
             Ok(()) => Ok(()),
             Err(Broken::Failed(why)) => Err(failed(why)),
-            Err(Broken::Cancelled) => {
-                self.settle_migration(qmp).await.map_err(told)?;
-                Err(failed("it was cancelled".to_owned()))
-            }
+            // Whoever called this ends what still goes on.
+            Err(Broken::Cancelled) => Err(failed("it was cancelled".to_owned())),
         }
     }
 

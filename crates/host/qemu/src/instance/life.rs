@@ -54,6 +54,9 @@ impl Vm {
             let about = memory::About::of(spec, &self.accelerators, &nics)?;
             memory::open(spec, &self.dir, &about)?
         } else {
+            // What a save that was cut off has left is of no use, and may be large.
+            let dir = self.dir.clone();
+            blocking(move || memory::remove(&dir)).await??;
             None
         };
         if memory.is_some() {
