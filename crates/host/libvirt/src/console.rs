@@ -35,8 +35,12 @@ pub(crate) struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // The reader's thread comes back, and lets the stream go.
-        self.stream.abort();
+        // The reader's thread comes back, and lets the stream go. libvirt may take its time to answer.
+        let stream = Arc::clone(&self.stream);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || stream.abort())),
+            Err(_) => stream.abort(),
+        }
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) fn ours(text: &str, spec: &NodeSpec, domain: &Domain, instance: &str)
     if let DomainSource::Define(file) = &domain.source {
         rooted(&mut root, file.parent().unwrap_or(Path::new("/")));
     }
+    own_firmware(&mut root);
     root.put(Element::with_text("name", &name(spec)));
     root.put(Element::with_text("uuid", &spec.uuid));
     let mark = [
@@ -65,6 +66,19 @@ fn rooted(root: &mut Element, folder: &Path) {
         for (_, path) in source.attributes.iter_mut().filter(|(name, _)| name == "file") {
             whole(path);
         }
+    }
+}
+
+/// Takes away where the firmware's variables lie: in a definition that was copied it is the other domain's file, and
+/// undefining this one would remove it. What they begin as stays; libvirt gives them a file by the domain's name.
+fn own_firmware(root: &mut Element) {
+    for os in root.children.iter_mut().filter(|child| child.name == "os") {
+        for nvram in os.children.iter_mut().filter(|child| child.name == "nvram") {
+            nvram.text.clear();
+            nvram.children.clear();
+            nvram.attributes.retain(|(name, _)| name.starts_with("template"));
+        }
+        os.children.retain(|child| child.name != "nvram" || !child.attributes.is_empty());
     }
 }
 
@@ -120,6 +134,32 @@ fn tell(root: &mut Element, spec: &NodeSpec, nics: &[Nic]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_firmwares_variables_are_not_those_of_the_domain_it_was_copied_from() {
+        let spec = crate::tests_support::spec();
+        let domain = Domain {
+            uri: "test:///default".into(),
+            source: DomainSource::Define("/labs/a/vm.xml".into()),
+            cpus: None,
+            memory_bytes: None,
+            ready: vnode_driver::Ready::Started,
+            ready_timeout_ms: 1,
+        };
+        for (nvram, left) in [
+            ("<nvram>/var/lib/old.fd</nvram>", None),
+            ("<nvram type='file'><source file='/var/lib/old.fd'/></nvram>", None),
+            (
+                "<nvram template='/usr/share/v.fd' templateFormat='raw' format='raw'>/var/lib/old.fd</nvram>",
+                Some("<nvram template='/usr/share/v.fd' templateFormat='raw'/>"),
+            ),
+        ] {
+            let text = format!("<domain><os><type>hvm</type>{nvram}</os></domain>");
+            let made = xml::read(&ours(&text, &spec, &domain, "i").unwrap()).unwrap();
+            let os = made.child("os").unwrap();
+            assert_eq!(os.child("nvram").map(Element::write).as_deref(), left, "{nvram}");
+        }
+    }
 
     #[test]
     fn a_definition_keeps_everything_but_name_identity_size_and_wires() {

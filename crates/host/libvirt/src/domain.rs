@@ -14,6 +14,11 @@ pub(crate) enum State {
     Off,
 }
 
+/// `VIR_DOMAIN_CRASHED`: it ended, and may be kept as it was.
+const CRASHED: c_int = 6;
+/// `VIR_DOMAIN_SHUTOFF_CRASHED`.
+const OFF_BY_CRASH: c_int = 3;
+
 /// A domain.
 #[derive(Debug)]
 pub(crate) struct Domain {
@@ -63,6 +68,10 @@ impl Domain {
         let result =
             unsafe { (functions.state)(self.handle.0, &raw mut state, &raw mut reason, 0) };
         done(functions, result)?;
+        if state == CRASHED {
+            // The reasons of a crash are numbers of their own.
+            reason = OFF_BY_CRASH;
+        }
         let state = match state {
             // Without a state, running, blocked, being shut down.
             0 | 1 | 2 | 4 => State::Running,
@@ -110,7 +119,7 @@ impl Domain {
         let result = unsafe { (functions.undefine_flags)(self.handle.0, raw::UNDEFINE_ALL) };
         match done(functions, result) {
             // A driver that keeps nothing beside it.
-            Err(error) if error.is_unsupported() || error.code == 8 => {
+            Err(error) if error.is_unsupported() || error.code == code::INVALID_ARGUMENT => {
                 self.call(functions.undefine)
             }
             other => other.map(drop),
@@ -276,6 +285,9 @@ impl Stream {
             let sent =
                 unsafe { (functions.send)(self.handle.0, bytes.as_ptr().cast(), bytes.len()) };
             let sent = usize::try_from(done(functions, sent)?).unwrap_or(0);
+            if sent == 0 {
+                return Err(VirError::own("the console takes nothing more"));
+            }
             bytes = bytes.get(sent..).unwrap_or_default();
         }
         Ok(())

@@ -13,10 +13,11 @@ use vnode_driver::{
 };
 use vnode_network::Ns;
 
-use crate::domain::State;
+use crate::domain::{Domain as Live, State};
 use crate::hub::{Hub, Hubs, refused};
 use crate::instance::Node;
 use crate::kept::{self, Kept};
+use crate::typed::Connection;
 
 use crate::{blocking, definition, nic, snapshot};
 
@@ -236,7 +237,8 @@ impl LibvirtDriver {
             Ok(())
         };
         if let Err(error) = rest.await {
-            if new && let Err(left) = self.options.container.destroy(&bare, dir).await {
+            // A define whose answer was lost has left a domain.
+            if new && let Err(left) = self.destroy_now(spec, dir).await {
                 tracing::warn!(node = spec.node, error = %left, "after a failed create");
             }
             return Err(error);
@@ -279,7 +281,8 @@ impl LibvirtDriver {
             };
             let connection = hub.connection().await.map_err(left)?;
             let letting = kept.clone();
-            let gone = blocking(move || let_go(&connection, &letting)).await?;
+            let grace = Duration::from_millis(spec.stop_grace_ms);
+            let gone = blocking(move || let_go(&connection, &letting, grace)).await?;
             gone.map_err(|error| left(refused(&spec.node, "let go the domain", error)))?;
             let (node, instance) = (spec.clone(), self.options.instance.clone());
             let host = self.options.host;
@@ -331,13 +334,14 @@ fn told(error: &dyn std::error::Error) -> String {
 }
 
 /// The end of a node's hold on its domain: what vnode defined goes; what was there stays, and runs on if it ran.
-fn let_go(connection: &Arc<crate::typed::Connection>, kept: &Kept) -> crate::typed::Result<()> {
+fn let_go(connection: &Arc<Connection>, kept: &Kept, grace: Duration) -> crate::typed::Result<()> {
     let domain = match connection.by_uuid(&kept.uuid) {
         Ok(domain) => domain,
         Err(error) if error.is_absent() => return Ok(()),
         Err(error) => return Err(error),
     };
-    let active = domain.state()? != State::Off;
+    // One that crashed and is preserved holds its disks, as one that runs does.
+    let active = domain.run().is_some();
     match (kept.adopted, kept.ran) {
         (true, true) if active => {
             for interface in &kept.plugged {
@@ -348,7 +352,14 @@ fn let_go(connection: &Arc<crate::typed::Connection>, kept: &Kept) -> crate::typ
             }
             Ok(())
         }
-        (true, false) if active && kept.joined => domain.destroy(),
+        // Another run than vnode's is somebody else's.
+        (true, false) if kept.joined && (kept.run.is_none() || domain.run() == kept.run) => {
+            if active {
+                end(connection, &domain, grace)
+            } else {
+                Ok(())
+            }
+        }
         (true, _) => Ok(()),
         (false, _) => {
             if active {
@@ -359,6 +370,31 @@ fn let_go(connection: &Arc<crate::typed::Connection>, kept: &Kept) -> crate::typ
                 other => other,
             }
         }
+    }
+}
+
+/// Ends a domain of the user's that vnode had started: asked first, for its disks are the user's.
+fn end(connection: &Arc<Connection>, domain: &Live, grace: Duration) -> crate::typed::Result<()> {
+    /// Between two looks whether it has ended.
+    const LOOK: Duration = Duration::from_millis(100);
+    let until = std::time::Instant::now() + grace;
+    let runs = || match domain.state() {
+        Err(error) if error.is_absent() => Ok(false),
+        other => other.map(|state| state == State::Running),
+    };
+    if runs()?
+        && let Err(error) = domain.shutdown()
+    {
+        tracing::debug!(%error, "ask a domain to end");
+    }
+    while runs()? && std::time::Instant::now() < until {
+        std::thread::sleep(LOOK);
+    }
+    match connection.by_uuid(&domain.uuid()?) {
+        Ok(domain) if domain.run().is_some() => domain.destroy(),
+        // A transient one is gone with its run.
+        Err(error) if !error.is_absent() => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -57,6 +57,11 @@ pub(crate) fn refused(node: &str, doing: &str, error: VirError) -> Error {
     Error::Io { doing: format!("{doing} of node `{node}`"), source: std::io::Error::other(error) }
 }
 
+/// Lets a connection go, off the runtime's threads: closing it waits for a libvirt that may hang.
+fn close(connection: Option<Arc<Connection>>) {
+    drop(tokio::task::spawn_blocking(move || drop(connection)));
+}
+
 /// One libvirt, reached by its URI.
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -100,7 +105,7 @@ impl Hub {
             doing: format!("connect to libvirt at `{}`", self.uri),
             source: std::io::Error::other(error),
         })?);
-        *held = Some(Arc::clone(&opened));
+        close(held.replace(Arc::clone(&opened)));
         // Nobody listens when no node is there.
         let _ = self.events.send(Event::Opened);
         Ok(opened)
@@ -110,7 +115,7 @@ impl Hub {
     fn reopen(self: Arc<Self>) -> vnode_driver::BoxFuture<'static, ()> {
         Box::pin(async move {
             tracing::warn!(uri = self.uri, "the connection to libvirt is gone");
-            *self.current.lock().await = None;
+            close(self.current.lock().await.take());
             let weak = Arc::downgrade(&self);
             drop(self);
             for attempt in 0.. {

@@ -2,7 +2,8 @@
 //! `libvirt-stream.h`, `libvirt-domain-snapshot.h` and `libvirt-qemu.h` (ABI of `libvirt.so.0`, kept since 2005).
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_ulonglong, c_ushort, c_void};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 pub(crate) type Ptr = *mut c_void;
 pub(crate) type FreeCallback = Option<unsafe extern "C" fn(Ptr)>;
@@ -28,6 +29,7 @@ pub(crate) struct Info {
 /// Numbers of errors (`virErrorNumber`).
 pub(crate) mod code {
     pub(crate) const NO_SUPPORT: i32 = 3;
+    pub(crate) const INVALID_ARGUMENT: i32 = 8;
     pub(crate) const NO_DOMAIN: i32 = 42;
     pub(crate) const OPERATION_INVALID: i32 = 55;
     pub(crate) const CONFIG_UNSUPPORTED: i32 = 67;
@@ -160,13 +162,23 @@ fn open(name: &CStr) -> Result<Ptr, String> {
     Err(unsafe { CStr::from_ptr(why) }.to_string_lossy().into_owned())
 }
 
-/// The library, opened and set up once; the loop of its events runs from then on.
+/// The library, opened and set up once; the loop of its events runs from then on. One that was not there is looked for again:
+/// it may have been installed.
 ///
 /// # Errors
 /// It is not there, or too old: a sentence.
 pub(crate) fn library() -> Result<&'static Functions, String> {
-    static LIBRARY: OnceLock<Result<Functions, String>> = OnceLock::new();
-    LIBRARY.get_or_init(load).as_ref().map_err(Clone::clone)
+    static LIBRARY: OnceLock<Functions> = OnceLock::new();
+    static LOADING: Mutex<()> = Mutex::new(());
+    if let Some(functions) = LIBRARY.get() {
+        return Ok(functions);
+    }
+    let _alone = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(functions) = LIBRARY.get() {
+        return Ok(functions);
+    }
+    let functions = load()?;
+    Ok(LIBRARY.get_or_init(|| functions))
 }
 
 fn load() -> Result<Functions, String> {
@@ -195,8 +207,8 @@ fn turn(run: unsafe extern "C" fn() -> c_int) {
     loop {
         // SAFETY: this thread alone runs the loop, which waits in poll(2) until there is something to do.
         if unsafe { run() } < 0 {
-            // A signal interrupted it.
-            std::thread::yield_now();
+            // A signal interrupted it; or it fails each time, and must not take a processor.
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 }

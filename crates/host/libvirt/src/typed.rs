@@ -166,8 +166,8 @@ unsafe extern "C" fn lifecycle(
     opaque: Ptr,
 ) -> c_int {
     pass(domain, opaque, |uuid| match event {
-        // Started, suspended by somebody, resumed, asleep by itself.
-        2 | 3 | 4 | 7 => Some(Event::Changed(uuid)),
+        // Started, suspended by somebody, resumed, asleep by itself, crashed.
+        2 | 3 | 4 | 7 | 8 => Some(Event::Changed(uuid)),
         // `virDomainEventStoppedDetailType` has the same words without the first.
         5 => Some(Event::Stopped(uuid, detail + 1)),
         _ => None,

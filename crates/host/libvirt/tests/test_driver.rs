@@ -98,12 +98,24 @@ fn lv_02_an_adopted_domain_is_the_users_and_goes_on_without_us() {
         drop(node);
         driver.destroy(&spec, &dir).await.unwrap();
         assert!(!dir.exists());
-        // It is still there, and runs: the next node that adopts it says so when it is booted, and halts it.
+        // It is still there, and runs: the next node that adopts it finds it so, and halts it.
         let node = driver.create(&other, &bed.folder("other")).await.unwrap();
+        let kept = std::fs::read_to_string(bed.folder("other").join("libvirt.json")).unwrap();
+        assert!(kept.contains("\"ran\":true"), "{kept}");
         node.boot(&other).await.unwrap();
         assert_eq!(node.halt(Duration::from_secs(60)).await.unwrap().ended, Ended::Poweroff);
         drop(node);
         driver.destroy(&other, &bed.folder("other")).await.unwrap();
+        // One that was off, and was booted as a node, is off when the node is gone.
+        let node = driver.create(&spec, &dir).await.unwrap();
+        node.boot(&spec).await.unwrap();
+        drop(node);
+        driver.destroy(&spec, &dir).await.unwrap();
+        let node = driver.create(&spec, &dir).await.unwrap();
+        let kept = std::fs::read_to_string(dir.join("libvirt.json")).unwrap();
+        assert!(kept.contains("\"ran\":false"), "{kept}");
+        drop(node);
+        driver.destroy(&spec, &dir).await.unwrap();
     });
 }
 

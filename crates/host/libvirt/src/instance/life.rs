@@ -9,8 +9,8 @@ use vnode_network::Ns;
 
 use super::Node;
 use super::ends::{exit, now};
-use crate::domain::{Domain, State};
-use crate::hub::is_local;
+use crate::domain::Domain;
+use crate::hub::{is_local, refused};
 use crate::kept::{self, Kept};
 use crate::nic::{self, Nic, QEMU};
 use crate::typed::Connection;
@@ -127,15 +127,22 @@ impl Node {
         let limit = Duration::from_millis(domain.ready_timeout_ms);
         let mut ended = self.status.subscribe();
         let uuid = self.uuid();
+        let mut last = String::new();
         let work = async {
             match domain.ready {
                 Ready::Started => Ok(()),
-                Ready::Agent => {
-                    while agent::answers(&self.hub, &uuid).await.is_err() {
-                        tokio::time::sleep(RETRY).await;
+                Ready::Agent => loop {
+                    match agent::answers(&self.hub, &uuid).await {
+                        Ok(()) => return Ok(()),
+                        // A definition without the agent's channel, or a hypervisor without agents.
+                        Err(error) if error.is_unsupported() => {
+                            let doing = "reach an agent in the guest";
+                            return Err(refused(&self.node, doing, error));
+                        }
+                        Err(error) => last = format!(": {}", error.message),
                     }
-                    Ok(())
-                }
+                    tokio::time::sleep(RETRY).await;
+                },
                 Ready::Reachable => {
                     let with_gateway = nics.iter().filter(|nic| !nic.gateways.is_empty());
                     let address = with_gateway.flat_map(|nic| nic.addresses.first()).next();
@@ -156,7 +163,7 @@ impl Node {
         tokio::select! {
             done = timeout(limit, work) => done.unwrap_or_else(|_| Err(Error::Timeout {
                 node: self.node.clone(),
-                what: "the start of what its boot waits for".to_owned(),
+                what: format!("the start of what its boot waits for{last}"),
                 after_ms: domain.ready_timeout_ms,
             })),
             () = gone => Err(Error::Boot {
@@ -206,7 +213,7 @@ impl Node {
         }
         let killed = self.domain("power off the domain", |domain| {
             // It may have ended by itself in this moment.
-            if domain.state()? == State::Off { Ok(false) } else { domain.destroy().map(|()| true) }
+            if domain.run().is_none() { Ok(false) } else { domain.destroy().map(|()| true) }
         });
         if killed.await? {
             // The event says the same, and may come later.
@@ -246,7 +253,8 @@ impl Start {
             (Err(error), Some(_)) if error.is_absent() => self.define(&[])?,
             (Err(error), _) => return Err(self.refused("look for the domain")(error)),
         };
-        let active = domain.state().map_err(self.refused("ask for the state"))? != State::Off;
+        // One that crashed and is preserved counts: it has to go before the next can start.
+        let active = domain.run().is_some();
         if self.xml.is_some() && active {
             // It ran for a shell that was lost, and its wires with it.
             domain.destroy().map_err(self.refused("power off the domain"))?;
@@ -282,14 +290,21 @@ impl Start {
 
     /// Plugs the node's interfaces into a domain that is not vnode's to define.
     fn plug(&self, domain: &Domain, host: &Ns) -> Result<Vec<String>> {
-        let mut plugged = Vec::new();
-        for nic in &self.nics {
+        let mut plugged: Vec<String> = Vec::new();
+        let mut join = |nic: &Nic| -> Result<()> {
             let text = nic::element(nic, None, &self.connection.kind).write();
             domain.attach(&text).map_err(self.refused("plug an interface into the domain"))?;
             plugged.push(text);
-            nic::take(host, &self.ns, std::slice::from_ref(nic))?;
+            nic::take(host, &self.ns, std::slice::from_ref(nic))
+        };
+        let Err(error) = self.nics.iter().try_for_each(&mut join) else { return Ok(plugged) };
+        // The domain goes on without us: what it got from us goes.
+        for text in &plugged {
+            if let Err(error) = domain.detach(text) {
+                tracing::warn!(node = self.spec.node, %error, "unplug after a failed boot");
+            }
         }
-        Ok(plugged)
+        Err(error)
     }
 
     /// Ends a domain that was started here and could not be joined.

@@ -180,7 +180,10 @@ impl Node {
                 status.phase = Phase::Stopped;
             }
         });
-        *self.console.lock().unwrap_or_else(PoisonError::into_inner) = Printing::default();
+        let printing =
+            std::mem::take(&mut *self.console.lock().unwrap_or_else(PoisonError::into_inner));
+        // Without the lock: it takes leave of libvirt.
+        drop(printing);
     }
 
     async fn heard(&self, event: Event) {
