@@ -62,6 +62,11 @@ fn lv_10_domains_of_the_test_driver_are_nodes_of_a_lab() {
     assert_eq!((own["kind"].as_str(), own["state"].as_str()), (Some("vm"), Some("running")));
     assert!(own["driver"].as_str().is_some_and(|d| d.starts_with("libvirt (test://")), "{own}");
     assert_eq!(state(&host, "adopted"), "running");
+    // A machine too busy to answer shows none.
+    let inspect = |name: &str| host.vnode(&["inspect", name]).ok().json();
+    eventually("its memory is counted", LONG, || {
+        (inspect("own")["stats"]["memory_bytes"] == 32 << 20).then_some(())
+    });
 
     host.vnode(&["pause", "own"]).ok();
     assert_eq!(state(&host, "own"), "paused");
@@ -101,8 +106,15 @@ fn lv_10_domains_of_the_test_driver_are_nodes_of_a_lab() {
     host.vnode(&["down", "domains"]).ok();
     let linked = domain("there").replace("      network-mode: none\n", "");
     refused("linked", &linked, "network-mode: none");
-    // What was there is there: it can be adopted again.
+    // a lab that fails when the domain may long have been booted takes nothing from it.
+    let fails = alone("late", &format!("{uri}, xml: own.xml"))
+        + "      startup-delay: 1\n      vm: {ready: agent}\n";
+    refused("fails", &(domain("there") + &fails), "agent");
+    // What was there is there, and runs as it did, whatever labs had it: it can be adopted again.
     up(&host, "again", &domain("there")).ok();
+    let folder = inspect("vm")["folder"].as_str().map(std::path::PathBuf::from).expect("a folder");
+    let kept = std::fs::read_to_string(folder.join("libvirt.json")).expect("it is kept");
+    assert!(kept.contains("\"ran\":true"), "{kept}");
     host.vnode(&["down", "again"]).ok();
     host.kill9_daemon();
     drop(daemon);

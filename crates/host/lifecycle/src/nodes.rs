@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::AsyncReadExt;
-use vnode_driver::{Console, Exec, ExecSpec, Phase, Reader, WindowSize};
+use vnode_driver::{Console, Exec, ExecSpec, Instance, Phase, Reader, Stats, WindowSize};
 use vnode_network::capture::{Capture, CaptureSpec};
 use vnode_operation::OperationId;
 
@@ -20,6 +20,11 @@ use crate::runner;
 use crate::state::{Event, State};
 use crate::view::{NodeView, StatsView};
 use crate::work::Work;
+
+/// What a node uses. Some drivers wait for the answer of somebody else, so it is asked off the runtime's threads.
+async fn counters(instance: Arc<dyn Instance>) -> Result<Stats> {
+    blocking(move || Ok(instance.stats())).await?.map_err(driver_error)
+}
 
 impl Host {
     /// One node by `NODE` (unique on the host) or `LAB/NODE`.
@@ -59,7 +64,7 @@ impl Host {
             value["interfaces"] = serde_json::to_value(interfaces)
                 .map_err(|source| Error::failed("cannot show the interfaces").because(source))?;
             value["status"] = json!(instance.status());
-            value["stats"] = json!(instance.stats().map_err(driver_error)?);
+            value["stats"] = json!(counters(Arc::clone(&instance)).await?);
             if let Some(hardware) = instance.hardware() {
                 value["saved"] = json!(hardware.saved());
             }
@@ -394,7 +399,7 @@ impl Host {
     /// # Errors
     /// The node is not there.
     pub async fn stats(&self, node: &str) -> Result<StatsView> {
-        let stats = self.inner.registry.find(node)?.live()?.stats().map_err(driver_error)?;
+        let stats = counters(self.inner.registry.find(node)?.live()?).await?;
         let vnode_driver::Stats { cpu_usec, memory_bytes, pids } = stats;
         Ok(StatsView { cpu_usec, memory_bytes, pids })
     }

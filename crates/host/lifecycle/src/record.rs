@@ -200,6 +200,12 @@ impl NodeRecord {
         format!("node/{lab}/{node}")
     }
 
+    /// Whether it is a domain that was there before, and that outlives the node.
+    pub fn is_adopted(&self) -> bool {
+        let domain = self.spec.as_ref().and_then(|spec| spec.domain.as_ref());
+        domain.is_some_and(|domain| matches!(domain.source, vnode_driver::DomainSource::Adopt(_)))
+    }
+
     pub fn put(&self) -> Change {
         put(Self::key(&self.lab, &self.node), self)
     }

@@ -94,7 +94,9 @@ pub fn down(records: &Records, last_lab: bool, graceful: bool) -> Plan {
     if graceful {
         // Who lives among the processes of another is asked first: that one's end is its own.
         let guests = guests(&records.lab.lab);
-        let mut order: Vec<&str> = records.nodes.keys().map(String::as_str).collect();
+        // A domain that was there before is let go as it was found, not shut down.
+        let own = records.nodes.iter().filter(|(_, record)| !record.is_adopted());
+        let mut order: Vec<&str> = own.map(|(name, _)| name.as_str()).collect();
         order.sort_by_cached_key(|node| std::cmp::Reverse(depth(&records.lab.lab, node)));
         for node in order {
             let before: Vec<u32> = guests

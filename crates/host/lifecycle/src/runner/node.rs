@@ -373,6 +373,10 @@ pub(crate) async fn start(
 /// Inverse of `boot` for a node that goes on to exist.
 pub(super) async fn unboot(inner: &Arc<Inner>, lab: &str, name: &str) -> Result<()> {
     let Ok(entry) = inner.registry.node(lab, name) else { return Ok(()) };
+    if entry.with(|record| record.is_adopted()) {
+        // It may have run before it was ours; the inverse of `create` lets it go as it was found.
+        return Ok(());
+    }
     let _slot = entry.slot.lock().await;
     stop(inner, &entry, Some(Duration::ZERO), "").await
 }
