@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::{fs::OFlags, process::Signal};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use vnode_vnfpkg::{Descriptor, Event, Runs, runs};
@@ -74,9 +75,13 @@ fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }
 
+/// Writes a new file in place of what is there: that may be a link of the script's user to a file of another's.
 fn write_private(path: &Path, text: &str, owner: Option<(u32, u32)>) -> io::Result<()> {
-    let mut file =
-        File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
     if let Some((uid, gid)) = owner {
         fchown(&file, Some(uid), Some(gid))?;
     }
@@ -236,7 +241,13 @@ impl Core {
             keep,
         };
         let outcome = match how {
-            How::Left(Known::Ended(outcome)) => Ok(outcome),
+            How::Left(Known::Ended(outcome)) => {
+                // That life may have ended before it killed what the script left.
+                if script.leaves_nothing(&outcome) {
+                    script::kill_marked(&script.marks, Signal::KILL);
+                }
+                Ok(outcome)
+            }
             How::Left(known) => {
                 let Known::Runs(process) = known else {
                     return Err(Failure::script(&op.id, "it never ran".to_owned(), "interrupted"));
@@ -282,7 +293,15 @@ fn argv(path: &Path, arguments: &[String]) -> Result<Vec<String>> {
         Failure::internal(&format!("read the script `{}`", path.display()), &error)
     };
     let mut head = Vec::new();
-    File::open(path).map_err(gone)?.take(256).read_to_end(&mut head).map_err(gone)?;
+    // The folder is the script's user's, who may have put a pipe there: it must not make us wait.
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut options = File::options();
+    let file = options.read(true).custom_flags(flags.bits().cast_signed()).open(path);
+    let file = file.map_err(gone)?;
+    if !file.metadata().map_err(gone)?.is_file() {
+        return Err(gone(io::Error::other("it is no file")));
+    }
+    file.take(256).read_to_end(&mut head).map_err(gone)?;
     let full = path.display().to_string();
     let mut argv = match runs(&head)? {
         Runs::Shell => vec!["/bin/sh".to_owned(), full],
@@ -318,4 +337,31 @@ fn read_output(path: &Path) -> BTreeMap<String, String> {
         .take(256)
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_of_the_scripts_user_is_replaced_and_what_it_names_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (other, path) = (folder.path().join("shadow"), folder.path().join("params.sh"));
+        std::fs::write(&other, "kept").expect("written");
+        std::os::unix::fs::symlink(&other, &path).expect("linked");
+        write_private(&path, "a='b'\n", None).expect("written");
+        assert_eq!(std::fs::read_to_string(&other).expect("read"), "kept");
+        assert!(std::fs::symlink_metadata(&path).expect("there").is_file());
+        write_private(&path, "c='d'\n", None).expect("written again");
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), "c='d'\n");
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_script_makes_nobody_wait() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("start.sh");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).expect("made");
+        assert!(argv(&path, &[]).expect_err("it is none").detail.contains("start.sh"));
+    }
 }

@@ -18,7 +18,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use rustix::fs::OFlags;
 use serde_json::{Map, Value, json};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, Interest, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::timeout,
@@ -46,6 +46,7 @@ const CONNECTIONS: usize = 20;
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long a package may say nothing, and take in all.
 const PACKAGE_SILENCE: Duration = Duration::from_secs(30);
+const PACKAGE: Duration = Duration::from_secs(1800);
 /// How long a command may run, and the bytes of each of its streams that are told.
 const COMMAND: Duration = Duration::from_secs(600);
 const OUTPUT: usize = 16 << 20;
@@ -69,15 +70,20 @@ struct Legacy {
     root: Dir,
 }
 
-/// Listens on both ports until `stop`.
+/// Both ports and the folder, held: nothing that can fail is left to do.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    requests: TcpListener,
+    packages: TcpListener,
+    process: Option<String>,
+    root: Dir,
+}
+
+/// Takes both ports; who comes waits until they are served.
 ///
 /// # Errors
 /// When it cannot.
-pub(crate) async fn start(
-    manager: &Manager,
-    options: Options,
-    stop: CancellationToken,
-) -> Result<()> {
+pub(crate) async fn bind(options: Options) -> Result<Bound> {
     let failed = |what: String| move |error: io::Error| Failure::internal(&what, &error);
     let folder = options.root.display().to_string();
     std::fs::create_dir_all(&options.root).map_err(failed(format!("make `{folder}`")))?;
@@ -87,15 +93,24 @@ pub(crate) async fn start(
         TcpListener::bind(address).await.map_err(failed(format!("listen on {address}")))
     };
     let (requests, packages) = (listen(options.requests).await?, listen(options.packages).await?);
-    let legacy = Arc::new(Legacy { manager: manager.clone(), process: options.process, root });
+    // As they are: 0 asks for any that is free.
+    let at = |listener: &TcpListener| listener.local_addr().map_err(failed("listen".to_owned()));
     tracing::warn!(
-        requests = %options.requests, packages = %options.packages,
+        requests = %at(&requests)?, packages = %at(&packages)?,
         "the old protocol is on: whoever reaches these ports may do what the service may"
     );
-    for (listener, is_package) in [(requests, false), (packages, true)] {
-        tokio::spawn(accept(Arc::clone(&legacy), listener, is_package, stop.clone()));
+    Ok(Bound { requests, packages, process: options.process, root })
+}
+
+impl Bound {
+    /// Serves both ports until `stop`.
+    pub(crate) fn serve(self, manager: &Manager, stop: &CancellationToken) {
+        let Self { requests, packages, process, root } = self;
+        let legacy = Arc::new(Legacy { manager: manager.clone(), process, root });
+        for (listener, is_package) in [(requests, false), (packages, true)] {
+            tokio::spawn(accept(Arc::clone(&legacy), listener, is_package, stop.clone()));
+        }
     }
-    Ok(())
 }
 
 async fn accept(
@@ -110,11 +125,11 @@ async fn accept(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let legacy = Arc::clone(&legacy);
+                    let (legacy, stop) = (Arc::clone(&legacy), stop.child_token());
                     tokio::spawn(async move {
                         let served = match is_package {
                             true => legacy.package(stream, peer).await,
-                            false => legacy.requests(stream, peer).await,
+                            false => legacy.requests(stream, peer, stop).await,
                         };
                         if let Err(error) = served {
                             tracing::debug!(%peer, %error, "a client of the old protocol went away");
@@ -133,16 +148,32 @@ async fn accept(
 }
 
 impl Legacy {
-    async fn requests(&self, mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
-        stream.write_all(b"Connected !").await?;
+    async fn requests(
+        &self,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
+        write(&mut stream, b"Connected !").await?;
         let mut incoming = Incoming::default();
         let mut buffer = vec![0; 16 << 10];
         loop {
             match incoming.next() {
                 Ok(Some(asked)) => {
                     let last = matches!(asked, Asked::Execute(_));
-                    let answer = self.answer(asked, peer).await;
-                    stream.write_all(&answer).await?;
+                    let answer = {
+                        let answer = self.answer(asked, peer, &stop);
+                        tokio::pin!(answer);
+                        tokio::select! {
+                            answer = &mut answer => answer,
+                            // Nobody is there to read what a command prints.
+                            () = gone(&stream), if last => {
+                                stop.cancel();
+                                answer.await
+                            }
+                        }
+                    };
+                    write(&mut stream, &answer).await?;
                     if last {
                         return stream.shutdown().await;
                     }
@@ -151,7 +182,7 @@ impl Legacy {
                 Ok(None) => {}
                 Err(Wrong::Silent) => return stream.shutdown().await,
                 Err(Wrong::Told(what)) => {
-                    stream.write_all(format!("ERROR. {what}").as_bytes()).await?;
+                    write(&mut stream, format!("ERROR. {what}").as_bytes()).await?;
                     return stream.shutdown().await;
                 }
             }
@@ -163,7 +194,7 @@ impl Legacy {
         }
     }
 
-    async fn answer(&self, asked: Asked, peer: SocketAddr) -> Vec<u8> {
+    async fn answer(&self, asked: Asked, peer: SocketAddr, stop: &CancellationToken) -> Vec<u8> {
         let (verb, object) = match asked {
             Asked::Status => return self.status().await,
             Asked::Push(object) => ("push", object),
@@ -185,7 +216,7 @@ impl Legacy {
         let done = match verb {
             "push" => self.push(&target, &object).await.map(|()| b"OK".to_vec()),
             "delete" => self.delete(&target).await.map(|()| b"DELETED".to_vec()),
-            _ => execute(&target).await,
+            _ => execute(&target, stop).await,
         };
         done.unwrap_or_else(|what| format!("ERROR. {what}").into_bytes())
     }
@@ -234,7 +265,10 @@ impl Legacy {
 
     /// A package to the end of the stream; without a word when all went well.
     async fn package(&self, mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
-        let done = match self.receive(&mut stream).await {
+        let received = timeout(PACKAGE, self.receive(&mut stream)).await;
+        let received =
+            received.unwrap_or_else(|_| Err(Failure::invalid("the package took too long")));
+        let done = match received {
             Ok((file, length)) => {
                 let data = json!({ "verb": "legacy-package", "bytes": length, "peer": peer });
                 self.manager.core.event("request", "legacy", None, data);
@@ -248,7 +282,7 @@ impl Legacy {
         };
         if let Err(failure) = done {
             let text = format!("ERROR. {} {}", failure.code, failure.detail);
-            stream.write_all(text.as_bytes()).await?;
+            write(&mut stream, text.as_bytes()).await?;
         }
         stream.shutdown().await
     }
@@ -264,7 +298,13 @@ impl Legacy {
             OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC,
             Mode::RUSR | Mode::WUSR,
         );
-        let made = made.or_else(|_| rustix::fs::memfd_create("package", MemfdFlags::CLOEXEC));
+        let made = made.or_else(|error| match error {
+            // This file system has no such files.
+            rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR => {
+                rustix::fs::memfd_create("package", MemfdFlags::CLOEXEC)
+            }
+            error => Err(error),
+        });
         let mut file = File::from(made.map_err(|error| failed(error.into()))?);
         let mut buffer = vec![0; 64 << 10];
         let mut length = 0;
@@ -274,10 +314,12 @@ impl Legacy {
                 Ok(0) => break,
                 Ok(read) => {
                     length += read as u64;
-                    // One more than is taken: whoever looks at it says so.
-                    if length <= most + 1 {
-                        file.write_all(&buffer[..read]).map_err(failed)?;
+                    if length > most {
+                        return Err(Failure::invalid(format!(
+                            "a package has at most {most} bytes"
+                        )));
                     }
+                    file.write_all(&buffer[..read]).map_err(failed)?;
                 }
                 Err(error) => return Err(failed(error)),
             }
@@ -292,8 +334,19 @@ fn told(error: &vnode_beneath::DirError) -> String {
     format!("{error}{cause}")
 }
 
+/// Writes to a client that takes it.
+async fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+    timeout(SILENCE, stream.write_all(bytes)).await?
+}
+
+/// Returns when the client has gone for good. One that has only said its last may wait for its answer.
+async fn gone(stream: &TcpStream) {
+    // An error says that nobody is there as well.
+    let _ = stream.ready(Interest::ERROR).await;
+}
+
 /// A line for the shell. What it printed as errors comes first; how it ended was never told.
-async fn execute(line: &str) -> Result<Vec<u8>, String> {
+async fn execute(line: &str, stop: &CancellationToken) -> Result<Vec<u8>, String> {
     let spec = Spec::new(["/bin/sh", "-c", line])
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .env("LANG", "C.UTF-8")
@@ -301,7 +354,7 @@ async fn execute(line: &str) -> Result<Vec<u8>, String> {
         .session(Session::NewSession)
         .capture(OUTPUT)
         .time_limit(COMMAND);
-    let ran = vnode_action::run(spec, &CancellationToken::new()).await;
+    let ran = vnode_action::run(spec, stop).await;
     let output = ran.map_err(|error| error.to_string())?;
     if output.stderr.is_empty() {
         return Ok(output.stdout);

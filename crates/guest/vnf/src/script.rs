@@ -61,6 +61,13 @@ pub(crate) struct Script {
     pub(crate) keep: bool,
 }
 
+impl Script {
+    /// Whether what it left behind, when it ended so, is to be killed.
+    pub(crate) fn leaves_nothing(&self, outcome: &Outcome) -> bool {
+        !self.keep || outcome.timed_out || outcome.cancelled
+    }
+}
+
 /// How it ended. Neither code nor signal: nobody who was told is there any more.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -107,30 +114,32 @@ pub(crate) fn run_as(spec: Spec, user: Option<&User>) -> Spec {
 
 /// Kills the run if the one who waits for it goes away.
 struct Guard<'a> {
-    pid: i32,
+    process: Identity,
     ours: &'a Ours,
     marks: Option<&'a [String]>,
 }
 
 impl<'a> Guard<'a> {
+    /// Of a child that is not waited for: the number is its.
     fn new(pid: i32, ours: &'a Ours, marks: &'a [String]) -> Self {
         ours.add(pid);
-        Self { pid, ours, marks: Some(marks) }
+        let start = proc::stat(pid).map_or(0, |stat| stat.start);
+        Self { process: Identity { pid, start }, ours, marks: Some(marks) }
     }
 
     /// It has ended by itself.
     fn over(&mut self) {
-        self.ours.remove(self.pid);
+        self.ours.over(self.process);
         self.marks = None;
     }
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        self.ours.remove(self.pid);
         if let Some(marks) = self.marks {
-            signal_group(self.pid, Signal::KILL);
+            signal_group(self.process.pid, Signal::KILL);
             kill_marked(marks, Signal::KILL);
+            self.ours.over(self.process);
         }
     }
 }
@@ -150,10 +159,13 @@ pub(crate) fn kill_marked(marks: &[String], signal: Signal) {
         let pid = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
         if let Some(pid) = pid.filter(|pid| *pid != own)
             && proc::has_variables(pid, marks)
-            && let Some(pid) = Pid::from_raw(pid)
+            && let Some(number) = Pid::from_raw(pid)
+            && let Ok(held) = rustix::process::pidfd_open(number, PidfdFlags::empty())
+            // The number may have been given to another before we held it.
+            && proc::has_variables(pid, marks)
         {
             // It may be gone by now.
-            let _ = rustix::process::kill_process(pid, signal);
+            let _ = rustix::process::pidfd_send_signal(&held, signal);
         }
     }
 }
@@ -177,7 +189,8 @@ pub(crate) fn pipe_of(pid: i32, number: i32) -> Option<(pipe::Receiver, u64)> {
         return None;
     }
     let path = format!("/proc/{pid}/fd/{number}");
-    if !rustix::fs::FileType::from_raw_mode(rustix::fs::stat(&path).ok()?.st_mode).is_fifo() {
+    // One with a name is not of our making.
+    if !std::fs::read_link(&path).ok()?.as_os_str().as_encoded_bytes().starts_with(b"pipe:[") {
         return None;
     }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -245,7 +258,7 @@ pub(crate) async fn run(
     let held = rustix::process::pidfd_open(number, PidfdFlags::NONBLOCK)
         .map_err(|error| cannot(&error))?;
     let held = pidfd::watched(held).map_err(|error| cannot(&error))?;
-    let process = Identity { pid, start: proc::stat(pid).map_or(0, |stat| stat.start) };
+    let process = guard.process;
     if let Some(file) = &mut file {
         file.runs(process).map_err(|error| cannot(&error))?;
     }
@@ -266,8 +279,15 @@ pub(crate) async fn take_up(
     ours: &Ours,
     cancel: &CancellationToken,
 ) -> Result<Outcome, String> {
-    let Ok(held) = pidfd::open(process.pid, process.start) else { return Ok(Outcome::default()) };
-    let guard = Guard::new(process.pid, ours, &script.marks);
+    let Ok(held) = pidfd::open(process.pid, process.start) else {
+        ours.over(process);
+        if !script.keep {
+            kill_marked(&script.marks, Signal::KILL);
+        }
+        return Ok(Outcome::default());
+    };
+    ours.add(process.pid);
+    let guard = Guard { process, ours, marks: Some(&script.marks) };
     let held = pidfd::watched(held).map_err(|error| format!("cannot wait for it: {error}"))?;
     let pipe = |number| pipe_of(process.pid, number).map(|(pipe, _)| pipe);
     let (out, err) = (pipe(1), pipe(2));
@@ -378,7 +398,7 @@ async fn follow(
     // What it left behind may keep them open as long as it likes.
     let _ = timeout(DRAIN, drained).await;
     log.flush();
-    if !script.keep || outcome.timed_out || outcome.cancelled {
+    if script.leaves_nothing(&outcome) {
         kill_marked(&script.marks, Signal::KILL);
     }
     for open in [out, err].into_iter().flatten() {

@@ -72,8 +72,8 @@ async fn serve(state: &Path, options: &Serve) -> Result<()> {
         log_secrets: options.log_secrets,
         ..Settings::new(state)
     };
-    let manager = Manager::open(settings).await?;
-    let stop = CancellationToken::new();
+    // Before anything is taken over, which a refusal would let go of again.
+    let mut old = None;
     if options.legacy {
         let address = options.legacy_listen;
         if !address.is_loopback() && !options.legacy_anywhere {
@@ -83,13 +83,18 @@ async fn serve(state: &Path, options: &Serve) -> Result<()> {
             )));
         }
         let (requests, packages) = options.legacy_ports;
-        let old = legacy::Options {
+        let wanted = legacy::Options {
             requests: SocketAddr::new(address, requests),
             packages: SocketAddr::new(address, packages),
             process: options.legacy_process.clone(),
             root: options.legacy_root.clone().unwrap_or_else(|| state.join("files")),
         };
-        legacy::start(&manager, old, stop.clone()).await?;
+        old = Some(legacy::bind(wanted).await?);
+    }
+    let manager = Manager::open(settings).await?;
+    let stop = CancellationToken::new();
+    if let Some(old) = old {
+        old.serve(&manager, &stop);
     }
     let stopping = stop.clone();
     tokio::spawn(async move {

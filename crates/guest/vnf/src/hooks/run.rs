@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
+use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -11,13 +12,21 @@ use vnode_vnfpkg::{Descriptor, Event, Mode, OnError, RestartPolicy};
 use super::Follow;
 use crate::{
     core::{put_instance, put_operation},
-    environment::{How, Which},
+    environment::{self, How, Which},
     error::Result,
     model::{Instance, Kind, Occurrence, Presence, Progress, State, Step, WatchState, Work},
+    onboard::blocking,
     operate::Ask,
     runs::{Begun, Hook, Known},
+    script::{self, Outcome},
     watch::pidfd::Ended,
 };
+
+/// Kills what is left of an attempt that is repeated: no script runs beside itself.
+async fn kill_attempt(op: &Occurrence, event: Event, index: usize, attempt: u32) -> Result<()> {
+    let marks = environment::marks(&op.id, event, index, attempt);
+    blocking(move || script::kill_marked(&marks, Signal::KILL)).await
+}
 
 impl Follow {
     /// Runs the scripts for what has happened, and writes it down.
@@ -141,7 +150,10 @@ impl Follow {
             if let Some((begun, known)) = from.take() {
                 (attempt, tries) = (begun.attempt, begun.tries.saturating_sub(1));
                 match known {
-                    Known::Begun => attempt += 1,
+                    Known::Begun => {
+                        kill_attempt(op, event, index, attempt).await?;
+                        attempt += 1;
+                    }
                     known => left = Some(known),
                 }
             }
@@ -168,7 +180,9 @@ impl Follow {
                 };
                 let was_left = matches!(how, How::Left(_));
                 let ran = self.core.run_script(&which, how, &token).await;
-                if was_left && ran.as_ref().is_ok_and(|outcome| !outcome.is_known()) {
+                let unknown = |outcome: &Outcome| !outcome.is_known() && !outcome.timed_out;
+                if was_left && ran.as_ref().is_ok_and(unknown) {
+                    kill_attempt(op, event, index, attempt).await?;
                     attempt += 1;
                     tries -= 1;
                     continue;
@@ -176,7 +190,7 @@ impl Follow {
                 let (outcome, broken) = match ran {
                     Ok(outcome) => (outcome, None),
                     // A script that cannot be started must not stop what comes after it.
-                    Err(failure) => (crate::script::Outcome::default(), Some(failure.detail)),
+                    Err(failure) => (Outcome::default(), Some(failure.detail)),
                 };
                 let fine = broken.is_none() && outcome.ok();
                 self.core.change_operation(&op.id, |op| {

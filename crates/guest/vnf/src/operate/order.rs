@@ -30,11 +30,14 @@ fn descriptor_of<'a>(tables: &'a Tables, instance: &Instance) -> Option<&'a Desc
     package.map(|package| &package.descriptor)
 }
 
-/// Whether it runs: as was asked for where we start it, as is seen where we do not.
+/// Whether it runs: as was asked for where we start it, unless that has failed; as is seen where we do not.
 fn runs(tables: &Tables, instance: &Instance) -> bool {
+    let op = instance.operation.as_ref().and_then(|op| tables.operations.get(op));
+    let failed =
+        op.is_some_and(|op| op.operation == Kind::Operate && op.state == State::FailedTemp);
     instance.state == Instantiation::Instantiated
         && descriptor_of(tables, instance).is_some_and(|descriptor| match startable(descriptor) {
-            true => instance.wanted,
+            true => instance.wanted && !failed,
             false => tables.drivers.get(&instance.id).is_some_and(|d| d.view.get().present),
         })
 }
@@ -70,12 +73,17 @@ impl Core {
                             "{wanted} must run before {name}, and nothing starts it"
                         ))
                     })?;
-                    self.change(&id, true).await?;
+                    // One before it may have needed the same.
+                    if !self.is_so(&id, true) {
+                        self.change(&id, true).await?;
+                    }
                 }
             }
             if stops {
                 for id in self.to_stop(instance) {
-                    self.change(&id, false).await?;
+                    if !self.is_so(&id, false) {
+                        self.change(&id, false).await?;
+                    }
                 }
             }
             Ok(())
@@ -115,6 +123,15 @@ impl Core {
         let others = tables.instances.values().filter(|other| other.id != instance.id);
         let others = others.filter(|other| runs(&tables, other)).filter(needs);
         others.map(|other| other.id.clone()).collect()
+    }
+
+    /// Whether it runs, or does not, and nothing changes it.
+    fn is_so(&self, id: &str, started: bool) -> bool {
+        let tables = self.tables();
+        tables.instances.get(id).is_some_and(|instance| match started {
+            true => runs(&tables, instance) && instance.operation.is_none(),
+            false => !runs(&tables, instance),
+        })
     }
 
     async fn change(self: &Arc<Self>, id: &str, start: bool) -> Result<()> {

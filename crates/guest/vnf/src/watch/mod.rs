@@ -352,12 +352,13 @@ impl Task {
     fn sighted(&mut self, seen: &Sighting) {
         self.look(seen.pid);
         let now = proc::stat(seen.pid);
+        let identity = Identity { pid: seen.pid, start: seen.start };
         if now.is_some_and(|now| now.start == seen.start && now.alive())
             || self.ours.contains(seen.pid)
+            || self.ours.was(identity)
         {
             return;
         }
-        let identity = Identity { pid: seen.pid, start: seen.start };
         for (id, function) in &mut self.functions {
             if function.rule.is_named(seen.comm.as_bytes())
                 && function.passed(identity)

@@ -1,37 +1,57 @@
 //! Which processes are a function's.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use vnode_vnfpkg::{By, Process};
 
-use super::proc;
+use super::{Identity, proc};
 use crate::user;
 
 /// Bytes of a name that the kernel keeps.
 const COMM: usize = 15;
 
-/// Programs of ours that run now and are never a function's process.
+/// Ended programs of ours that are remembered: a host may tell of them late.
+const ENDED: usize = 256;
+
+/// Programs of ours, which are never a function's process: those that run now, and those that ended last.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Ours(Arc<Mutex<HashSet<i32>>>);
+pub(crate) struct Ours(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    now: HashSet<i32>,
+    ended: VecDeque<Identity>,
+}
 
 impl Ours {
-    fn set(&self) -> MutexGuard<'_, HashSet<i32>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn add(&self, pid: i32) {
-        self.set().insert(pid);
+        self.known().now.insert(pid);
     }
 
-    pub(crate) fn remove(&self, pid: i32) {
-        self.set().remove(&pid);
+    /// It has ended: its number may become another's.
+    pub(crate) fn over(&self, process: Identity) {
+        let mut known = self.known();
+        known.now.remove(&process.pid);
+        if known.ended.len() >= ENDED {
+            known.ended.pop_front();
+        }
+        known.ended.push_back(process);
     }
 
     pub(crate) fn contains(&self, pid: i32) -> bool {
-        self.set().contains(&pid)
+        self.known().now.contains(&pid)
+    }
+
+    /// Whether it was ours, and has ended not long ago.
+    pub(crate) fn was(&self, process: Identity) -> bool {
+        self.known().ended.contains(&process)
     }
 }
 
@@ -150,5 +170,23 @@ impl Rule {
         }
         proc::stat(pid).is_some_and(|stat| stat.alive() && !stat.kernel)
             && proc::in_our_namespace(pid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_ours_is_told_from_the_next_process_of_its_number() {
+        let ours = Ours::default();
+        let process = Identity { pid: 7, start: 9 };
+        ours.add(7);
+        assert!(ours.contains(7) && !ours.was(process));
+        ours.over(process);
+        assert!(!ours.contains(7) && ours.was(process));
+        assert!(!ours.was(Identity { start: 10, ..process }));
+        (0..ENDED).for_each(|_| ours.over(Identity { pid: 8, start: 1 }));
+        assert!(!ours.was(process), "only the last are remembered");
     }
 }

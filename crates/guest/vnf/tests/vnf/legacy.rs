@@ -13,16 +13,17 @@ use crate::common::{Pkg, Service, eventually, unique};
 
 /// A service with both ports, and what they are.
 fn service(process: &str) -> (Service, u16, u16) {
-    // Free ports: taken and given back.
-    let taken: Vec<std::net::TcpListener> = (0..2)
-        .map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("there are free ports"))
-        .collect();
-    let port = |index: usize| taken[index].local_addr().expect("it is bound").port();
-    let (requests, packages) = (port(0), port(1));
-    drop(taken);
-    let ports = format!("--legacy-ports={requests},{packages}");
     let process = format!("--legacy-process={process}");
-    let service = Service::with(&["--legacy", ports.as_str(), process.as_str()], "");
+    let service = Service::with(&["--legacy", "--legacy-ports=0,0", process.as_str()], "");
+    // Any that are free: it says which.
+    let port = |name: &str| {
+        let log = service.log();
+        let (_, rest) = log.split_once(&format!("{name}=127.0.0.1:"))?;
+        let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next()?;
+        digits.parse().ok()
+    };
+    let told = |name: &str| port(name).unwrap_or_else(|| panic!("{name}: {}", service.log()));
+    let (requests, packages) = (told("requests"), told("packages"));
     (service, requests, packages)
 }
 
@@ -174,6 +175,20 @@ fn lg_04_a_package_is_a_stream_to_its_end() {
 #[test]
 fn lg_01_it_is_off_and_stays_on_this_machine() {
     let mut service = Service::start();
+    assert!(!service.log().contains("the old protocol is on"), "{}", service.log());
+    let fds = fs::read_dir(format!("/proc/{}/fd", service.pid())).expect("it runs").flatten();
+    let links = fds.filter_map(|fd| fs::read_link(fd.path()).ok());
+    let sockets: Vec<String> = links.map(|link| link.display().to_string()).collect();
+    // The tenth word of a line, of which the fourth is the state of who listens.
+    let tcp = ["tcp", "tcp6"].map(|file| {
+        fs::read_to_string(format!("/proc/{}/net/{file}", service.pid())).unwrap_or_default()
+    });
+    for line in tcp.iter().flat_map(|text| text.lines()) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let listens = words.get(3) == Some(&"0A");
+        let socket = words.get(9).map(|inode| format!("socket:[{inode}]")).unwrap_or_default();
+        assert!(!listens || !sockets.contains(&socket), "it listens: {line}");
+    }
     service.kill();
     let listen = ["--legacy", "--legacy-listen=0.0.0.0"];
     let words = format!("--state-dir\n{}\nserve\n{}", service.state().display(), listen.join("\n"));
