@@ -147,15 +147,32 @@ pub fn namespace(pid: i32) -> Option<Namespace> {
 
 /// The number of a process in its own namespace, which may lie below ours; `None` when it is gone.
 pub fn inner_pid(pid: i32) -> Option<i32> {
+    let path = format!("/proc/{pid}/status");
     let mut buffer = [0; 4096];
-    let read = read_some(&format!("/proc/{pid}/status"), &mut buffer).ok()?;
-    let mut lines = buffer[..read].split(|byte| *byte == b'\n');
+    let read = read_some(&path, &mut buffer).ok()?;
+    match inner_of(pid, &buffer[..read], read == buffer.len()) {
+        // One of many groups, which stand before it.
+        None if read == buffer.len() => {
+            let mut buffer = vec![0; 64 << 10];
+            let read = read_some(&path, &mut buffer).ok()?;
+            inner_of(pid, &buffer[..read], read == buffer.len())
+        }
+        inner => inner,
+    }
+}
+
+/// What a `status` tells of it, which may be `cut` at its end.
+fn inner_of(pid: i32, status: &[u8], cut: bool) -> Option<i32> {
+    let mut lines = status.split_inclusive(|byte| *byte == b'\n');
     match lines.find_map(|line| line.strip_prefix(b"NSpid:")) {
-        Some(numbers) => {
+        Some(numbers) if numbers.ends_with(b"\n") => {
             str::from_utf8(numbers).ok()?.split_ascii_whitespace().next_back()?.parse().ok()
         }
-        // Kernels without the line have no such namespaces.
-        None => Some(pid),
+        None if !cut => {
+            // Kernels without the line have no such namespaces.
+            Some(pid)
+        }
+        _ => None,
     }
 }
 
@@ -276,6 +293,16 @@ mod tests {
         assert_eq!((stat.state, stat.parent, stat.threads, stat.start), (b'S', 7, 2, 8899));
         assert!(!stat.kernel && stat.alive());
         assert_eq!((stat.ticks, stat.resident), (7, 11));
+    }
+
+    #[test]
+    fn a_number_that_was_cut_off_is_not_taken_for_the_hosts() {
+        assert_eq!(inner_of(70, b"Groups:\t1\nNSpid:\t70\t17\nX:\t1\n", true), Some(17));
+        assert_eq!(inner_of(70, b"Groups:\t1\nNSpid:\t70\t1", true), None);
+        assert_eq!(inner_of(70, b"Groups:\t1 2 3", true), None);
+        assert_eq!(inner_of(70, b"Groups:\t1\n", false), Some(70));
+        let own = std::process::id().cast_signed();
+        assert!(inner_pid(own).is_some());
     }
 
     #[test]

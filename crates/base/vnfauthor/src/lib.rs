@@ -132,14 +132,19 @@ fn perform(verb: Author) -> Result<Value, Error> {
         Author::Sign { folder, key, new_key: true } => {
             let secret = SecretKey::generate()?;
             let public = key.with_extension("pub");
-            let io = |source| Error::File { doing: "write", path: key.clone(), source };
-            let mut options = File::options();
-            options.write(true).create_new(true).mode(0o600);
-            options
-                .open(&key)
-                .and_then(|mut file| file.write_all(secret.to_text().as_bytes()))
-                .map_err(io)?;
-            std::fs::write(&public, secret.public()).map_err(io)?;
+            if public == key {
+                return Err(Error::Usage("a secret key's name does not end in .pub"));
+            }
+            // Neither in place of another.
+            let write = |path: &Path, mode: u32, text: &str| {
+                let mut options = File::options();
+                let file = options.write(true).create_new(true).mode(mode).open(path);
+                let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+                let path = path.to_owned();
+                written.map_err(|source| Error::File { doing: "write", path, source })
+            };
+            write(&key, 0o600, &secret.to_text())?;
+            write(&public, 0o644, &secret.public())?;
             if let Some(folder) = folder {
                 author::sign(&folder, &secret)?;
             }

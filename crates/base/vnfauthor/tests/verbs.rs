@@ -27,6 +27,9 @@ fn a_package_is_begun_signed_packed_and_found_signed() {
     let sign = |new_key| Author::Sign { folder: Some(folder.clone()), key: key.clone(), new_key };
     done(sign(true));
     assert!(matches!(run(sign(true), &mut Vec::new(), false), Err(Error::File { .. })));
+    let same = Author::Sign { folder: None, key: root.path().join("x.pub"), new_key: true };
+    assert!(matches!(run(same, &mut Vec::new(), false), Err(Error::Usage(_))));
+    assert!(!root.path().join("x.pub").exists(), "no key that would be lost at once");
     done(sign(false));
     let packed = done(Author::Pack { folder: folder.clone(), output: None });
     let archive = root.path().join("edge-fw.tar.gz");
