@@ -55,7 +55,7 @@ async fn followed(inner: &Arc<Inner>, entry: &Arc<NodeEntry>, machine: bool) {
     let ear = Arc::new(Ear::new(entry));
     // A node that never had a service is not asked until it may have one.
     let mut wait = matches!(copied::load(inner, entry).await, Ok(None));
-    let mut pause = FIRST;
+    let (mut pause, mut pace) = (FIRST, copied::Pace::new());
     loop {
         let Some(mut status) = entry.instance().map(|instance| instance.watch()) else { return };
         let Ok(now) = status.wait_for(|now| now.phase == Phase::Running).await.map(|now| *now)
@@ -76,21 +76,24 @@ async fn followed(inner: &Arc<Inner>, entry: &Arc<NodeEntry>, machine: bool) {
             pause = FIRST;
         }
         let begun = Instant::now();
-        wait = match stream::attend(inner, entry, machine, heard.then_some(&*ear)).await {
+        let heard = heard.then_some(&*ear);
+        let attended = stream::attend(inner, entry, machine, heard, &mut pace).await;
+        // One that only comes and goes is not asked ever again at once.
+        if begun.elapsed() > LAST {
+            pause = FIRST;
+        }
+        wait = match attended {
             // The service ended: it may be on its way back.
-            Ok(true) => {
-                pause = FIRST;
-                false
-            }
+            Ok(true) => false,
             Ok(false) => pause > LAST,
             Err(error) => {
                 tracing::warn!(node = %entry.subject(), "its network functions: {}", error.chain());
-                pause > LAST || begun.elapsed() < FIRST
+                pause > LAST
             }
         };
         if !wait {
             tokio::select! {
-                () = sleep(pause) => pause *= 2,
+                () = sleep(pause) => pause = (pause * 2).min(LAST * 2),
                 () = entry.functions.notified() => pause = FIRST,
             }
         }

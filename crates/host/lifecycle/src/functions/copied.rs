@@ -21,10 +21,12 @@ use crate::registry::NodeEntry;
 const LINE: u64 = 256 << 10;
 /// Bytes of what an event tells beside its kind and subject.
 const DATA: usize = 16 << 10;
-/// Events in one commit.
-const TOGETHER: usize = 64;
-/// Events of one node in a second; more wait in the node.
-const RATE: usize = 500;
+/// Lines that are taken in by one commit.
+const TOGETHER: u32 = 64;
+/// Lines of one node at once, whatever they tell; more wait in the node.
+const BURST: u32 = 500;
+/// After these, one for each such time.
+const EACH: Duration = Duration::from_millis(50);
 /// Bytes of a kind, of a subject.
 const WORD: usize = 200;
 
@@ -34,6 +36,25 @@ pub(super) struct Cursor {
     /// Names the journal that `after` counts in.
     pub(super) journal: String,
     pub(super) after: u64,
+}
+
+/// How fast a node may tell; it outlasts the agent's program, which the node may end as it likes.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// When what was told is paid for.
+    paid: Instant,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self { paid: Instant::now() }
+    }
+
+    /// Takes lines on account; until when the next must wait.
+    fn take(&mut self, lines: u32, now: Instant) -> Option<Instant> {
+        self.paid = self.paid.max(now) + EACH * lines;
+        (self.paid > now + EACH * BURST).then(|| self.paid - EACH * BURST)
+    }
 }
 
 /// Where a node's cursor is stored.
@@ -83,6 +104,7 @@ pub(super) async fn copy(
     inner: &Arc<Inner>,
     entry: &NodeEntry,
     mut cursor: Cursor,
+    pace: &mut Pace,
     from: Reader,
 ) -> Result<bool> {
     let mut from = BufReader::with_capacity(64 << 10, from);
@@ -97,39 +119,35 @@ pub(super) async fn copy(
         cursor = begun;
         keep(inner, entry, &cursor, &[]).await?;
     }
-    let (mut second, mut spent) = (Instant::now(), 0);
+    let mut warned = false;
     loop {
         let mut drafts = Vec::new();
-        let before = cursor.after;
-        let mut over = false;
-        while let Some(text) = next(&mut from, &mut line).await? {
-            let Some(told) = item::<Told>(&text)? else {
-                over = true;
-                break;
-            };
+        let (before, mut lines) = (cursor.after, 0);
+        let over = loop {
+            let Some(text) = next(&mut from, &mut line).await? else { break true };
+            let Some(told) = item::<Told>(&text)? else { break true };
+            lines += 1;
             if told.seq > cursor.after {
                 cursor.after = told.seq;
-                drafts.extend(draft(entry, told));
+                let draft = draft(entry, told);
+                if draft.is_none() && !std::mem::replace(&mut warned, true) {
+                    tracing::warn!(node = %entry.subject(), "its agent tells of what is no function");
+                }
+                drafts.extend(draft);
             }
             // What has come already is kept with it.
-            if drafts.len() >= TOGETHER || !from.buffer().contains(&b'\n') {
-                break;
+            if lines >= TOGETHER || !from.buffer().contains(&b'\n') {
+                break false;
             }
+        };
+        if cursor.after != before {
+            keep(inner, entry, &cursor, &drafts).await?;
         }
-        if cursor.after == before && drafts.is_empty() {
-            return Ok(true);
-        }
-        keep(inner, entry, &cursor, &drafts).await?;
         if over {
             return Ok(true);
         }
-        spent += drafts.len();
-        let end = second + Duration::from_secs(1);
-        if spent >= RATE {
-            sleep_until(end).await;
-        }
-        if Instant::now() >= end {
-            (second, spent) = (Instant::now(), 0);
+        if let Some(until) = pace.take(lines, Instant::now()) {
+            sleep_until(until).await;
         }
     }
 }
@@ -174,7 +192,6 @@ fn draft(entry: &NodeEntry, told: Told) -> Option<Draft> {
     let plain = |text: &str| text.len() <= WORD && text.bytes().all(|byte| byte.is_ascii_graphic());
     let ours = told.kind.starts_with("vnf.") && told.subject.starts_with("vnf/");
     if !ours || !plain(&told.kind) || !plain(&told.subject) || !plain(&told.time) {
-        tracing::warn!(node = %entry.subject(), "its agent tells of what is no function");
         return None;
     }
     let mut data = match told.data {
@@ -209,4 +226,20 @@ async fn keep(
     inner.save(changes).await?;
     reserved.publish();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_may_tell_much_at_once_and_little_for_long() {
+        let now = Instant::now();
+        let mut pace = Pace { paid: now };
+        assert_eq!(pace.take(BURST, now), None);
+        assert_eq!(pace.take(1, now), Some(now + EACH), "and what gives no event counts too");
+        let later = now + EACH * 2;
+        assert_eq!(pace.take(1, later), None, "after a while it may go on");
+        assert_eq!(pace.take(1, later), Some(later + EACH));
+    }
 }

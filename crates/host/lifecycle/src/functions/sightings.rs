@@ -211,6 +211,7 @@ fn serves(pid: i32) -> bool {
 #[allow(clippy::disallowed_methods, reason = "a test starts what is to be seen")]
 mod tests {
     use std::io::Write;
+    use std::os::fd::AsRawFd;
     use std::process::{Child, Command, Stdio};
 
     use super::*;
@@ -279,18 +280,21 @@ mod tests {
             let stop = stop.clone();
             async move { serving.serve(connector, stop).await }
         });
-        // Two programs, so that the shell forks for the first.
-        apart.say("/bin/true; /bin/cat /dev/null; :");
+        // It lives until its pipe is dropped, so nobody can be too slow to see it.
+        let (reader, held) = std::io::pipe().expect("a pipe");
+        let cat = format!("/bin/cat /proc/{}/fd/{} &", std::process::id(), reader.as_raw_fd());
+        apart.say(&cat);
         let mut seen = Vec::new();
         while !seen.iter().any(|one: &Sighting| one.comm == "cat") {
             match words.next().await.expect("it goes on") {
                 Word::Look(all) => seen.extend(all),
-                Word::Missed | Word::Lost => {
-                    // It was faster than we: another.
-                    apart.say("/bin/cat /dev/null; :");
-                }
+                // Another process, of the shell's beginning.
+                Word::Missed => {}
+                // The kernel had more to tell than room for it.
+                Word::Lost => apart.say(&cat),
             }
         }
+        drop(held);
         // Among the first of its namespace, whatever it is here.
         assert!(seen.iter().all(|one| (1..1000).contains(&one.pid)), "{seen:?}");
         stop.cancel();

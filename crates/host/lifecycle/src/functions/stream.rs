@@ -26,6 +26,7 @@ pub(super) async fn attend(
     entry: &Arc<NodeEntry>,
     machine: bool,
     ear: Option<&Ear>,
+    pace: &mut copied::Pace,
 ) -> Result<bool> {
     let cursor = copied::load(inner, entry).await?.unwrap_or_default();
     // Kept from before the agent hears of us: it looks at all when it does.
@@ -44,7 +45,7 @@ pub(super) async fn attend(
     let complaints = log(entry, exec.stderr.take());
     // Whatever comes first; dropping the program then ends it, if it has not ended.
     tokio::select! {
-        copied = copied::copy(inner, entry, cursor, stdout) => copied,
+        copied = copied::copy(inner, entry, cursor, pace, stdout) => copied,
         told = tell(stdin, words) => told.map(|()| true),
         () = complaints => unreachable!("it goes on for ever"),
     }
