@@ -225,7 +225,7 @@ fn target(form: Form, command: &str, value: &Value) -> Option<String> {
 fn masked(words: &[String]) -> String {
     let secret = |name: &str| {
         let name = name.to_lowercase();
-        ["password", "passwd", "passphrase", "secret", "token", "api-key", "apikey"]
+        ["pass", "secret", "token", "api-key", "api_key", "apikey", "credential", "auth"]
             .iter()
             .any(|word| name.contains(word))
     };
@@ -254,10 +254,23 @@ mod tests {
 
     #[test]
     fn secrets_of_a_command_line_are_not_told() {
-        let words = ["curl", "--password=a", "--token", "b", "API_TOKEN=c", "-x", "d=e\n"];
+        let words = [
+            "curl",
+            "--password=a",
+            "--token",
+            "b",
+            "API_TOKEN=c",
+            "PASS=f",
+            "API_KEY=g",
+            "-x",
+            "d=e\n",
+        ];
         let argv: Vec<Value> = words.iter().map(|word| (*word).into()).collect();
         let told = target(Form::Native, "exec", &json!({ "argv": argv })).expect("it is told");
-        assert_eq!(told, r"curl --password=*** --token *** API_TOKEN=*** -x d=e\n");
+        assert_eq!(
+            told,
+            r"curl --password=*** --token *** API_TOKEN=*** PASS=*** API_KEY=*** -x d=e\n"
+        );
         assert_eq!(target(Form::Native, "ping", &Value::Null), None);
         let long = json!({ "path": "ä".repeat(5000) });
         assert!(target(Form::Native, "file-get", &long).expect("it is told").len() <= TARGET);

@@ -47,6 +47,10 @@ pub(super) fn read(config: &mut Config, reader: &mut Reader<'_>, table: &Table<'
         let text = format!("`{}` is no absolute path of a folder", wrong.display());
         reader.fault(table.get("roots").map_or(0..0, |value| value.span()), text);
     }
+    if parser == ParserConfig::Openstack && !policy.roots.is_empty() {
+        let text = "`roots` bounds no command of the parser `openstack`; leave it out, or `block` commands";
+        reader.fault(table.get("roots").map_or(0..0, |value| value.span()), text);
+    }
     commands_exist(table, &parser);
     let mut limits = match earlier {
         Some(channel) if channel.parser == parser => channel.limits,

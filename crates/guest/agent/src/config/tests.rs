@@ -41,6 +41,14 @@ fn every_fault_is_found_and_a_wrong_value_says_what_is_right() {
 }
 
 #[test]
+fn roots_that_would_bound_nothing_are_a_fault() {
+    let text = "[[channel]]\nname = \"x\"\nexchange = \"stdio\"\nparser = \"openstack\"\nroots = [\"/srv\"]\n";
+    let faults = read(text).unwrap_err();
+    assert!(faults[0].starts_with("agent.toml:5:9: `roots` bounds no command"), "{faults:?}");
+    assert!(read(&text.replace("openstack", "native")).is_ok());
+}
+
+#[test]
 fn drop_ins_replace_change_and_remove() {
     let files = [
         (

@@ -139,6 +139,8 @@ async fn rq_04_rq_06_another_content_than_was_meant_changes_nothing() {
     assert_eq!(std::fs::read(&path).unwrap(), b"abc");
     let short = json!({"path": path, "sha256": "ba78"});
     assert_eq!(sent(&mut client, short, b"").await.error()["code"], "usage");
+    let nothing_appended = json!({"path": path, "offset": 2});
+    assert_eq!(sent(&mut client, nothing_appended, b"").await.error()["code"], "usage");
     // What was cut off goes on where it was, and nowhere else.
     let at = |offset: u64| json!({"path": path, "append": true, "offset": offset});
     assert_eq!(sent(&mut client, at(2), b"x").await.error()["code"], "failed");

@@ -334,6 +334,10 @@ fn parent(below: &Path) -> Option<&Path> {
 
 /// The digest that is wanted.
 fn digest_of(request: &PutRequest) -> Result<Option<String>, CommandError> {
+    if request.offset.is_some() && !request.append {
+        let text = "`offset` is where `append` goes on, and nothing is appended";
+        return Err(CommandError::invalid(text));
+    }
     let Some(digest) = &request.sha256 else { return Ok(None) };
     if request.append {
         let text = "`sha256` is of a whole file, and `append` adds to one";
