@@ -1,16 +1,14 @@
 //! `cargo xtask lab`: the first lab, from nothing to working and back; and the benchmarks.
 
 use crate::dist;
+use crate::programs;
 use crate::setup::{self, For};
 use crate::shell::{self, command, root_command};
 
 pub(crate) fn run() -> Result<(), String> {
     setup::run(For::Lab)?;
     println!("building vnode");
-    shell::show(command(
-        "cargo",
-        &["build", "--quiet", "--locked", "-p", "vnode-cli", "-p", "vnode-monitor"],
-    ))?;
+    programs::build(&["--quiet"])?;
     let vnode = shell::target().join("debug/vnode").display().to_string();
     let file = "examples/first/lab.clab.yml";
     let step = |args: &[&str]| {
@@ -50,18 +48,8 @@ fn first_pings() -> Result<Vec<String>, String> {
 
 pub(crate) fn bench() -> Result<(), String> {
     setup::run(For::Bench)?;
-    let packages = [
-        "build",
-        "--release",
-        "--locked",
-        "-p",
-        "vnode-cli",
-        "-p",
-        "vnode-monitor",
-        "-p",
-        "vnode-bench",
-    ];
-    shell::show(command("cargo", &packages))?;
+    programs::run()?;
+    shell::show(command("cargo", &["build", "--release", "--locked", "-p", "vnode-bench"]))?;
     // The agent as it is packaged: one static program.
     let agent = dist::build()?;
     let beside = shell::target().join("release/vnode-agent");

@@ -7,6 +7,7 @@ mod dist;
 mod fuzz;
 mod lab;
 mod opennebula;
+mod programs;
 mod setup;
 mod shell;
 mod test;
@@ -20,6 +21,8 @@ usage: cargo xtask TASK
   lab     set up, build, bring the first lab up, show it working, take it down
   test    set up, build, run all tests
   bench   set up, build optimised, run the benchmarks
+  programs
+          the host's programs, optimised, in target/release, as they are meant to be installed
   tidy    the rules of this repository: crate arrows, who may start programs, no unfinished code
   fuzz    a few seconds of every fuzz target
   ci      everything that a submission has to pass
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         ["lab"] => lab::run(),
         ["test"] => test::run(),
         ["bench"] => lab::bench(),
+        ["programs"] => setup::run(setup::For::Lab).and_then(|()| programs::run()),
         ["tidy"] => tidy::run(),
         ["fuzz"] => fuzz::alone(),
         ["ci"] => ci::run(),

@@ -63,6 +63,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "vnode-network",
         ],
     ),
+    ("vnode-front", &[]),
     ("vnode-xenstore", &["base"]),
     ("vnode-netconf", &["base"]),
     ("vnode-component", &["base"]),

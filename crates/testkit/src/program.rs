@@ -21,7 +21,7 @@ pub fn built_program(name: &str) -> PathBuf {
     let path = program_dir().join(name);
     assert!(
         path.exists(),
-        "{} is not built: run `cargo build -p vnode-cli -p vnode-monitor` first, as `make test` does",
+        "{} is not built: run `cargo build -p vnode-front -p vnode-cli -p vnode-monitor` first, as `make test` does",
         path.display()
     );
     path

@@ -6,8 +6,9 @@
 //! none of it. What this one cannot do exactly as the whole program does it, it leaves to that: options, terminals,
 //! another host, a daemon that is not there, an answer that is an error.
 //!
-//! The floor is two starts of an empty program, this one and the one in the node: 1.9 ms at the least. With it an exec
-//! takes 2.8, without it 5.4.
+//! The floor is two starts of an empty program, this one and the one in the node: 1.9 ms where both are linked with glibc.
+//! The whole program by itself takes 5.4 ms for an exec, with this one before it 3.4, and 2.6 where this one is built for
+//! musl (`cargo xtask programs`), which starts in 0.3 ms.
 
 // Before `main` the standard library would look at its stack, its signals and its arguments, which costs a tenth of all.
 #![cfg_attr(not(test), no_main)]
