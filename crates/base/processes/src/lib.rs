@@ -1,9 +1,11 @@
 //! Processes of this machine, seen from outside them: what the kernel tells of their beginnings, and `/proc`.
 //!
 //! * [`Connector`]: the kernel tells of each exec and each change of a name as it happens.
+//! * [`Moment`]: who was born since, without a look at all.
 //! * [`proc`]: what a process is called, since when it is, whether it lives, and who it is in its own namespace.
 //! * [`Word`]: what a host tells an agent of the agent's processes, where the kernel does not.
 
+mod born;
 mod connector;
 pub mod proc;
 mod words;
@@ -12,6 +14,7 @@ use std::{io, os::fd::OwnedFd};
 
 use tokio::io::{Interest, unix::AsyncFd};
 
+pub use born::Moment;
 pub use connector::{Connector, Told};
 pub use words::{LINE, Sighting, Word};
 

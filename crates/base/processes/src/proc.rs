@@ -198,6 +198,10 @@ struct Seen {
 /// opening, and never another process under the same number.
 pub struct Table {
     folder: OwnedFd,
+    names: Names,
+}
+
+struct Names {
     seen: HashMap<i32, Seen>,
     round: u32,
     most: usize,
@@ -205,7 +209,7 @@ pub struct Table {
 
 impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Table").field("processes", &self.seen.len()).finish_non_exhaustive()
+        f.debug_struct("Table").field("processes", &self.names.seen.len()).finish_non_exhaustive()
     }
 }
 
@@ -219,7 +223,7 @@ impl Table {
         let folder = rustix::fs::open("/proc", flags, Mode::empty())?;
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let most = limit.map_or(KEPT, |limit| usize::try_from(limit / 2).unwrap_or(KEPT)).min(KEPT);
-        Ok(Self { folder, seen: HashMap::new(), round: 0, most })
+        Ok(Self { folder, names: Names { seen: HashMap::new(), round: 0, most } })
     }
 
     /// Looks at every process: `each` is told its pid, its name, and whether that is new.
@@ -227,7 +231,7 @@ impl Table {
     /// # Errors
     /// When `/proc` cannot be listed.
     pub fn scan(&mut self, mut each: impl FnMut(i32, &[u8], bool)) -> io::Result<()> {
-        self.round = self.round.wrapping_add(1);
+        self.names.round = self.names.round.wrapping_add(1);
         rustix::fs::seek(&self.folder, SeekFrom::Start(0))?;
         let mut buffer = [std::mem::MaybeUninit::uninit(); 32 << 10];
         let mut directory = RawDir::new(self.folder.as_fd(), &mut buffer);
@@ -240,45 +244,59 @@ impl Table {
             let Some(pid) = str::from_utf8(name).ok().and_then(|name| name.parse().ok()) else {
                 continue;
             };
-            let mut comm = [0; 64];
-            let kept = self.seen.get_mut(&pid);
-            let through = kept.as_ref().and_then(|seen| seen.file.as_ref());
-            let mut read = through.and_then(|file| rustix::io::pread(file, &mut comm, 0).ok());
-            let mut opened = None;
-            if read.is_none() {
-                let path = format!("{pid}/comm");
-                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-                // One that is gone by now is as if it had not been listed.
-                let Ok(file) = rustix::fs::openat(&self.folder, &path, flags, Mode::empty()) else {
-                    continue;
-                };
-                read = rustix::io::pread(&file, &mut comm, 0).ok();
-                opened = Some(file);
-            }
-            let Some(read) = read else { continue };
-            let comm = trimmed(&comm[..read]);
-            let comm = &comm[..comm.len().min(16)];
-            let room = self.seen.len() < self.most;
-            let seen = self.seen.entry(pid).or_insert(Seen {
-                file: None,
-                comm: [0; 16],
-                length: 0,
-                round: 0,
-            });
-            // Another process under the number, or one we had not seen: its first round.
-            let mut fresh = seen.round == 0 || opened.is_some() && seen.file.is_some();
-            if opened.is_some() {
-                seen.file = opened.filter(|_| room || seen.file.is_some());
-            }
-            fresh |= seen.comm[..usize::from(seen.length)] != *comm;
-            seen.comm[..comm.len()].copy_from_slice(comm);
-            seen.length = comm.len() as u8;
-            seen.round = self.round;
-            each(pid, comm, fresh);
+            self.names.look(&self.folder, pid, &mut each);
         }
-        let round = self.round;
-        self.seen.retain(|_, seen| seen.round == round);
+        let round = self.names.round;
+        self.names.seen.retain(|_, seen| seen.round == round);
         Ok(())
+    }
+
+    /// Looks at some processes only, as [`Table::scan`] does; the others are as they were.
+    pub fn scan_these(
+        &mut self,
+        pids: impl IntoIterator<Item = i32>,
+        mut each: impl FnMut(i32, &[u8], bool),
+    ) {
+        self.names.round = self.names.round.max(1);
+        for pid in pids {
+            self.names.look(&self.folder, pid, &mut each);
+        }
+    }
+}
+
+impl Names {
+    fn look(&mut self, folder: &OwnedFd, pid: i32, each: &mut impl FnMut(i32, &[u8], bool)) {
+        let mut comm = [0; 64];
+        let kept = self.seen.get_mut(&pid);
+        let through = kept.as_ref().and_then(|seen| seen.file.as_ref());
+        let mut read = through.and_then(|file| rustix::io::pread(file, &mut comm, 0).ok());
+        let mut opened = None;
+        if read.is_none() {
+            let path = format!("{pid}/comm");
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            // One that is gone by now is as if it had not been listed.
+            let Ok(file) = rustix::fs::openat(folder, &path, flags, Mode::empty()) else {
+                return;
+            };
+            read = rustix::io::pread(&file, &mut comm, 0).ok();
+            opened = Some(file);
+        }
+        let Some(read) = read else { return };
+        let comm = trimmed(&comm[..read]);
+        let comm = &comm[..comm.len().min(16)];
+        let room = self.seen.len() < self.most;
+        let seen =
+            self.seen.entry(pid).or_insert(Seen { file: None, comm: [0; 16], length: 0, round: 0 });
+        // Another process under the number, or one we had not seen: its first round.
+        let mut fresh = seen.round == 0 || opened.is_some() && seen.file.is_some();
+        if opened.is_some() {
+            seen.file = opened.filter(|_| room || seen.file.is_some());
+        }
+        fresh |= seen.comm[..usize::from(seen.length)] != *comm;
+        seen.comm[..comm.len()].copy_from_slice(comm);
+        seen.length = comm.len() as u8;
+        seen.round = self.round;
+        each(pid, comm, fresh);
     }
 }
 

@@ -27,6 +27,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use vnode_action::{Resource, Session, Spec, Stream, User as RunAs};
+use vnode_processes::Moment;
 use vnode_vnfpkg::ResourceLimits;
 
 use crate::{
@@ -154,10 +155,22 @@ fn signal_group(pid: i32, signal: Signal) {
 /// Signals every process whose environment has all the marks.
 pub(crate) fn kill_marked(marks: &[String], signal: Signal) {
     let Ok(entries) = std::fs::read_dir("/proc") else { return };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    kill_marked_of(pids, marks, signal);
+}
+
+/// The same of those that were born since a moment; the marks are not older.
+fn kill_marked_since(begun: Option<Moment>, marks: &[String], signal: Signal) {
+    match begun.and_then(Moment::born_since) {
+        Some(born) => kill_marked_of(born.into_iter(), marks, signal),
+        None => kill_marked(marks, signal),
+    }
+}
+
+fn kill_marked_of(pids: impl Iterator<Item = i32>, marks: &[String], signal: Signal) {
     let own = std::process::id().cast_signed();
-    for entry in entries.flatten() {
-        let pid = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
-        if let Some(pid) = pid.filter(|pid| *pid != own)
+    for pid in pids {
+        if pid != own
             && proc::has_variables(pid, marks)
             && let Some(number) = Pid::from_raw(pid)
             && let Ok(held) = rustix::process::pidfd_open(number, PidfdFlags::empty())
@@ -224,6 +237,8 @@ struct Running {
     /// Whether it is our child; an earlier life's is not.
     child: bool,
     since: Duration,
+    /// Before it; nothing that it leaves behind is older.
+    begun: Option<Moment>,
 }
 
 /// Runs a script to its end; what is learnt of it goes into its file.
@@ -250,6 +265,7 @@ pub(crate) async fn run(
         .stdout(Stream::Fd(theirs_out))
         .stderr(Stream::Fd(theirs_err));
     let spec = run_as(limited(spec, &script.limits), script.user.as_ref());
+    let begun = Moment::now();
     let pid = vnode_action::spawn_detached(spec).map_err(|error| cannot(&error))?.cast_signed();
     let guard = Guard::new(pid, ours, &script.marks);
     crate::onboard::point("vnf.run.spawned").map_err(|error| error.detail)?;
@@ -264,7 +280,8 @@ pub(crate) async fn run(
     }
     crate::onboard::point("vnf.run.recorded").map_err(|error| error.detail)?;
     let since = Duration::ZERO;
-    let running = Running { process, held, out: Some(out), err: Some(err), child: true, since };
+    let running =
+        Running { process, held, out: Some(out), err: Some(err), child: true, since, begun };
     follow(script, running, log, guard, cancel, file).await
 }
 
@@ -291,7 +308,8 @@ pub(crate) async fn take_up(
     let held = pidfd::watched(held).map_err(|error| format!("cannot wait for it: {error}"))?;
     let pipe = |number| pipe_of(process.pid, number).map(|(pipe, _)| pipe);
     let (out, err) = (pipe(1), pipe(2));
-    let running = Running { process, held, out, err, child: false, since: age(process) };
+    let running =
+        Running { process, held, out, err, child: false, since: age(process), begun: None };
     follow(script, running, log, guard, cancel, None).await
 }
 
@@ -319,7 +337,7 @@ async fn follow(
     cancel: &CancellationToken,
     mut file: Option<RunFile>,
 ) -> Result<Outcome, String> {
-    let Running { process, held, mut out, mut err, child, since } = running;
+    let Running { process, held, mut out, mut err, child, since, begun } = running;
     let pid = process.pid;
     let cannot = |error: io::Error| format!("cannot wait for `{}`: {error}", script.name);
     let mut outcome = Outcome::default();
@@ -399,7 +417,7 @@ async fn follow(
     let _ = timeout(DRAIN, drained).await;
     log.flush();
     if script.leaves_nothing(&outcome) {
-        kill_marked(&script.marks, Signal::KILL);
+        kill_marked_since(begun, &script.marks, Signal::KILL);
     }
     for open in [out, err].into_iter().flatten() {
         tokio::spawn(throw_away(open));

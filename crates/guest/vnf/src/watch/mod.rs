@@ -31,7 +31,7 @@ pub(crate) use function::{Seen, View};
 use pidfd::Ended;
 pub(crate) use rule::{Ours, Rule};
 pub(crate) use vnode_processes::proc;
-use vnode_processes::{Connector, Sighting, Told, Word, proc::Table};
+use vnode_processes::{Connector, Moment, Sighting, Told, Word, proc::Table};
 
 /// A full look in any case.
 const RECONCILE: Duration = Duration::from_secs(5);
@@ -39,6 +39,8 @@ const RECONCILE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(250);
 /// From a process that had gone when we looked, to a look at all: those of a burst share it.
 const MISSED: Duration = Duration::from_millis(20);
+/// From the giving of its number to the moment from which a process can be seen, at most.
+const UNSEEN: Duration = Duration::from_millis(100);
 /// Share of a processor that looks may cost, as one of so many.
 const SHARE: u32 = 50;
 
@@ -148,12 +150,14 @@ impl Watcher {
         let ours = Ours::default();
         let task = Task {
             table: Table::new()?,
+            looked: Looked::default(),
             functions: BTreeMap::new(),
             ours: ours.clone(),
             own: std::process::id().cast_signed(),
             requests: requests.downgrade(),
             confirm: Vec::new(),
             missed: false,
+            told,
             attending: Arc::clone(&attending),
         };
         tokio::spawn(task.run(connector, waiting));
@@ -213,8 +217,42 @@ impl Watcher {
     }
 }
 
+/// Moments before looks: who was born before the older of them has been looked at.
+///
+/// A process has its number a little before it can be seen, so a look may miss one whose number was given before; the
+/// next look that comes [`UNSEEN`] later does not.
+#[derive(Debug, Default)]
+struct Looked {
+    older: Option<Moment>,
+    recent: Option<(Moment, Instant)>,
+}
+
+impl Looked {
+    /// Before a look.
+    fn begins(&mut self) -> Option<(Moment, Instant)> {
+        Some((Moment::now()?, Instant::now()))
+    }
+
+    /// After the look before which that was.
+    fn over(&mut self, began: Option<(Moment, Instant)>) {
+        let Some((moment, at)) = began else {
+            *self = Self::default();
+            return;
+        };
+        match self.recent {
+            Some((_, before)) if at - before < UNSEEN => {}
+            Some((before, _)) => {
+                self.older = Some(before);
+                self.recent = Some((moment, at));
+            }
+            None => self.recent = Some((moment, at)),
+        }
+    }
+}
+
 struct Task {
     table: Table,
+    looked: Looked,
     functions: BTreeMap<String, Function>,
     ours: Ours,
     own: i32,
@@ -223,6 +261,8 @@ struct Task {
     confirm: Vec<String>,
     /// A process had gone when we looked at it, after the last look at all.
     missed: bool,
+    /// Whether somebody tells of each exec and each change of a name.
+    told: bool,
     attending: Arc<Attending>,
 }
 
@@ -282,6 +322,7 @@ impl Task {
                     next = if told { full } else { began + POLL }.max(rested);
                 }
             }
+            self.told = connector.is_some() || attended;
             self.confirm();
             if self.missed {
                 next = next.min(rested.max(Instant::now() + MISSED));
@@ -371,17 +412,31 @@ impl Task {
 
     /// Looks at all; `whole`: also at those that have not changed their names.
     fn scan(&mut self, whole: bool) {
+        self.scan_of(whole, None);
+    }
+
+    /// The same of some processes only, or of all.
+    fn scan_of(&mut self, whole: bool, some: Option<Vec<i32>>) {
+        let began = self.looked.begins();
         let mut changed = Vec::new();
         let functions = &self.functions;
-        let result = self.table.scan(|pid, comm, fresh| {
+        let each = |pid: i32, comm: &[u8], fresh: bool| {
             if (fresh || whole)
                 && functions.values().any(|f| f.rule.may_be(comm) || f.tracked.contains_key(&pid))
             {
                 changed.push((pid, comm.to_vec()));
             }
-        });
-        if let Err(error) = result {
-            tracing::error!(%error, "cannot look at processes");
+        };
+        let result = match some {
+            Some(some) => {
+                self.table.scan_these(some, each);
+                Ok(())
+            }
+            None => self.table.scan(each),
+        };
+        match result {
+            Ok(()) => self.looked.over(began),
+            Err(error) => tracing::error!(%error, "cannot look at processes"),
         }
         for (pid, comm) in changed {
             self.consider(pid, &comm);
@@ -392,8 +447,9 @@ impl Task {
         if self.confirm.is_empty() {
             return;
         }
-        // A child that was forked and never called exec was told by nobody.
-        self.scan(false);
+        // A child that was forked and never called exec was told by nobody; where nobody tells, of an exec neither.
+        let born = if self.told { self.looked.older.and_then(Moment::born_since) } else { None };
+        self.scan_of(false, born);
         for id in std::mem::take(&mut self.confirm) {
             if let Some(function) = self.functions.get_mut(&id) {
                 for identity in std::mem::take(&mut function.brief) {
