@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vnode-vnfpkg", &["vnode-beneath"]),
     ("vnode-vnfauthor", &["vnode-vnfpkg"]),
     ("vnode-raw", &[]),
+    ("vnode-idle", &[]),
     ("vnode-processes", &[]),
     ("vnode-action", &["vnode-protocol", "vnode-raw"]),
     ("vnode-event", &["vnode-store", "vnode-action"]),

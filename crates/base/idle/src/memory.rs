@@ -1,7 +1,19 @@
-//! Keeping a daemon small that mostly waits.
+//! What the allocator keeps, and the pages of the program's own file.
 #![allow(unsafe_code)]
 
 use std::{io, path::Path};
+
+/// Has the allocator give back what large requests needed, and not make an arena for each thread. To be called first,
+/// before there is a second thread.
+pub fn bound_allocator() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets three numbers of the allocator; nobody allocates meanwhile, for there is one thread.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 512 << 10);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 256 << 10);
+    }
+}
 
 /// Lets go of the pages of our program's file: most of it only the start needed. What is used again comes back from the
 /// page cache as it is touched.

@@ -9,9 +9,10 @@ use std::{
 
 use tokio::{task::JoinHandle, time::timeout};
 use vnode_action::CancellationToken;
+use vnode_idle::Busy;
 
 use crate::{
-    channel::{Busy, Channel},
+    channel::Channel,
     command::{Form, Registry, plugin},
     config::{ChannelConfig, Config, ExchangeConfig, Fault, ParserConfig},
     context::Context,

@@ -2,17 +2,12 @@
 //!
 //! What breaks is opened again, later each time; what cannot work at all is said once and left.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::{sync::Notify, task::JoinSet, time::sleep};
+use tokio::{task::JoinSet, time::sleep};
 use vnode_action::CancellationToken;
+use vnode_idle::{Busy, BusyGuard};
 use vnode_protocol::chain;
 
 use crate::{
@@ -31,68 +26,6 @@ pub struct Channel {
     pub exchange: Exchange,
     pub parser: Parser,
     pub session: Session,
-}
-
-/// Counts what is being worked on, so that a stop can wait for it (R-D8).
-#[derive(Debug, Default)]
-pub struct Busy {
-    running: AtomicUsize,
-    begun: AtomicUsize,
-    idle: Notify,
-    begins: Notify,
-}
-
-/// One piece of work; done when dropped.
-#[derive(Debug)]
-pub struct BusyGuard(Arc<Busy>);
-
-impl Busy {
-    pub fn enter(self: &Arc<Self>) -> BusyGuard {
-        self.running.fetch_add(1, Ordering::Relaxed);
-        self.begun.fetch_add(1, Ordering::Relaxed);
-        self.begins.notify_waiters();
-        BusyGuard(Arc::clone(self))
-    }
-
-    /// How many pieces of work have been begun; wraps.
-    pub fn begun(&self) -> usize {
-        self.begun.load(Ordering::Relaxed)
-    }
-
-    /// Whether nothing is worked on.
-    pub fn is_idle(&self) -> bool {
-        self.running.load(Ordering::Relaxed) == 0
-    }
-
-    /// Returns when work has been begun since `seen` was asked for.
-    pub async fn begins(&self, seen: usize) {
-        loop {
-            let begins = self.begins.notified();
-            if self.begun() != seen {
-                return;
-            }
-            begins.await;
-        }
-    }
-
-    /// Returns when nothing is worked on.
-    pub async fn idle(&self) {
-        loop {
-            let idle = self.idle.notified();
-            if self.is_idle() {
-                return;
-            }
-            idle.await;
-        }
-    }
-}
-
-impl Drop for BusyGuard {
-    fn drop(&mut self) {
-        if self.0.running.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.idle.notify_waiters();
-        }
-    }
 }
 
 impl Channel {

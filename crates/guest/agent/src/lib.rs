@@ -23,7 +23,6 @@ pub mod exchange;
 pub mod init;
 pub mod limits;
 pub mod log;
-pub mod memory;
 pub mod once;
 pub mod parser;
 pub mod personality;

@@ -14,15 +14,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use vnode_action::{Spec, Stream};
 use vnode_agent::{
     agent::{Agent, AgentError},
-    channel::Busy,
     check,
     cli::{Cli, Command, Run},
     command::{Registry, openstack::agentupdate, plugin},
     config::{self, Config, Fault},
     context::Context,
-    init, log, memory, once, personality,
+    init, log, once, personality,
 };
 use vnode_component::cli as components;
+use vnode_idle::Busy;
 
 /// Usage or configuration.
 const USAGE: u8 = 1;
@@ -50,7 +50,7 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
-    memory::bound_allocator();
+    vnode_idle::bound_allocator();
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     if arguments.get(1).is_some_and(|word| word == "component") {
         arguments = components::normalise(arguments.into_iter()).collect();
@@ -241,7 +241,7 @@ async fn until_stopped(args: &Run, config: Config, file: Option<log::LogFile>) -
     if !args.quiet {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving");
     }
-    tokio::spawn(memory::settle(agent.context().state::<Busy>()));
+    tokio::spawn(vnode_idle::settle(agent.context().state::<Busy>()));
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

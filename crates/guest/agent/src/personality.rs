@@ -13,9 +13,10 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Level;
 use vnode_action::{CancellationToken, Spec, Stream};
+use vnode_idle::Busy;
 
 use crate::{
-    channel::{Busy, Channel},
+    channel::Channel,
     command::{Form, Frozen, Policy, Registry, guest},
     context::Context,
     exchange::{Exchange, Isa, StreamExchange, Unix, Virtio, Vsock},
@@ -151,7 +152,7 @@ async fn until_stopped(channel: Channel, context: Context, daemon: bool) -> Resu
         let quiet = null.and_then(|null| Ok(rustix::stdio::dup2_stderr(null.as_fd())?));
         quiet.map_err(|error| format!("cannot let go of the terminal: {error}"))?;
     }
-    tokio::spawn(crate::memory::settle(context.state::<crate::channel::Busy>()));
+    tokio::spawn(vnode_idle::settle(context.state::<Busy>()));
     let stop = CancellationToken::new();
     let mut running = std::pin::pin!(channel.run(stop.clone()));
     loop {

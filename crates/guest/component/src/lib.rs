@@ -17,7 +17,6 @@ pub mod definition;
 pub mod ini;
 pub mod install;
 pub mod json;
-pub mod memory;
 pub mod names;
 pub mod rpc_error;
 pub mod script;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use vnode_event::Log;
+use vnode_idle::Busy;
 use vnode_operation::Engine;
 use vnode_store::{Change, Store, record};
 use vnode_vnfpkg::{Descriptor, Limits, Policy, Problem};
@@ -114,6 +115,8 @@ pub(crate) struct Core {
     pub(crate) log: Arc<Log>,
     pub(crate) engine: OnceLock<Engine>,
     pub(crate) watcher: Watcher,
+    /// Requests and scripts.
+    pub(crate) busy: Arc<Busy>,
     pub(crate) boot: String,
     /// Told whenever an operation has ended.
     pub(crate) ended: Notify,
@@ -162,6 +165,7 @@ impl Core {
             log,
             engine: OnceLock::new(),
             watcher,
+            busy: Arc::default(),
             boot: proc::boot_id(),
             ended: Notify::new(),
             following: tokio::sync::Mutex::default(),

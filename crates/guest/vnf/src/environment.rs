@@ -175,6 +175,7 @@ impl Core {
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
         let Which { op, instance, revision, event, index, attempt } = *which;
+        let _busy = self.busy.enter();
         let descriptor = self.descriptor(&instance.package, revision)?;
         let scripts = descriptor.scripts(event);
         let declared =

@@ -96,6 +96,8 @@ impl Manager {
                 manager.core.watch_again(&id).await;
             }
         }
+        // Ends with the runtime.
+        tokio::spawn(vnode_idle::settle(Arc::clone(&manager.core.busy)));
         manager.core.event(
             "service.started",
             "service",

@@ -34,6 +34,8 @@ where
     W: AsyncWrite + Unpin,
 {
     let core = &manager.core;
+    // Only its beginning: one may follow events for ever.
+    drop(core.busy.enter());
     request.audit(manager, uid);
     let by_api = || Ask { cause: "api".to_owned(), grace_s: grace(), ..Ask::default() };
     match request {

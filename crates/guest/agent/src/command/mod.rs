@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
+use vnode_idle::{Busy, BusyGuard};
 
 use crate::{
     audit,
-    channel::{Busy, BusyGuard},
     context::{After, Context, Resource},
 };
 

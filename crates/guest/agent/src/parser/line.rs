@@ -1,16 +1,16 @@
 //! A message parser on a stream: one request a line, one answer a line.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader},
     time::timeout,
 };
+use vnode_idle::Busy;
 
 use super::{MessageParser, ParserError, Session, StreamParser};
-use crate::{channel::Busy, command::Form, exchange::Connection};
-use std::sync::Arc;
+use crate::{command::Form, exchange::Connection};
 
 /// Lines above this reserve memory from the budget first, bytes.
 const SMALL: usize = 64 << 10;

@@ -1,4 +1,4 @@
-//! How much is waiting or running, who asked for it, and what is let go of when nothing is.
+//! How much is waiting or running, and who asked for it.
 
 use std::{
     collections::HashMap,
@@ -6,27 +6,22 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
-use tokio::sync::Notify;
 use tracing::debug;
+use vnode_idle::{Busy, BusyGuard};
 use zbus::Message;
 
 use super::Shared;
 use crate::{
     bus::names,
     definition::{EnvironmentKind, Model},
-    memory,
     script::Caller,
 };
 
 /// Most calls that wait or run at one time, and bytes of their messages.
 const MOST_CALLS: usize = 16_384;
 const MOST_BYTES: usize = 256 << 20;
-/// After so long without a call the start is over; and later, the next one is not expected soon.
-const SETTLE: Duration = Duration::from_secs(1);
-const QUIET: Duration = Duration::from_secs(10);
 /// Callers whose user is remembered.
 const MOST_CALLERS: usize = 1024;
 
@@ -35,33 +30,12 @@ const MOST_CALLERS: usize = 1024;
 pub(super) struct Load {
     calls: AtomicUsize,
     bytes: AtomicUsize,
-    /// Calls since the start.
-    begun: AtomicUsize,
-    /// One began.
-    called: Notify,
+    /// The same calls, for those who wait for the end of all.
+    pub(super) busy: Arc<Busy>,
     callers: Mutex<HashMap<String, Caller>>,
 }
 
 impl Load {
-    /// Lets go of code that is not used: once after the start, and after each time of work. Wakes nobody who sleeps.
-    pub(super) async fn settle(&self) {
-        let mut wait = SETTLE;
-        loop {
-            let seen = self.begun.load(Ordering::Relaxed);
-            tokio::time::sleep(wait).await;
-            let idle = self.calls.load(Ordering::Relaxed) == 0;
-            if !idle || self.begun.load(Ordering::Relaxed) != seen {
-                continue;
-            }
-            wait = QUIET;
-            if let Err(error) = memory::let_go() {
-                debug!(%error, "code that is not used stays in memory");
-                return;
-            }
-            self.called.notified().await;
-        }
-    }
-
     /// On another bus the same names are other callers.
     pub(super) fn forget_callers(&self) {
         self.callers.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -72,15 +46,14 @@ impl Load {
 pub(super) struct Share {
     shared: Arc<Shared>,
     bytes: usize,
+    _busy: BusyGuard,
 }
 
 impl Share {
     pub(super) fn take(shared: &Arc<Shared>, bytes: usize) -> Option<Self> {
         let load = &shared.load;
-        let share = Self { shared: Arc::clone(shared), bytes };
+        let share = Self { shared: Arc::clone(shared), bytes, _busy: load.busy.enter() };
         let calls = load.calls.fetch_add(1, Ordering::Relaxed);
-        load.begun.fetch_add(1, Ordering::Relaxed);
-        load.called.notify_one();
         let sum = load.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         // One large message alone is always let in.
         (calls < MOST_CALLS && (sum <= MOST_BYTES || sum == bytes)).then_some(share)

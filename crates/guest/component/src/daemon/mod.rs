@@ -35,7 +35,7 @@ use zbus::{Connection, MessageStream};
 
 use vnode_protocol::chain;
 
-use crate::{bus, memory, yang::Schemas};
+use crate::{bus, yang::Schemas};
 use known::Known;
 use schema::Schema;
 
@@ -176,8 +176,7 @@ async fn work(options: Options) -> Result<(), Error> {
     });
     reload::load(&shared).await;
     let reloader = tokio::spawn(reload::follow(Arc::clone(&shared), watcher));
-    let settling = Arc::clone(&shared);
-    let settler = tokio::spawn(async move { settling.load.settle().await });
+    let settler = tokio::spawn(vnode_idle::settle(Arc::clone(&shared.load.busy)));
     let result = serve(&shared, stream, &mut terminate, &mut interrupt, &mut hangup).await;
     reloader.abort();
     settler.abort();
@@ -221,7 +220,7 @@ async fn serve(
                     reason: error.to_string(),
                 }))?;
                 tell_ready();
-                if let Err(error) = memory::let_go() {
+                if let Err(error) = vnode_idle::let_go() {
                     debug!(%error, "code that only the start needed stays in memory");
                 }
                 false

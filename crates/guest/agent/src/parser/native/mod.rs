@@ -21,12 +21,12 @@ use tokio::{
     task::JoinSet,
 };
 use vnode_action::CancellationToken;
+use vnode_idle::Busy;
 use vnode_protocol::frame::{self, Frame, Tagged, TaggedReader};
 
 use super::{ParserError, Session, StreamParser};
 use crate::{
     audit,
-    channel::Busy,
     command::{
         Class, CommandError, Form,
         native::{Ended, StreamIo},
