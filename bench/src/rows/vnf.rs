@@ -182,7 +182,8 @@ fn archive(folder: &Path, descriptor: &str, files: &[(&str, &[u8])]) -> String {
 
 /// The process of a function, which comes and goes.
 trait Target {
-    fn begin(&mut self);
+    /// Gives the moment before which it was not there.
+    fn begin(&mut self) -> Instant;
     fn end(&mut self);
 }
 
@@ -199,8 +200,10 @@ impl<'a> Direct<'a> {
 }
 
 impl Target for Direct<'_> {
-    fn begin(&mut self) {
+    fn begin(&mut self) -> Instant {
+        // It is there with its name only when its program is, and then the kernel lets us go on, before it tells others.
         self.child = Some(Command::new(self.program).arg("1000").spawn().expect("it starts"));
+        Instant::now()
     }
 
     fn end(&mut self) {
@@ -216,7 +219,7 @@ fn told(fifo: &Path) -> Instant {
     Instant::now()
 }
 
-/// From the spawn of the process, and from its end, until the hook's script has told; beside a shell that does the same.
+/// From the beginning of the process, and from its end, until the hook's script has told; beside a shell that does the same.
 fn hooks(
     table: &mut Table,
     dir: &Path,
@@ -229,8 +232,7 @@ fn hooks(
     let (mut appear, mut vanish, mut floor) = (Vec::new(), Vec::new(), Vec::new());
     let milliseconds = |from: Instant, to: Instant| (to - from).as_secs_f64() * 1e3;
     for _ in 0..rounds {
-        let begun = Instant::now();
-        target.begin();
+        let begun = target.begin();
         appear.push(milliseconds(begun, told(&fifo)));
         // The end of the hook must be on record before the next.
         std::thread::sleep(Duration::from_millis(30));

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vnode_processes::{Connector, Sighting, Told, Word, proc};
 use vnode_testkit::eventually;
@@ -69,8 +69,11 @@ impl Inside {
 }
 
 impl Target for Inside {
-    fn begin(&mut self) {
+    fn begin(&mut self) -> Instant {
+        // Before the shell has read it.
+        let begun = Instant::now();
         self.line();
+        begun
     }
 
     fn end(&mut self) {
