@@ -29,7 +29,7 @@ use redb::{
 use tokio::sync::oneshot;
 
 use crate::{
-    Change, Entry, Error, Result, Store, Watch,
+    Change, Changes, Entry, Error, Result, Store, Watch,
     lockfile::LockFile,
     memory::{after_prefix, check, validate},
     watch::Watchers,
@@ -206,6 +206,10 @@ impl Store for Engine {
 
     fn watch(&self, prefix: &str) -> Watch {
         self.watchers.watch(prefix)
+    }
+
+    fn changes(&self, prefix: &str) -> Changes {
+        self.watchers.changes(prefix)
     }
 }
 

@@ -20,7 +20,7 @@ pub mod record;
 mod watch;
 
 pub use error::{Error, Result};
-pub use watch::{Notice, Watch};
+pub use watch::{Changes, Notice, Watch};
 
 /// Longest key, bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
@@ -130,6 +130,9 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Tells of keys that begin with `prefix` and are changed by commits that end after this call.
     fn watch(&self, prefix: &str) -> Watch;
+
+    /// Counts the commits that change keys that begin with `prefix`, from now on.
+    fn changes(&self, prefix: &str) -> Changes;
 }
 
 /// Opens or makes the store in the file `path`; folders that are missing are made, mode 0700.

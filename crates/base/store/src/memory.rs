@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 
-use crate::{Change, Entry, Error, Expect, Result, Store, Watch, watch::Watchers};
+use crate::{Change, Changes, Entry, Error, Expect, Result, Store, Watch, watch::Watchers};
 
 /// Entries in a map.
 #[derive(Debug, Default)]
@@ -142,6 +142,10 @@ impl Store for Engine {
 
     fn watch(&self, prefix: &str) -> Watch {
         self.watchers.watch(prefix)
+    }
+
+    fn changes(&self, prefix: &str) -> Changes {
+        self.watchers.changes(prefix)
     }
 }
 

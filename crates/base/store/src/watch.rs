@@ -1,6 +1,9 @@
 //! Telling those who wait for a change of a key.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, Weak,
+    atomic::{AtomicU64, Ordering},
+};
 
 use tokio::sync::broadcast;
 
@@ -53,28 +56,68 @@ impl Watch {
     }
 }
 
+/// Counts the commits that changed keys with one prefix: who keeps what it made of them sees here whether it still
+/// holds. Costs nothing while nobody looks.
+#[derive(Debug, Clone)]
+pub struct Changes(Arc<AtomicU64>);
+
+impl Changes {
+    /// Another number after each commit that changed such a key, and before that commit is answered. What was read
+    /// after this was asked holds as long as it stays the same.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// The sending side, one per engine.
 #[derive(Debug)]
-pub(crate) struct Watchers(broadcast::Sender<Committed>);
+pub(crate) struct Watchers {
+    sender: broadcast::Sender<Committed>,
+    counted: Mutex<Vec<(String, Weak<AtomicU64>)>>,
+}
 
 impl Default for Watchers {
     fn default() -> Self {
-        Self(broadcast::Sender::new(BACKLOG))
+        Self { sender: broadcast::Sender::new(BACKLOG), counted: Mutex::default() }
     }
 }
 
 impl Watchers {
     pub(crate) fn watch(&self, prefix: &str) -> Watch {
-        Watch { prefix: prefix.to_owned(), receiver: self.0.subscribe() }
+        Watch { prefix: prefix.to_owned(), receiver: self.sender.subscribe() }
+    }
+
+    pub(crate) fn changes(&self, prefix: &str) -> Changes {
+        let mut counted = self.counted();
+        counted.retain(|(_, count)| count.strong_count() > 0);
+        let known = counted.iter().filter(|(counted, _)| counted == prefix);
+        if let Some(count) = known.filter_map(|(_, count)| count.upgrade()).next() {
+            return Changes(count);
+        }
+        let count = Arc::default();
+        counted.push((prefix.to_owned(), Arc::downgrade(&count)));
+        Changes(count)
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Vec<(String, Weak<AtomicU64>)>> {
+        // Nothing that can panic runs under it.
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether anyone would hear: collecting keys can be spared else.
     pub(crate) fn any(&self) -> bool {
-        self.0.receiver_count() > 0
+        self.sender.receiver_count() > 0 || !self.counted().is_empty()
     }
 
     pub(crate) fn tell(&self, revision: u64, keys: Vec<String>) {
+        for (prefix, count) in self.counted().iter() {
+            if let Some(count) = count.upgrade()
+                && keys.iter().any(|key| key.starts_with(prefix))
+            {
+                count.fetch_add(1, Ordering::Release);
+            }
+        }
         // An error says only that nobody listens, which is no error here.
-        let _ = self.0.send(Committed { revision, keys: keys.into() });
+        let _ = self.sender.send(Committed { revision, keys: keys.into() });
     }
 }

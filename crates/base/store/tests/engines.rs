@@ -130,6 +130,28 @@ async fn watchers_hear_their_prefix_and_are_told_when_they_lag() {
     }
 }
 
+#[tokio::test]
+async fn changes_are_counted_by_prefix_before_a_commit_is_answered() {
+    let (_folder, stores) = both();
+    for store in stores {
+        store.commit(vec![put("node/0", "")]).await.unwrap();
+        let (nodes, again) = (store.changes("node/"), store.changes("node/"));
+        let labs = store.changes("lab/");
+        let before = (nodes.count(), labs.count());
+        store.commit(vec![put("node/1", ""), put("node/2", "")]).await.unwrap();
+        assert_ne!(nodes.count(), before.0);
+        assert_eq!((again.count(), labs.count()), (nodes.count(), before.1));
+        store.commit_lazily(vec![Change::delete("lab/1"), put("x", "")]).await.unwrap();
+        assert_ne!(labs.count(), before.1);
+        let before = nodes.count();
+        // What is refused changes nothing.
+        store.commit(vec![Change::create("node/1", Vec::new())]).await.unwrap_err();
+        assert_eq!(nodes.count(), before);
+        store.commit(vec![Change::delete("node/1")]).await.unwrap();
+        assert_ne!(nodes.count(), before);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_counters_lose_no_step() {
     let (_folder, stores) = both();
