@@ -42,19 +42,26 @@ pub enum Author {
     /// Pack a folder into an archive, and check it
     Pack {
         folder: PathBuf,
-        /// .tar, .tar.gz or .tar.zst; default: FOLDER.tar.gz
+        /// .tar, .tar.gz, .tar.zst, .zip or .csar; default: FOLDER.tar.gz
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Write MANIFEST and MANIFEST.sig into a folder, to be packed afterwards
+    /// Write MANIFEST and MANIFEST.sig into a folder, to be packed afterwards; or wrap an archive with its signature
     Sign {
-        folder: Option<PathBuf>,
-        /// The secret key
+        /// The folder; with --certificate a .zip or .csar
+        package: Option<PathBuf>,
+        /// The secret key; with --certificate its key, PKCS #8 as PEM
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
         /// Make the key first; the public one is written beside it, with the ending .pub
-        #[arg(long)]
+        #[arg(long, conflicts_with = "certificate")]
         new_key: bool,
+        /// The signer's certificate, PEM: the archive is wrapped with a CMS signature, as ETSI's second option wants it
+        #[arg(long, value_name = "FILE")]
+        certificate: Option<PathBuf>,
+        /// The outer archive; default: NAME.signed.zip
+        #[arg(long, short, value_name = "FILE", requires = "certificate")]
+        output: Option<PathBuf>,
     },
 }
 
@@ -129,7 +136,17 @@ fn perform(verb: Author) -> Result<Value, Error> {
             let output = output.unwrap_or_else(|| folder.with_extension("tar.gz"));
             told(&author::pack(&folder, &output, &Limits::default())?, Some(&output))
         }
-        Author::Sign { folder, key, new_key: true } => {
+        Author::Sign { package, key, certificate: Some(certificate), output, .. } => {
+            let archive = package.ok_or(Error::Usage("name the archive to sign"))?;
+            let signer = author::Signer::parse(&read(&certificate)?, &read(&key)?)?;
+            let output = output.unwrap_or_else(|| archive.with_extension("signed.zip"));
+            if output == archive {
+                return Err(Error::Usage("the outer archive cannot take the place of the inner"));
+            }
+            let signed = author::envelop(&archive, &signer, &output, &Limits::default())?;
+            told(&signed, Some(&output))
+        }
+        Author::Sign { package: folder, key, new_key: true, .. } => {
             let secret = SecretKey::generate()?;
             let public = key.with_extension("pub");
             if public == key {
@@ -150,18 +167,18 @@ fn perform(verb: Author) -> Result<Value, Error> {
             }
             json!({ "key": key, "public": public })
         }
-        Author::Sign { folder, key, new_key: false } => {
-            let text = std::fs::read_to_string(&key).map_err(|source| Error::File {
-                doing: "read",
-                path: key.clone(),
-                source,
-            })?;
-            let secret = SecretKey::parse(&text)?;
+        Author::Sign { package: folder, key, new_key: false, .. } => {
+            let secret = SecretKey::parse(&read(&key)?)?;
             let folder = folder.ok_or(Error::Usage("name the folder to sign"))?;
             author::sign(&folder, &secret)?;
             json!({ "signed": folder })
         }
     })
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    let failed = |source| Error::File { doing: "read", path: path.to_owned(), source };
+    std::fs::read_to_string(path).map_err(failed)
 }
 
 fn told(package: &Package, archive: Option<&Path>) -> Value {

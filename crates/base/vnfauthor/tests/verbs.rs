@@ -15,6 +15,11 @@ fn lint(package: &Path, keys: Option<&Path>) -> Author {
     Author::Lint { package: package.to_owned(), keys: keys.map(Path::to_owned) }
 }
 
+fn sign(package: Option<&Path>, key: &Path, new_key: bool) -> Author {
+    let (package, key) = (package.map(Path::to_owned), key.to_owned());
+    Author::Sign { package, key, new_key, certificate: None, output: None }
+}
+
 #[test]
 fn a_package_is_begun_signed_packed_and_found_signed() {
     let root = tempfile::tempdir().expect("a folder");
@@ -24,10 +29,10 @@ fn a_package_is_begun_signed_packed_and_found_signed() {
     assert_eq!(begun["name"], "edgefw", "letters and digits of the folder's name");
     assert_eq!(done(lint(&folder, None))["name"], "edgefw");
 
-    let sign = |new_key| Author::Sign { folder: Some(folder.clone()), key: key.clone(), new_key };
+    let sign = |new_key| sign(Some(&folder), &key, new_key);
     done(sign(true));
     assert!(matches!(run(sign(true), &mut Vec::new(), false), Err(Error::File { .. })));
-    let same = Author::Sign { folder: None, key: root.path().join("x.pub"), new_key: true };
+    let same = self::sign(None, &root.path().join("x.pub"), true);
     assert!(matches!(run(same, &mut Vec::new(), false), Err(Error::Usage(_))));
     assert!(!root.path().join("x.pub").exists(), "no key that would be lost at once");
     done(sign(false));
@@ -54,6 +59,6 @@ fn what_is_wrong_with_a_package_is_told_with_its_code_and_no_archive_is_left() {
     let error = run(pack, &mut Vec::new(), false).expect_err("a script is missing");
     assert!(error.to_string().contains("E-SCRIPT-MISSING"), "{error}");
     assert!(!output.exists());
-    let nothing = Author::Sign { folder: None, key: root.path().join("none"), new_key: false };
+    let nothing = sign(None, &root.path().join("none"), false);
     assert!(matches!(run(nothing, &mut Vec::new(), false), Err(Error::File { .. })));
 }

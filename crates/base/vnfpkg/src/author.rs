@@ -9,6 +9,7 @@ use std::{
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use zip::{ZipWriter, write::SimpleFileOptions};
 
 use crate::{
     limits::Limits,
@@ -17,6 +18,10 @@ use crate::{
     sign::{SecretKey, Trust},
     tree::hex,
 };
+
+mod envelope;
+
+pub use envelope::{Signer, envelop};
 
 /// Why a folder does not become a package.
 #[derive(Debug, thiserror::Error)]
@@ -87,8 +92,8 @@ pub fn create(folder: &Path, name: &str, process: &str) -> Result<(), AuthorErro
     write("terminate.sh", &script(&format!("when the last `{process}` has gone")), 0o755)
 }
 
-/// Packs the folder `folder` into `archive` (`.tar`, `.tar.gz` or `.tgz`, `.tar.zst` by its name), the same bytes
-/// each time, and checks the outcome as a store would.
+/// Packs the folder `folder` into `archive` (`.tar`, `.tar.gz` or `.tgz`, `.tar.zst`, `.zip` or `.csar` by its name), the
+/// same bytes each time, and checks the outcome as a store would.
 ///
 /// # Errors
 /// When it cannot be read or written, or the package is refused; then no archive is left.
@@ -117,10 +122,36 @@ fn write_archive(folder: &Path, archive: &Path) -> Result<(), AuthorError> {
         let mut out = zstd::stream::write::Encoder::new(out, 9).map_err(failed)?;
         append(folder, &paths, &mut out)?;
         out.finish().and_then(|mut file| file.flush()).map_err(failed)
+    } else if name.ends_with(".zip") || name.ends_with(".csar") {
+        append_zipped(folder, &paths, out)
     } else {
         let mut out = out;
         append(folder, &paths, &mut out)
     }
+}
+
+fn append_zipped(folder: &Path, paths: &[PathBuf], out: File) -> Result<(), AuthorError> {
+    let mut zip = ZipWriter::new(out);
+    for path in paths {
+        let from = folder.join(path);
+        let failed = io_at("pack", &from);
+        let mut add = || {
+            let meta = fs::symlink_metadata(&from)?;
+            let mode = if meta.permissions().mode() & 0o100 != 0 { 0o755 } else { 0o644 };
+            let options = SimpleFileOptions::default().unix_permissions(mode);
+            let name = path.to_str().ok_or_else(|| io::Error::other("its name is not UTF-8"))?;
+            if meta.is_symlink() {
+                let target = fs::read_link(&from)?;
+                let target = target.to_str().ok_or(io::ErrorKind::InvalidData)?;
+                return Ok(zip.add_symlink(name, target, options)?);
+            }
+            zip.start_file(name, options)?;
+            io::copy(&mut File::open(&from)?, &mut zip).map(drop)
+        };
+        add().map_err(failed)?;
+    }
+    let finished = zip.finish().map_err(io::Error::from).and_then(|mut file| file.flush());
+    finished.map_err(io_at("pack", folder))
 }
 
 fn collect(folder: &Path, below: &Path, into: &mut Vec<PathBuf>) -> Result<(), AuthorError> {
@@ -157,7 +188,7 @@ fn append(folder: &Path, paths: &[PathBuf], out: &mut dyn Write) -> Result<(), A
 /// Why it would be refused.
 pub fn lint(path: &Path, limits: &Limits, trust: &Trust) -> Result<Package, AuthorError> {
     if path.is_dir() {
-        let file = tempfile_in(&std::env::temp_dir())?;
+        let file = tempfile::tempfile().map_err(io_at("write in", &std::env::temp_dir()))?;
         let mut out = file.try_clone().map_err(io_at("copy", path))?;
         let mut paths = Vec::new();
         collect(path, Path::new(""), &mut paths)?;
@@ -167,15 +198,6 @@ pub fn lint(path: &Path, limits: &Limits, trust: &Trust) -> Result<Package, Auth
     }
     let file = File::open(path).map_err(io_at("open", path))?;
     Ok(Package::open(&file, limits, trust)?)
-}
-
-/// A file without a name.
-fn tempfile_in(folder: &Path) -> Result<File, AuthorError> {
-    use rustix::fs::{Mode, OFlags};
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR)
-        .map(File::from)
-        .map_err(|error| io_at("write in", folder)(error.into()))
 }
 
 /// Writes `MANIFEST` with the SHA-256 of every file of the folder, and `MANIFEST.sig`, signed with `key`. To be packed

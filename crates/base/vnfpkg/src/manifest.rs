@@ -3,9 +3,12 @@
 use std::{collections::BTreeMap, io::Read};
 
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
+use x509_cert::Certificate;
 
 use crate::{
+    cms::{self, Content},
     descriptor::Expected,
+    envelope::Envelope,
     foreign,
     package::{Again, Form, Integrity, walk},
     problem::{Code, Problem},
@@ -69,6 +72,7 @@ pub(crate) fn check(package: &Integrity<'_>) -> Result<Signature, Problem> {
         let member = package.listing.file(&within(path))?;
         member.kept.as_deref()
     };
+    let outer = package.envelope.map(|envelope| outer(package, envelope)).transpose()?;
     let mut signed: Option<(&[u8], &[u8], String)> = None;
     let mut beside = Vec::new();
     let csar = match package.form {
@@ -113,6 +117,8 @@ pub(crate) fn check(package: &Integrity<'_>) -> Result<Signature, Problem> {
         );
     }
     match (package.trust.policy, signed) {
+        // It covers every byte; who signed what is within need not be known here.
+        _ if matches!(outer, Some(Signature::Verified(_))) => Ok(outer.unwrap_or_default()),
         (Policy::Off, Some(_)) => Ok(Signature::Unchecked),
         // Who signed cannot be known where no key is: only that the files are as listed.
         (Policy::VerifyIfPresent, Some(_)) if package.trust.keys.is_empty() => {
@@ -127,19 +133,36 @@ pub(crate) fn check(package: &Integrity<'_>) -> Result<Signature, Problem> {
             let what = "the package is not signed, and this store takes signed packages only; `vnf sign` signs it";
             Err(Problem::new(Code::Signature, what))
         }
-        (_, None) => Ok(Signature::None),
+        (_, None) => Ok(outer.unwrap_or_default()),
     }
 }
 
-/// The certificates of a file, PEM or DER, as DER.
-fn certificates(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Problem> {
-    let wrong = || Problem::new(Code::Signature, "holds no certificate");
-    match str::from_utf8(bytes) {
-        Ok(text) if text.contains("-----BEGIN ") => {
-            crate::cms::pem(text, &["CERTIFICATE"]).ok_or_else(wrong)
-        }
-        _ => Ok(vec![bytes.to_vec()]),
+/// What the signature in the outer archive is worth.
+fn outer(package: &Integrity<'_>, envelope: &Envelope) -> Result<Signature, Problem> {
+    let trust = package.trust;
+    if trust.policy == Policy::Off
+        || (trust.policy == Policy::VerifyIfPresent && trust.keys.is_empty())
+    {
+        return Ok(Signature::Unchecked);
     }
+    let (name, content) = (&package.descriptor.name, Content::File(package.file));
+    trust
+        .verify_cms(name, content, &envelope.signature, &envelope.certificates)
+        .map(Signature::Verified)
+        .map_err(|problem| problem.entry(&envelope.signed_by))
+}
+
+/// The certificates of a file, PEM or DER.
+pub(crate) fn certificates(bytes: &[u8]) -> Result<Vec<Certificate>, Problem> {
+    let all = match str::from_utf8(bytes) {
+        Ok(text) if text.contains("-----BEGIN ") => {
+            let blocks = cms::pem(text, &["CERTIFICATE"]).unwrap_or_default();
+            blocks.iter().map(|der| cms::certificate(der)).collect()
+        }
+        _ => cms::certificate(bytes).map(|one| vec![one]),
+    };
+    let all = all.filter(|all: &Vec<Certificate>| !all.is_empty());
+    all.ok_or_else(|| Problem::new(Code::Signature, "holds no certificate"))
 }
 
 /// `ALGORITHM HEX PATH`, one line for each file.

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{Read, Seek, SeekFrom},
     os::unix::fs::FileExt,
+    path::Path,
 };
 
 use sha2::{Digest, Sha256};
@@ -12,6 +13,7 @@ use crate::{
     check::{self, Checked},
     decode::{self, LOOK, Packing, Unpacked},
     descriptor::Descriptor,
+    envelope::Envelope,
     foreign,
     limits::Limits,
     manifest,
@@ -48,6 +50,8 @@ pub struct Package {
     /// The same for one tree however it was packed.
     pub tree_digest: String,
     pub signature: Signature,
+    /// What was in an outer archive.
+    pub(crate) inner: Option<File>,
     pub(crate) listing: Listing,
     /// The folder of the archive that is the package.
     pub(crate) root: String,
@@ -55,18 +59,46 @@ pub struct Package {
 }
 
 impl Package {
-    /// Reads and checks an archive. Blocks; nothing is written.
+    /// Reads and checks an archive. Blocks; nothing is written but, for a package in an outer archive, a file without a
+    /// name in the folder for temporary files.
     ///
     /// # Errors
     /// Why it is refused; problems of the descriptor are collected.
     pub fn open(file: &File, limits: &Limits, trust: &Trust) -> Result<Self, Refused> {
+        Self::open_in(file, limits, trust, &std::env::temp_dir())
+    }
+
+    /// As [`Package::open`], with another folder for the file without a name.
+    ///
+    /// # Errors
+    /// As [`Package::open`].
+    pub fn open_in(
+        file: &File,
+        limits: &Limits,
+        trust: &Trust,
+        scratch: &Path,
+    ) -> Result<Self, Refused> {
         let (size, digest) = digest_of(file, limits)?;
-        let mut start = [0; LOOK];
-        let read = start_of(file, &mut start);
-        let packing = decode::packing(&start[..read])?;
-        let mut listing = Listing::new(limits);
-        walk(file, packing, limits, &mut listing)?;
-        listing.finish()?;
+        let listed = Listed::read(file, limits)?;
+        let package = match Envelope::find(file, &listed, limits, scratch)? {
+            None => Self::checked(file, listed, limits, trust, None)?,
+            Some((envelope, inner)) => {
+                let listed = Listed::read(&inner, limits)?;
+                let package = Self::checked(&inner, listed, limits, trust, Some(&envelope))?;
+                Self { inner: Some(inner), ..package }
+            }
+        };
+        Ok(Self { size, digest, ..package })
+    }
+
+    fn checked(
+        file: &File,
+        listed: Listed,
+        limits: &Limits,
+        trust: &Trust,
+        envelope: Option<&Envelope>,
+    ) -> Result<Self, Refused> {
+        let Listed { packing, listing } = listed;
         let (root, form) = find_root(&listing)?;
         let Checked { descriptor, mut warnings } = match form {
             Form::OpenBaton => foreign::open_baton(&listing, &root, limits)?,
@@ -82,6 +114,7 @@ impl Package {
             descriptor: &descriptor,
             form,
             trust,
+            envelope,
         })?;
         if let Signature::None = signature
             && descriptor.signature.is_some()
@@ -95,10 +128,11 @@ impl Package {
             warnings,
             form,
             packing,
-            size,
-            digest,
+            size: 0,
+            digest: String::new(),
             tree_digest,
             signature,
+            inner: None,
             listing,
             root,
             limits,
@@ -125,6 +159,25 @@ pub(crate) struct Integrity<'a> {
     pub(crate) descriptor: &'a Descriptor,
     pub(crate) form: Form,
     pub(crate) trust: &'a Trust,
+    pub(crate) envelope: Option<&'a Envelope>,
+}
+
+/// What an archive holds, as the first reading found it.
+pub(crate) struct Listed {
+    pub(crate) packing: Packing,
+    pub(crate) listing: Listing,
+}
+
+impl Listed {
+    fn read(file: &File, limits: &Limits) -> Result<Self, Problem> {
+        let mut start = [0; LOOK];
+        let read = start_of(file, &mut start);
+        let packing = decode::packing(&start[..read])?;
+        let mut listing = Listing::new(limits);
+        walk(file, packing, limits, &mut listing)?;
+        listing.finish()?;
+        Ok(Self { packing, listing })
+    }
 }
 
 fn start_of(file: &File, into: &mut [u8]) -> usize {

@@ -9,9 +9,10 @@ use ring::{
     signature::{Ed25519KeyPair, KeyPair},
 };
 use serde::{Deserialize, Serialize};
+use x509_cert::Certificate;
 
 use crate::{
-    cms,
+    cms::{self, Content},
     problem::{Code, Problem},
 };
 
@@ -49,8 +50,8 @@ enum Form {
         key: PublicKey,
         id: Option<[u8; 8]>,
     },
-    /// DER: of who signs, or of an authority.
-    Certificate(Vec<u8>),
+    /// Of who signs, or of an authority.
+    Certificate(Box<Certificate>),
 }
 
 /// What was found out about a package's signature.
@@ -83,8 +84,8 @@ impl TrustedKey {
                 let what = format!("`{name}` holds several certificates; give each a file");
                 return Err(Problem::new(Code::Untrusted, what));
             }
-            let der = all.pop().filter(|der| cms::Certificate::read(der).is_some());
-            let form = Form::Certificate(der.ok_or_else(wrong)?);
+            let certificate = all.pop().and_then(|der| cms::certificate(&der));
+            let form = Form::Certificate(Box::new(certificate.ok_or_else(wrong)?));
             return Ok(Self { name, form, patterns });
         }
         let lines = text.lines().filter(|line| !line.starts_with("untrusted comment:"));
@@ -95,6 +96,12 @@ impl TrustedKey {
             Problem::new(Code::Untrusted, format!("`{name}` is no public key ({error})"))
         })?;
         Ok(Self { name, form: Form::Minisign { key, id }, patterns })
+    }
+
+    /// A certificate that may sign everything.
+    pub(crate) fn of(name: &str, certificate: Certificate) -> Self {
+        let form = Form::Certificate(Box::new(certificate));
+        Self { name: name.to_owned(), form, patterns: Vec::new() }
     }
 
     fn may_sign(&self, name: &str) -> bool {
@@ -141,17 +148,17 @@ impl Trust {
         Ok(Self { policy, keys })
     }
 
-    /// Whether `signature` over `bytes` counts for the package `name`; gives the key's name. `beside`: certificates,
-    /// DER, that the package carries apart from a CMS signature.
+    /// Whether `signature` over `bytes` counts for the package `name`; gives the key's name. `beside`: certificates that
+    /// the package carries apart from a CMS signature.
     pub(crate) fn verify(
         &self,
         name: &str,
         bytes: &[u8],
         signature: &[u8],
-        beside: &[Vec<u8>],
+        beside: &[Certificate],
     ) -> Result<String, Problem> {
         if cms::is_cms(signature) {
-            return self.verify_cms(name, bytes, signature, beside);
+            return self.verify_cms(name, Content::Bytes(bytes), signature, beside);
         }
         let text = String::from_utf8_lossy(signature);
         let signature = Minisign::decode(text.trim_end()).map_err(|error| {
@@ -184,23 +191,24 @@ impl Trust {
 }
 
 impl Trust {
-    fn verify_cms(
+    /// As [`Trust::verify`], of a signature that must be CMS.
+    pub(crate) fn verify_cms(
         &self,
         name: &str,
-        bytes: &[u8],
+        content: Content<'_>,
         signature: &[u8],
-        beside: &[Vec<u8>],
+        beside: &[Certificate],
     ) -> Result<String, Problem> {
-        let certificates: Vec<(&TrustedKey, &[u8])> = self
+        let certificates: Vec<(&TrustedKey, &Certificate)> = self
             .keys
             .iter()
             .filter_map(|key| match &key.form {
-                Form::Certificate(der) => Some((key, der.as_slice())),
+                Form::Certificate(certificate) => Some((key, certificate.as_ref())),
                 Form::Minisign { .. } => None,
             })
             .collect();
-        let trusted: Vec<&[u8]> = certificates.iter().map(|(_, der)| *der).collect();
-        let found = cms::check(signature, bytes, beside, &trusted)?;
+        let trusted: Vec<&Certificate> = certificates.iter().map(|(_, one)| *one).collect();
+        let found = cms::check(signature, content, beside, &trusted)?;
         let (key, _) = certificates[found];
         if key.may_sign(name) { Ok(key.name.clone()) } else { Err(key.not_for(name)) }
     }

@@ -88,6 +88,7 @@ impl Package {
             Ok(())
         };
         let mut again = Again { listing: &self.listing, root, at: 0, then };
+        let file = self.inner.as_ref().unwrap_or(file);
         walk(file, self.packing, &self.limits, &mut again)?;
         if again.at != self.listing.members.len() {
             let what = "the archive was shorter when it was read again";

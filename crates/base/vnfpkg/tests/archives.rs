@@ -3,6 +3,8 @@
 #[path = "archives/cms.rs"]
 mod cms;
 mod common;
+#[path = "archives/outer.rs"]
+mod outer;
 
 use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::Path};
 

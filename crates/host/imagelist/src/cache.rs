@@ -28,6 +28,7 @@ use crate::{
     disk::Disk,
     download::{DownloadError, Downloader},
     event::Queue,
+    kept::Kept,
     list::{Brief, Image},
     lists::{self, Lists},
     publish::{PublishQueue, PublishedImage},
@@ -116,6 +117,9 @@ impl Cached {
     }
 }
 
+/// What is in the cache, by identifier, as far as a run must know it.
+pub(crate) type Briefs = Kept<(String, Cached<Brief>)>;
+
 /// Where the files are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Folders {
@@ -146,6 +150,7 @@ pub struct Cache {
     /// Most bytes a packed image may unpack to.
     max_virtual_size: u64,
     running: Arc<Mutex<()>>,
+    briefs: Arc<Briefs>,
 }
 
 /// Addresses that begin with `from` are asked first where they begin with `to`: for closed networks, and for sites with
@@ -177,6 +182,7 @@ impl Cache {
         Ok(Self {
             queue: Arc::new(Queue::new(Arc::clone(&store))),
             publishers: Arc::new(PublishQueue::new(Arc::clone(&store))),
+            briefs: Arc::new(Briefs::of(store.as_ref(), CACHED)),
             store,
             lists,
             downloader: downloader.into(),
@@ -205,17 +211,20 @@ impl Cache {
         self
     }
 
-    /// With queues and a lock that other values of this type share: one run at a time on a host.
+    /// With what other values of this type share: queues, what is known to be cached, and a lock, for one run at a time
+    /// on a host.
     #[must_use]
     pub(crate) fn shared(
         mut self,
         queue: Arc<Queue>,
         publishers: Arc<PublishQueue>,
         running: Arc<Mutex<()>>,
+        briefs: Arc<Briefs>,
     ) -> Self {
         self.queue = queue;
         self.publishers = publishers;
         self.running = running;
+        self.briefs = briefs;
         self
     }
 

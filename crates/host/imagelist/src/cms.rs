@@ -1,5 +1,22 @@
 //! The signature: one signer whose certificate is in the message, a digest and a key that are strong enough.
 
+use cms::{
+    content_info::{CmsVersion, ContentInfo},
+    signed_data::{EncapsulatedContentInfo, SignerIdentifier, SignerInfo, SignerInfos},
+};
+use const_oid::db::{
+    rfc5911::{ID_DATA, ID_SIGNED_DATA},
+    rfc5912::{
+        ECDSA_WITH_SHA_256, ECDSA_WITH_SHA_384, ECDSA_WITH_SHA_512, ID_SHA_1, ID_SHA_256,
+        ID_SHA_384, ID_SHA_512, RSA_ENCRYPTION, SHA_1_WITH_RSA_ENCRYPTION,
+        SHA_256_WITH_RSA_ENCRYPTION, SHA_384_WITH_RSA_ENCRYPTION, SHA_512_WITH_RSA_ENCRYPTION,
+    },
+    rfc8410::ID_ED_25519,
+};
+use der::{
+    Any, Decode, Encode, Sequence, Tag, Tagged,
+    asn1::{ObjectIdentifier, SetOfVec},
+};
 use openssl::{
     cms::{CMSOptions, CmsContentInfo},
     error::ErrorStack,
@@ -9,13 +26,9 @@ use openssl::{
     x509::X509,
 };
 use serde::{Deserialize, Serialize};
+use spki::AlgorithmIdentifierOwned;
 
-use crate::{
-    der::{self, Element, Reader},
-    envelope::Envelope,
-    error::Refusal,
-    name,
-};
+use crate::{envelope::Envelope, error::Refusal, name};
 
 /// What a subscription allows beyond the default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -41,20 +54,21 @@ pub(crate) fn open(envelope: &Envelope, rules: &Rules) -> Result<Signed, Refusal
         .map_err(|e| wrong(format!("it is no CMS message ({})", first(&e))))?;
     // Written again, so that what was BER is DER for the reader below.
     let der = cms.to_der().map_err(|e| wrong(format!("it cannot be read ({})", first(&e))))?;
-    let shape = Shape::read(&der).ok_or_else(|| wrong("it is no signed data of the usual form"))?;
-    if shape.has_content == envelope.content.is_some() {
-        return Err(wrong(if shape.has_content {
+    let data = signed_data(&der).ok_or_else(|| wrong("it is no signed data of the usual form"))?;
+    let has_content = data.content.econtent.is_some();
+    if has_content == envelope.content.is_some() {
+        return Err(wrong(if has_content {
             "it holds a second text beside the one in the message"
         } else {
             "it holds no text"
         }));
     }
-    let [info] = shape.signers.as_slice() else {
-        return Err(wrong(format!("it has {} signers instead of one", shape.signers.len())));
+    let [info] = data.signer_infos.0.as_slice() else {
+        let signers = data.signer_infos.0.len();
+        return Err(wrong(format!("it has {signers} signers instead of one")));
     };
-    let info = SignerInfo::read(info).ok_or_else(|| wrong("its signer cannot be read"))?;
-    check_algorithms(&info, rules)?;
-    let signer = certificate(&shape.certificates, &info)?;
+    check_algorithms(info, rules)?;
+    let signer = certificate(data.certificates.iter().flat_map(SetOfVec::iter), info)?;
     let key = signer
         .public_key()
         .map_err(|e| wrong(format!("the signer's key cannot be read ({})", first(&e))))?;
@@ -79,112 +93,48 @@ fn wrong(reason: impl Into<String>) -> Refusal {
     Refusal::Signature { reason: reason.into() }
 }
 
-const DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
-const SIGNED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2];
-
-/// SignedData (RFC 5652, section 5.1), as far as it is looked at.
-struct Shape<'a> {
-    has_content: bool,
-    certificates: Vec<&'a [u8]>,
-    signers: Vec<Element<'a>>,
+/// SignedData (RFC 5652, section 5.1). That of the library reads certificates and CRLs too, more strictly than OpenSSL,
+/// and would write them anew: here they stay the bytes that were signed.
+#[derive(Debug, Clone, PartialEq, Eq, Sequence)]
+struct SignedData {
+    version: CmsVersion,
+    digest_algorithms: SetOfVec<AlgorithmIdentifierOwned>,
+    content: EncapsulatedContentInfo,
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
+    certificates: Option<SetOfVec<Any>>,
+    #[asn1(context_specific = "1", tag_mode = "IMPLICIT", optional = "true")]
+    crls: Option<SetOfVec<Any>>,
+    signer_infos: SignerInfos,
 }
 
-impl<'a> Shape<'a> {
-    fn read(der: &'a [u8]) -> Option<Self> {
-        let mut info = Reader::new(Reader::new(der).expect(der::SEQUENCE)?.content);
-        if info.expect(der::OID)?.content != SIGNED_DATA {
-            return None;
-        }
-        let explicit = info.expect(der::context(0))?;
-        let mut data = Reader::new(Reader::new(explicit.content).expect(der::SEQUENCE)?.content);
-        data.expect(der::INTEGER)?;
-        data.expect(der::SET)?;
-        let mut encapsulated = Reader::new(data.expect(der::SEQUENCE)?.content);
-        if encapsulated.expect(der::OID)?.content != DATA {
-            return None;
-        }
-        let has_content = encapsulated.optional(der::context(0))?.is_some();
-        let certificates = match data.optional(der::context(0))? {
-            Some(set) => all(set.content)?,
-            None => Vec::new(),
-        };
-        data.optional(der::context(1))?;
-        let signers = all(data.expect(der::SET)?.content)?;
-        let certificates =
-            certificates.iter().filter(|c| c.tag == der::SEQUENCE).map(|c| c.whole).collect();
-        Some(Self { has_content, certificates, signers })
+fn signed_data(bytes: &[u8]) -> Option<SignedData> {
+    let info = ContentInfo::from_der(bytes).ok()?;
+    if info.content_type != ID_SIGNED_DATA {
+        return None;
     }
+    let data: SignedData = info.content.decode_as().ok()?;
+    (data.content.econtent_type == ID_DATA).then_some(data)
 }
 
-fn all(content: &[u8]) -> Option<Vec<Element<'_>>> {
-    let mut reader = Reader::new(content);
-    let mut elements = Vec::new();
-    while !reader.is_empty() {
-        elements.push(reader.next()?);
-    }
-    Some(elements)
-}
-
-/// How a signer's certificate is named.
-enum SignerId<'a> {
-    /// DER of the issuer's name, and the serial number without leading zeros.
-    IssuerAndSerial {
-        issuer: &'a [u8],
-        serial: &'a [u8],
-    },
-    KeyId(&'a [u8]),
-}
-
-struct SignerInfo<'a> {
-    id: SignerId<'a>,
-    digest: &'a [u8],
-    signature: &'a [u8],
-}
-
-impl<'a> SignerInfo<'a> {
-    fn read(info: &Element<'a>) -> Option<Self> {
-        let mut info = Reader::new(info.content);
-        info.expect(der::INTEGER)?;
-        let id = info.next()?;
-        let id = match id.tag {
-            der::SEQUENCE => {
-                let mut pair = Reader::new(id.content);
-                let issuer = pair.expect(der::SEQUENCE)?.whole;
-                let serial = pair.expect(der::INTEGER)?.content;
-                if serial.first()? & 0x80 != 0 {
-                    return None;
-                }
-                let zeros = serial.iter().take_while(|b| **b == 0).count();
-                SignerId::IssuerAndSerial { issuer, serial: &serial[zeros..] }
-            }
-            // [0] IMPLICIT OCTET STRING: primitive.
-            0x80 => SignerId::KeyId(id.content),
-            _ => return None,
-        };
-        let digest = algorithm(info.expect(der::SEQUENCE)?)?;
-        info.optional(der::context(0))?;
-        let signature = algorithm(info.expect(der::SEQUENCE)?)?;
-        info.expect(der::OCTET_STRING)?;
-        Some(Self { id, digest, signature })
-    }
-}
-
-fn algorithm(identifier: Element<'_>) -> Option<&[u8]> {
-    Reader::new(identifier.content).expect(der::OID).map(|oid| oid.content)
-}
-
-fn certificate(bag: &[&[u8]], info: &SignerInfo<'_>) -> Result<X509, Refusal> {
-    for der in bag {
-        let Ok(certificate) = X509::from_der(der) else { continue };
-        let found = match &info.id {
-            SignerId::IssuerAndSerial { issuer, serial } => {
-                let name = certificate.issuer_name().to_der();
+/// The certificate of who signed, among those of the message.
+fn certificate<'a>(bag: impl Iterator<Item = &'a Any>, info: &SignerInfo) -> Result<X509, Refusal> {
+    for one in bag.filter(|one| one.tag() == Tag::Sequence) {
+        let Ok(der) = one.to_der() else { continue };
+        let Ok(certificate) = X509::from_der(&der) else { continue };
+        let found = match &info.sid {
+            SignerIdentifier::IssuerAndSerialNumber(id) => {
+                let (own, named) = (certificate.issuer_name().to_der(), id.issuer.to_der());
+                let zeros = |bytes: &[u8]| bytes.iter().take_while(|byte| **byte == 0).count();
+                let serial = id.serial_number.as_bytes();
+                let is_negative = serial.first().is_some_and(|first| first & 0x80 != 0);
                 let number = certificate.serial_number().to_bn();
-                name.is_ok_and(|name| name == *issuer)
-                    && number.is_ok_and(|n| !n.is_negative() && n.to_vec() == *serial)
+                own.is_ok_and(|own| named.is_ok_and(|named| own == named))
+                    && !is_negative
+                    && number
+                        .is_ok_and(|n| !n.is_negative() && n.to_vec() == serial[zeros(serial)..])
             }
-            SignerId::KeyId(id) => {
-                certificate.subject_key_id().is_some_and(|key| key.as_slice() == *id)
+            SignerIdentifier::SubjectKeyIdentifier(id) => {
+                certificate.subject_key_id().is_some_and(|key| key.as_slice() == id.0.as_bytes())
             }
         };
         if found {
@@ -194,33 +144,34 @@ fn certificate(bag: &[&[u8]], info: &SignerInfo<'_>) -> Result<X509, Refusal> {
     Err(wrong("the signer's certificate is not in the message"))
 }
 
-/// Digests and signature algorithms by the content of their OIDs; the last of each is SHA-1's.
-fn check_algorithms(info: &SignerInfo<'_>, rules: &Rules) -> Result<(), Refusal> {
-    const SHA1: &[u8] = &[0x2b, 14, 3, 2, 26];
-    /// 2.16.840.1.101.3.4.2: SHA-256, 384, 512.
-    const SHA2: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2];
-    /// 1.2.840.113549.1.1: rsaEncryption, sha256, 384, 512 WithRSA; 5 is sha1WithRSA.
-    const PKCS1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1];
-    /// 1.2.840.10045.4.3: ecdsa-with-SHA256, 384, 512.
-    const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3];
-    const ECDSA_SHA1: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 1];
-    const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
-    let one_of = |oid: &[u8], arc: &[u8], ends: &[u8]| matches!(oid.strip_prefix(arc), Some([end]) if ends.contains(end));
+/// The one that the library's list lacks.
+const ECDSA_WITH_SHA_1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.1");
+
+fn check_algorithms(info: &SignerInfo, rules: &Rules) -> Result<(), Refusal> {
+    let (digest, signature) = (info.digest_alg.oid, info.signature_algorithm.oid);
     let sha1 =
-        info.digest == SHA1 || one_of(info.signature, PKCS1, &[5]) || info.signature == ECDSA_SHA1;
+        digest == ID_SHA_1 || matches!(signature, SHA_1_WITH_RSA_ENCRYPTION | ECDSA_WITH_SHA_1);
     if sha1 && !rules.allow_sha1 {
         return Err(wrong(
             "it is made with SHA-1, which can be forged; allow-sha1 accepts it for this subscription",
         ));
     }
-    if info.digest != SHA1 && !one_of(info.digest, SHA2, &[1, 2, 3]) {
+    if !matches!(digest, ID_SHA_1 | ID_SHA_256 | ID_SHA_384 | ID_SHA_512) {
         return Err(wrong("its digest is none of SHA-256, SHA-384 and SHA-512"));
     }
-    let known = one_of(info.signature, PKCS1, &[1, 5, 11, 12, 13])
-        || one_of(info.signature, ECDSA, &[2, 3, 4])
-        || info.signature == ECDSA_SHA1
-        || info.signature == ED25519;
-    if known { Ok(()) } else { Err(wrong("it is none of RSA (PKCS#1), ECDSA and Ed25519")) }
+    match signature {
+        RSA_ENCRYPTION
+        | SHA_1_WITH_RSA_ENCRYPTION
+        | SHA_256_WITH_RSA_ENCRYPTION
+        | SHA_384_WITH_RSA_ENCRYPTION
+        | SHA_512_WITH_RSA_ENCRYPTION
+        | ECDSA_WITH_SHA_1
+        | ECDSA_WITH_SHA_256
+        | ECDSA_WITH_SHA_384
+        | ECDSA_WITH_SHA_512
+        | ID_ED_25519 => Ok(()),
+        _ => Err(wrong("it is none of RSA (PKCS#1), ECDSA and Ed25519")),
+    }
 }
 
 pub(crate) fn check_key(key: &PKeyRef<Public>) -> Result<(), Refusal> {

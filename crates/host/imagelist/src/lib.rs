@@ -25,13 +25,13 @@
 pub mod cache;
 mod cms;
 pub mod convert;
-mod der;
 pub mod download;
 pub mod envelope;
 mod error;
 pub mod event;
 pub mod fetch;
 mod judge;
+mod kept;
 pub mod list;
 pub mod lists;
 pub mod name;

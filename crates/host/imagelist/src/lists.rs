@@ -29,11 +29,12 @@ use crate::{
     event,
     fetch::{self, Fetch, FetchError, Fetched},
     judge::{Accepted, Expected, Outcome, Stored, judge},
-    list::Image,
+    kept::Kept,
+    list::{Brief, Image},
     name::Principal,
     oci,
     record::{
-        Attempt, Current, ImageRecord, LATEST, Latest, SCHEMA, SUBSCRIPTIONS, Settings,
+        Attempt, Current, IMAGES, ImageRecord, LATEST, Latest, SCHEMA, SUBSCRIPTIONS, Settings,
         Subscription, Validators, image_key,
     },
     trust::{TrustError, TrustFolder},
@@ -99,6 +100,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// All subscriptions of a host.
 pub struct Lists {
     store: Arc<dyn Store>,
+    briefs: Kept<ImageRecord<Brief>>,
     trust: RwLock<Arc<TrustFolder>>,
     fetch: RwLock<Arc<dyn Fetch>>,
     clock: Clock,
@@ -140,6 +142,7 @@ impl Lists {
     pub fn new(store: Arc<dyn Store>, trust: Arc<TrustFolder>, fetch: Arc<dyn Fetch>) -> Self {
         let clock: Clock = Arc::new(Timestamp::now);
         Self {
+            briefs: Kept::of(store.as_ref(), IMAGES),
             store,
             trust: RwLock::new(trust),
             fetch: RwLock::new(fetch),

@@ -27,7 +27,7 @@ pub use tree::serve_tree;
 pub use view::ImageView;
 
 use crate::{
-    cache::{Cache, CacheError, Folders, RunOptions, Shelf},
+    cache::{Briefs, CACHED, Cache, CacheError, Folders, RunOptions, Shelf},
     download::{DownloadOptions, Downloader, Progress},
     event::{self, Queue},
     fetch::{Fetch, FetchError, HttpFetch},
@@ -99,6 +99,7 @@ pub struct Site {
     /// One run at a time.
     turn: Mutex<()>,
     running: Arc<Mutex<()>>,
+    cached: Arc<Briefs>,
     told: Notify,
 }
 
@@ -143,6 +144,7 @@ impl Site {
             publishers: Arc::new(PublishQueue::new(Arc::clone(&store))),
             turn: Mutex::new(()),
             running: Arc::default(),
+            cached: Arc::new(Briefs::of(store.as_ref(), CACHED)),
             told: Notify::new(),
             store,
         }))
@@ -225,6 +227,7 @@ impl Site {
                 Arc::clone(&self.queue),
                 Arc::clone(&self.publishers),
                 Arc::clone(&self.running),
+                Arc::clone(&self.cached),
             ))
     }
 

@@ -302,7 +302,7 @@ async fn files_of_an_old_cache_are_taken_over_when_their_hash_is_right() {
     host.select(ONE, true).await;
     let old = host.top.path().join("old");
     fs::write(&old, FIRST.0.repeat(FIRST.1)).unwrap();
-    let image = host.site.lists.wanted::<vnode_imagelist::Brief>().await.unwrap().remove(0).image;
+    let image = host.site.lists.wanted().await.unwrap().remove(0).image;
     let file = CachedFile {
         list: Some(LIST.to_owned()),
         identifier: ONE.to_owned(),

@@ -19,7 +19,7 @@ async fn wanted() -> Wanted {
     let ask = Subscribe { uri: URI.to_owned(), auto_endorse: true, ..Subscribe::default() };
     site.lists.subscribe(&ask).await.unwrap();
     site.lists.select(LIST, ONE, true).await.unwrap();
-    site.lists.wanted().await.unwrap().remove(0)
+    site.wanted().await.remove(0)
 }
 
 fn cache_session() -> Session {

@@ -48,13 +48,13 @@ async fn an_image_is_wanted_once_it_is_selected() {
     assert!(site.lists.select(LIST, ONE, true).await.unwrap());
     assert!(!site.lists.select(LIST, "nothing", true).await.unwrap());
     assert_eq!(states(&site).await, both(3, 2));
-    let wanted = site.lists.wanted::<vnode_imagelist::Image>().await.unwrap();
+    let wanted = site.wanted().await;
     assert_eq!(wanted.len(), 1);
     assert_eq!(wanted[0].vo.as_deref(), Some("demo.example.org"));
     // e07: no longer selected.
     site.lists.select(LIST, ONE, false).await.unwrap();
     assert_eq!(states(&site).await, both(2, 2));
-    assert!(site.lists.wanted::<vnode_imagelist::Image>().await.unwrap().is_empty());
+    assert!(site.wanted().await.is_empty());
 }
 
 #[tokio::test]
@@ -66,10 +66,7 @@ async fn e04_e05_e06_versions_go_up_only() {
     assert_eq!(refresh(&site).await, [0], "unchanged");
     site.served.put(URI, "v2");
     assert_eq!(refresh(&site).await, [0]);
-    assert_eq!(
-        site.lists.wanted::<vnode_imagelist::Image>().await.unwrap()[0].image.version,
-        "2.0"
-    );
+    assert_eq!(site.wanted().await[0].image.version, "2.0");
     site.served.put(URI, "v2-same");
     let same = site.lists.refresh(Some(LIST)).await.unwrap().remove(0).result.unwrap();
     assert!(same.same_version && same.changed);
@@ -259,7 +256,7 @@ async fn w25_a_list_cannot_take_the_name_of_another_lists_image() {
     subscribe(&site, BOB).await;
     subscribe(&site, URI).await;
     site.lists.select(LIST, ONE, true).await.unwrap();
-    let wanted = site.lists.wanted::<vnode_imagelist::Image>().await.unwrap();
+    let wanted = site.wanted().await;
     assert_eq!((wanted.len(), wanted[0].list.as_str()), (1, LIST));
     let images = site.lists.images(None).await.unwrap();
     assert_eq!(images.iter().filter(|i| i.identifier == ONE).count(), 2);

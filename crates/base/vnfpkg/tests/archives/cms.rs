@@ -1,19 +1,19 @@
 //! Packages signed by CMS, as `openssl cms` signs them: ours by their MANIFEST, ETSI's by the manifest of the CSAR.
 #![allow(clippy::disallowed_methods, reason = "openssl is started to sign")]
 
-use std::{fs, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use crate::common::{LIFECYCLE, SCRIPT, Tar, Zipped, file_of, zip};
 use sha2::{Digest, Sha256};
 use vnode_vnfpkg::{Code, Limits, Package, Policy, Signature, Trust, TrustedKey};
 
 /// An authority, and one who signs by its leave; of this kind of key.
-struct Signers {
+pub(crate) struct Signers {
     folder: tempfile::TempDir,
 }
 
 impl Signers {
-    fn new(kind: &[&str]) -> Self {
+    pub(crate) fn new(kind: &[&str]) -> Self {
         let made = Self { folder: tempfile::tempdir().expect("a folder") };
         let key = |name: &str| {
             let words = [&["genpkey", "-out", name][..], kind].concat();
@@ -62,14 +62,22 @@ impl Signers {
         made
     }
 
-    fn openssl(&self, words: &[&str]) -> Vec<u8> {
+    pub(crate) fn openssl(&self, words: &[&str]) -> Vec<u8> {
         let output = Command::new("openssl").args(words).current_dir(&self.folder).output();
         let output = output.expect("openssl runs");
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         output.stdout
     }
 
-    fn sign(&self, content: &[u8], more: &[&str]) -> Vec<u8> {
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    pub(crate) fn read(&self, file: &str) -> Vec<u8> {
+        fs::read(self.path(file)).expect("there")
+    }
+
+    pub(crate) fn sign(&self, content: &[u8], more: &[&str]) -> Vec<u8> {
         fs::write(self.folder.path().join("content"), content).expect("written");
         let words = [
             "cms", "-sign", "-signer", "who.pem", "-inkey", "who.key", "-in", "content",
@@ -78,11 +86,19 @@ impl Signers {
         self.openssl(&[&words[..], more].concat())
     }
 
-    fn trust(&self, file: &str, names: &str) -> Trust {
+    pub(crate) fn trust(&self, file: &str, names: &str) -> Trust {
         let text = fs::read_to_string(self.folder.path().join(file)).expect("there");
         let key = TrustedKey::parse(file, &format!("{names}{text}")).expect("a certificate");
         Trust { policy: Policy::Require, keys: vec![key] }
     }
+}
+
+pub(crate) fn no_openssl() -> bool {
+    let missing = Command::new("openssl").arg("version").output().is_err();
+    if missing {
+        println!("skipped: no openssl");
+    }
+    missing
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -127,8 +143,7 @@ fn checked(bytes: &[u8], trust: &Trust) -> Result<Signature, Code> {
 
 #[test]
 fn pk_24_bx_66_packages_signed_by_cms() {
-    if Command::new("openssl").arg("version").output().is_err() {
-        println!("skipped: no openssl");
+    if no_openssl() {
         return;
     }
     let (text, _) = ours(b"");

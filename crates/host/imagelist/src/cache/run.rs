@@ -81,12 +81,12 @@ impl Cache {
     /// # Errors
     /// When the store cannot be read.
     pub async fn cached(&self) -> Result<BTreeMap<String, Cached>, CacheError> {
-        self.read_cached().await
+        Ok(self.read_cached().await?.into_iter().collect())
     }
 
     async fn read_cached<I: DeserializeOwned>(
         &self,
-    ) -> Result<BTreeMap<String, Cached<I>>, CacheError> {
+    ) -> Result<Vec<(String, Cached<I>)>, CacheError> {
         let entries = self.store.list(CACHED).await.map_err(read)?;
         let each = entries.iter().map(|(key, entry)| {
             let identifier = key.strip_prefix(CACHED).unwrap_or(key);
@@ -130,7 +130,8 @@ impl Cache {
         let _running = self.running.try_lock().map_err(|_| CacheError::Busy)?;
         let mut report = RunReport::default();
         self.tell(options, [Event::of_run(Kind::ProcessPrefix)], Vec::new(), cancellation).await?;
-        let mut cached: BTreeMap<String, Cached<Brief>> = self.read_cached().await?;
+        let here = self.briefs.get(self.read_cached::<Brief>()).await?;
+        let mut cached: BTreeMap<String, Cached<Brief>> = here.iter().cloned().collect();
         let wanted = self.choose(&cached, &mut report).await?;
         self.look_after(options, &mut cached, &wanted, &mut report).await?;
         // What nobody wants any more, in order of identifiers.
@@ -208,7 +209,7 @@ impl Cache {
         report: &mut RunReport,
     ) -> Result<BTreeMap<String, Wanted<Brief>>, CacheError> {
         let mut chosen: BTreeMap<String, Wanted<Brief>> = BTreeMap::new();
-        for wanted in self.lists.wanted::<Brief>().await? {
+        for wanted in self.lists.wanted().await? {
             let identifier = wanted.identifier.clone();
             let owns = cached.get(&identifier).is_some_and(|c| c.list == wanted.list);
             let loser = match chosen.remove(&identifier) {

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::de::DeserializeOwned;
 use vnode_store::Change;
 
 use super::{Error, Lists, Result, Wanted, create, encode, read};
 use crate::{
     list::{Brief, is_identifier},
-    record::{Ends, IMAGES, ImageRecord, Subscription, image_key},
+    record::{IMAGES, ImageRecord, Subscription, image_key},
 };
 
 impl Lists {
@@ -65,22 +64,20 @@ impl Lists {
     }
 
     /// Every image that shall be in the cache, by list and identifier (state 3).
-    pub async fn wanted<I: Ends + DeserializeOwned>(&self) -> Result<Vec<Wanted<I>>> {
+    pub async fn wanted(&self) -> Result<Vec<Wanted<Brief>>> {
         let now = self.now();
         let subscriptions: BTreeMap<String, Subscription> =
             self.subscriptions().await?.into_iter().map(|s| (s.identifier.clone(), s)).collect();
-        let mut wanted = Vec::new();
-        for record in self.all::<ImageRecord<I>>(IMAGES).await? {
-            let Some(subscription) = subscriptions.get(&record.list) else { continue };
-            if record.state(subscription, now) == 3 {
-                wanted.extend(of(record, subscription));
-            }
-        }
-        Ok(wanted)
+        let images = self.briefs.get(self.all(IMAGES)).await?;
+        let wanted = images.iter().filter_map(|record| {
+            let subscription = subscriptions.get(&record.list)?;
+            (record.state(subscription, now) == 3).then(|| of(record.clone(), subscription))?
+        });
+        Ok(wanted.collect())
     }
 
     /// One of them in full; `None` when it has gone meanwhile.
-    pub(crate) async fn wanted_in_full(&self, brief: &Wanted<Brief>) -> Result<Option<Wanted>> {
+    pub async fn wanted_in_full(&self, brief: &Wanted<Brief>) -> Result<Option<Wanted>> {
         let subscription = self.subscription(&brief.list).await?;
         let record = self.one::<ImageRecord>(&image_key(&brief.list, &brief.identifier)).await?;
         Ok(record.and_then(|record| of(record, &subscription)))

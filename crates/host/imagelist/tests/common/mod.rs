@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use vnode_imagelist::{
     Lists, TrustFolder,
     fetch::{Fetch, FetchError, Fetched, Request},
+    lists::Wanted,
     record::Validators,
 };
 use vnode_store::Store;
@@ -95,6 +96,17 @@ pub(crate) struct Site {
     pub(crate) clock: Clock,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) trust: tempfile::TempDir,
+}
+
+impl Site {
+    /// What shall be in the cache, in full.
+    pub(crate) async fn wanted(&self) -> Vec<Wanted> {
+        let mut all = Vec::new();
+        for brief in self.lists.wanted().await.unwrap() {
+            all.extend(self.lists.wanted_in_full(&brief).await.unwrap());
+        }
+        all
+    }
 }
 
 /// A site that trusts the fixtures' CAs, and a server that has `v1`.
