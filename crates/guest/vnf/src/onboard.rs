@@ -1,6 +1,6 @@
 //! Taking packages in, and giving them away.
 
-use std::{fs::File, os::unix::fs::OpenOptionsExt, path::PathBuf, time::Duration};
+use std::{fs::File, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -57,6 +57,38 @@ fn storage(error: &std::io::Error) -> Failure {
     Problem::new(Code::NoSpace, format!("{what} ({error})")).into()
 }
 
+/// Writes what a sender gives, who may be slow and must not be silent.
+async fn copy_in(
+    from: &mut (impl AsyncRead + Unpin),
+    length: u64,
+    mut into: impl Write,
+) -> Result<()> {
+    let received = async {
+        let mut left = length;
+        let mut buffer = vec![0; 64 << 10];
+        while left > 0 {
+            let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            let read = timeout(SILENCE, from.read(&mut buffer[..room])).await;
+            let slow =
+                || Problem::new(Code::Timeout, format!("nothing came for {} s", SILENCE.as_secs()));
+            match read.map_err(|_| slow())? {
+                Ok(0) | Err(_) => {
+                    let what = format!("the sender went away, and {left} bytes are missing");
+                    return Err(Failure::from(Problem::new(Code::Aborted, what)));
+                }
+                Ok(read) => {
+                    into.write_all(&buffer[..read]).map_err(|error| storage(&error))?;
+                    left -= read as u64;
+                }
+            }
+        }
+        Ok(())
+    };
+    timeout(WHOLE, received).await.map_err(|_| {
+        Problem::new(Code::Timeout, format!("not there after {} s", WHOLE.as_secs()))
+    })?
+}
+
 impl Core {
     fn stage(&self) -> Result<Staged> {
         let path = self.paths.staging().join(uuid::Uuid::now_v7().to_string());
@@ -80,42 +112,16 @@ impl Core {
             return Err(Problem::new(Code::Size, what).into());
         }
         let staged = self.stage()?;
-        let received = async {
-            let mut left = length;
-            let mut buffer = vec![0; 64 << 10];
-            while left > 0 {
-                let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-                let read = timeout(SILENCE, from.read(&mut buffer[..room])).await;
-                let slow = || {
-                    Problem::new(Code::Timeout, format!("nothing came for {} s", SILENCE.as_secs()))
-                };
-                match read.map_err(|_| slow())? {
-                    Ok(0) | Err(_) => {
-                        let what = format!("the sender went away, and {left} bytes are missing");
-                        return Err(Failure::from(Problem::new(Code::Aborted, what)));
-                    }
-                    Ok(read) => {
-                        use std::io::Write;
-                        (&staged.file)
-                            .write_all(&buffer[..read])
-                            .map_err(|error| storage(&error))?;
-                        left -= read as u64;
-                    }
-                }
-            }
-            Ok(())
-        };
-        timeout(WHOLE, received).await.map_err(|_| {
-            Problem::new(Code::Timeout, format!("not there after {} s", WHOLE.as_secs()))
-        })??;
+        copy_in(from, length, &staged.file).await?;
         self.install(staged, uploader).await
     }
 
     async fn install(&self, staged: Staged, uploader: &str) -> Result<Onboarded> {
         let trust = self.trust()?;
         let limits = self.settings.limits.clone();
+        let staging = self.paths.staging();
         let (staged, opened) = blocking(move || {
-            let opened = Archive::open(&staged.file, &limits, &trust);
+            let opened = Archive::open_in(&staged.file, &limits, &trust, &staging);
             (staged, opened)
         })
         .await?;
@@ -422,4 +428,44 @@ fn room_for(bytes: u64, state: &std::path::Path) -> Result<()> {
         return Err(Problem::new(Code::NoSpace, what).into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// What becomes of `length` bytes of which `piece` come at a time, with a pause after each. The clock is tokio's, and
+    /// goes on by itself when all wait.
+    async fn sent(length: u64, piece: usize, pause: Duration) -> Result<()> {
+        let (mut to, mut from) = tokio::io::duplex(64 << 10);
+        let sender = tokio::spawn(async move {
+            let bytes = vec![0; piece];
+            // Whoever takes it may have given up.
+            while to.write_all(&bytes).await.is_ok() {
+                tokio::time::sleep(pause).await;
+            }
+        });
+        let done = copy_in(&mut from, length, std::io::sink()).await;
+        drop(from);
+        sender.await.expect("it ends");
+        done
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pk_26_a_slow_sender_with_pauses_is_waited_for() {
+        // 200 MiB, with 50 pauses: slower than the case wants it.
+        sent(200 << 20, 4 << 20, Duration::from_secs(20)).await.expect("in time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bx_78_who_is_silent_or_never_ends_is_sent_away() {
+        for (pause, text) in [(31, "nothing came for 30 s"), (10, "not there after 1800 s")] {
+            let failure = sent(4096, 1, Duration::from_secs(pause)).await.expect_err("too slow");
+            assert_eq!((failure.status, failure.code.as_str()), (408, "E-TIMEOUT"));
+            assert!(failure.detail.contains(text), "{}", failure.detail);
+        }
+        sent(60, 1, Duration::from_secs(29)).await.expect("slow, and not silent");
+    }
 }

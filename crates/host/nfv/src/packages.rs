@@ -328,7 +328,7 @@ fn check(folder: &Path) -> Result<Product, Problem> {
     let fail = |e: &dyn std::error::Error| Problem::internal("cannot read the package", e);
     let limits = Limits::default();
     let archive = File::open(folder.join(ARCHIVE)).map_err(|e| fail(&e))?;
-    let package = vnode_vnfpkg::Package::open(&archive, &limits, &Trust::default())
+    let package = vnode_vnfpkg::Package::open_in(&archive, &limits, &Trust::default(), folder)
         .map_err(|e| refused(&e))?;
     let tree = folder.join(TREE);
     if let Err(error) = std::fs::remove_dir_all(&tree)

@@ -78,6 +78,16 @@ impl Service {
         service
     }
 
+    /// On a file system of its own, of so many bytes; `size=16m`. Only for a thread with mounts of its own.
+    pub(crate) fn on_a_small_disk(size: &std::ffi::CStr) -> Self {
+        let mut service = Self::new();
+        let (state, flags) = (service.state(), rustix::mount::MountFlags::empty());
+        fs::create_dir(&state).expect("made");
+        rustix::mount::mount("tmpfs", &state, "tmpfs", flags, Some(size)).expect("mounted");
+        service.run(&[], "");
+        service
+    }
+
     pub(crate) fn with(options: &[&str], fault: &str) -> Self {
         let mut service = Self::new();
         service.run(options, fault);

@@ -1,4 +1,4 @@
-//! Taking packages in: what the service adds to the format (PK-01 to PK-03, PK-13, BX-69, BX-71, BX-75 to BX-77).
+//! Taking packages in: what the service adds to the format (PK-01 to PK-03, PK-13, BX-69, BX-71, BX-75 to BX-77, BX-79).
 
 use std::{io::Write, os::unix::net::UnixStream};
 
@@ -130,4 +130,46 @@ fn bx_76_bx_77_while_an_operation_runs_and_half_a_package() {
     let mut answer = String::new();
     std::io::Read::read_to_string(&mut stream, &mut answer).expect("it answers");
     assert!(answer.contains("E-SIZE") && answer.contains("413"), "{answer}");
+}
+
+#[test]
+fn bx_79_a_full_store_keeps_what_is_there() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: mounting wants root");
+        return;
+    }
+    use rustix::mount::{MountPropagationFlags, mount_change};
+    let test = std::thread::spawn(|| {
+        // SAFETY: only this thread's mount namespace and working directory become its own; it ends with the test.
+        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }
+            .expect("a mount namespace");
+        mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
+            .expect("they are ours");
+        full();
+    });
+    if let Err(panic) = test.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn full() {
+    let service = Service::on_a_small_disk(c"size=24m");
+    let old = Pkg::new(&service, "fw", "p").on("INSTANTIATE", "told old");
+    service.push(&old);
+    // One that does not fit as it is sent, and one that does not fit beside what was sent.
+    for mib in [32, 13] {
+        let large = "x".repeat(mib << 20);
+        let new = old.clone().file("large", &large).tar();
+        let failure = service.push_bytes(&new).expect_err("there is no room");
+        assert_eq!((failure.status, failure.code.as_str()), (507, "E-NOSPACE"), "{mib} MiB");
+        let staging = std::fs::read_dir(service.state().join("staging")).expect("a folder");
+        assert_eq!(staging.count(), 0, "{mib} MiB");
+    }
+    let revisions = std::fs::read_dir(service.state().join("packages/fw")).expect("a folder");
+    assert_eq!(revisions.count(), 1);
+    assert_eq!(service.push(&old)["known"], true);
+    let op = service.ask(json!({ "verb": "instantiate", "package": "fw" }));
+    assert_eq!(op["state"], "COMPLETED");
+    service.tells(&["old"]);
+    service.push(&old.file("more", "x"));
 }
