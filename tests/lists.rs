@@ -254,6 +254,7 @@ const POINTS: &[&str] = &[
     "imagelist.unpack.after",
     "imagelist.download.after",
     "imagelist.expire.moved",
+    "imagelist.expire.after",
     "imagelist.place.moved",
     "imagelist.convert.before",
     "imagelist.convert.after",
