@@ -12,7 +12,7 @@ use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::Path};
 
 use common::{LIFECYCLE, SCRIPT, Tar, Zipped, file_of, gzip, open, refused, zip};
 use vnode_beneath::{Dir, Scope};
-use vnode_vnfpkg::{Code, Form, Limits, Package, Trust, author};
+use vnode_vnfpkg::{Code, Form, Limits, Package, Trust};
 
 fn unpacked(bytes: &[u8]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
