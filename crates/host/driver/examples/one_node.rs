@@ -8,7 +8,6 @@
 // An example prints, and stops at the first thing that goes wrong.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -94,40 +93,18 @@ fn node(
     user_namespace: Option<IdMap>,
 ) -> NodeSpec {
     NodeSpec {
-        lab: "one".into(),
-        node: name.into(),
-        vmid: 1,
-        uuid: "0".into(),
-        hostname: name.into(),
         layers,
-        over: Vec::new(),
-        read_only_root: false,
-        process: Process {
-            argv,
-            env: vec!["PATH=/usr/bin:/bin".into()],
-            cwd: "/".into(),
-            user: String::new(),
-            tty: false,
-        },
-        mounts: vec![],
-        sysctls: BTreeMap::new(),
-        devices: vec![],
+        process: Process { argv, env: vec!["PATH=/usr/bin:/bin".into()], ..Process::default() },
         security: Security {
-            privileged: false,
             capabilities: ["CHOWN", "KILL", "NET_BIND_SERVICE", "NET_RAW", "SETUID", "SETGID"]
                 .map(String::from)
                 .to_vec(),
-            seccomp: Seccomp::Default,
             user_namespace,
             no_new_privileges: false,
+            ..Security::default()
         },
-        limits: Limits::default(),
-        network: NetworkMode::Own,
-        pids: vnode_driver::PidMode::Own,
-        stop_signal: 15,
         stop_grace_ms: 1000,
         log_limit_bytes: 1 << 20,
-        machine: None,
-        domain: None,
+        ..NodeSpec::bare("one", name, 1, "0")
     }
 }

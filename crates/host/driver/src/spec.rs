@@ -51,6 +51,39 @@ pub struct NodeSpec {
     pub domain: Option<crate::Domain>,
 }
 
+impl NodeSpec {
+    /// A node of which nothing is known but its names: the least by which a driver finds what it left, and what other
+    /// definitions begin as. It has no root, runs the monitor's own init, may do nothing, and has a namespace of its own.
+    #[must_use]
+    pub fn bare(lab: &str, node: &str, vmid: u32, uuid: &str) -> Self {
+        /// SIGTERM, whose number is the same on every Linux.
+        const ASK: i32 = 15;
+        Self {
+            lab: lab.to_owned(),
+            node: node.to_owned(),
+            vmid,
+            uuid: uuid.to_owned(),
+            hostname: node.to_owned(),
+            layers: Vec::new(),
+            over: Vec::new(),
+            read_only_root: false,
+            process: Process::default(),
+            mounts: Vec::new(),
+            sysctls: BTreeMap::new(),
+            devices: Vec::new(),
+            security: Security::default(),
+            limits: Limits::default(),
+            network: NetworkMode::Own,
+            pids: PidMode::Own,
+            stop_signal: ASK,
+            stop_grace_ms: 0,
+            log_limit_bytes: 0,
+            machine: None,
+            domain: None,
+        }
+    }
+}
+
 /// An overlay over a folder of the root, for a file system that does not show through the root's layers. What the node
 /// writes there is on its one disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +106,19 @@ pub struct Process {
     pub user: String,
     /// Standard streams are a pseudo-terminal held by the monitor.
     pub tty: bool,
+}
+
+/// The monitor's own init.
+impl Default for Process {
+    fn default() -> Self {
+        Self {
+            argv: Vec::new(),
+            env: Vec::new(),
+            cwd: "/".to_owned(),
+            user: String::new(),
+            tty: false,
+        }
+    }
 }
 
 /// One bind mount or temporary file system.
@@ -117,6 +163,19 @@ pub struct Security {
     /// Root inside is nobody outside; `None` where the kernel or the operator has no user namespaces.
     pub user_namespace: Option<IdMap>,
     pub no_new_privileges: bool,
+}
+
+/// As little as there is.
+impl Default for Security {
+    fn default() -> Self {
+        Self {
+            privileged: false,
+            capabilities: Vec::new(),
+            seccomp: Seccomp::Default,
+            user_namespace: None,
+            no_new_privileges: true,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -135,9 +135,13 @@ fn tell(root: &mut Element, spec: &NodeSpec, nics: &[Nic]) {
 mod tests {
     use super::*;
 
+    fn spec() -> NodeSpec {
+        NodeSpec::bare("lab", "n", 1, "00000000-0000-4000-8000-000000000001")
+    }
+
     #[test]
     fn the_firmwares_variables_are_not_those_of_the_domain_it_was_copied_from() {
-        let spec = crate::tests_support::spec();
+        let spec = spec();
         let domain = Domain {
             uri: "test:///default".into(),
             source: DomainSource::Define("/labs/a/vm.xml".into()),
@@ -168,7 +172,7 @@ mod tests {
                     <interface type='network'><mac address='52:54:00:00:00:01'/><source network='default'/>\
                     <model type='e1000'/></interface><disk type='file'><source file='vm.img'/></disk></devices><os><kernel>/boot/k</kernel>\
                     <initrd>i</initrd></os></domain>";
-        let spec: NodeSpec = crate::tests_support::spec();
+        let spec = spec();
         let domain = Domain {
             uri: "test:///default".into(),
             source: DomainSource::Define("/labs/a/vm.xml".into()),

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use vnode_driver::{
-    BoxFuture, Capabilities, Domain, DomainSource, Driver, Error, Instance, Limits, NetworkMode,
-    NodeSpec, PidMode, Process, Reader, Recovered, Result, Seccomp, Security, Snapshot,
+    BoxFuture, Capabilities, Domain, DomainSource, Driver, Error, Instance, NetworkMode, NodeSpec,
+    Reader, Recovered, Result, Snapshot,
 };
 use vnode_network::Ns;
 
@@ -80,31 +80,14 @@ impl LibvirtDriver {
             |source| Error::Io { doing: format!("make folder {}", layer.display()), source },
         )?;
         Ok(NodeSpec {
+            hostname: spec.hostname.clone(),
             layers: vec![layer],
-            over: Vec::new(),
             read_only_root: true,
-            process: Process {
-                argv: Vec::new(),
-                env: Vec::new(),
-                cwd: "/".to_owned(),
-                user: String::new(),
-                tty: false,
-            },
-            mounts: Vec::new(),
-            sysctls: std::collections::BTreeMap::new(),
-            devices: Vec::new(),
-            security: Security {
-                privileged: false,
-                capabilities: Vec::new(),
-                seccomp: Seccomp::Default,
-                user_namespace: None,
-                no_new_privileges: true,
-            },
-            limits: Limits::default(),
-            pids: PidMode::Own,
-            machine: None,
-            domain: None,
-            ..spec.clone()
+            network: spec.network.clone(),
+            stop_signal: spec.stop_signal,
+            stop_grace_ms: spec.stop_grace_ms,
+            log_limit_bytes: spec.log_limit_bytes,
+            ..NodeSpec::bare(&spec.lab, &spec.node, spec.vmid, &spec.uuid)
         })
     }
 

@@ -9,7 +9,6 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::inner::blocking;
 use crate::record::LinkKind;
-use crate::resolve;
 use crate::view::Cleaned;
 use crate::wanted::Records;
 
@@ -110,5 +109,5 @@ impl Host {
 
 /// The definition of a node of which only the folder is known.
 fn stray(lab: &str, node: &str) -> NodeSpec {
-    resolve::named(lab, node, 0, "")
+    NodeSpec::bare(lab, node, 0, "")
 }

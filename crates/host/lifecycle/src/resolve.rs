@@ -142,46 +142,7 @@ pub fn spec(
 /// The least definition by which a driver finds and removes what a node left: a crash may come before the
 /// whole one is known.
 pub fn skeleton(record: &NodeRecord) -> NodeSpec {
-    named(&record.lab, &record.node, record.vmid, &record.uuid)
-}
-
-/// As [`skeleton`], from the names alone.
-pub(crate) fn named(lab: &str, node: &str, vmid: u32, uuid: &str) -> NodeSpec {
-    NodeSpec {
-        lab: lab.to_owned(),
-        node: node.to_owned(),
-        vmid,
-        uuid: uuid.to_owned(),
-        hostname: node.to_owned(),
-        layers: Vec::new(),
-        over: Vec::new(),
-        read_only_root: false,
-        process: Process {
-            argv: Vec::new(),
-            env: Vec::new(),
-            cwd: "/".to_owned(),
-            user: String::new(),
-            tty: false,
-        },
-        mounts: Vec::new(),
-        sysctls: std::collections::BTreeMap::new(),
-        devices: Vec::new(),
-        security: Security {
-            privileged: false,
-            capabilities: Vec::new(),
-            seccomp: Seccomp::Default,
-            user_namespace: None,
-            no_new_privileges: true,
-        },
-        limits: Limits::default(),
-        network: NetworkMode::Own,
-        pids: PidMode::Own,
-        stop_signal: 15,
-        stop_grace_ms: 0,
-        log_limit_bytes: 0,
-        machine: None,
-        domain: None,
-    }
+    NodeSpec::bare(&record.lab, &record.node, record.vmid, &record.uuid)
 }
 
 fn network(lab: &Lab, node: &Node) -> Result<NetworkMode> {

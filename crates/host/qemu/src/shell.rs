@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use vnode_driver::{
-    Device, Error, Limits, Machine, Mount, MountKind, NodeSpec, Process, Result, Seccomp, Security,
+    Device, Error, Limits, Machine, Mount, MountKind, NodeSpec, Process, Result, Security,
 };
 
 use crate::accel::Accelerators;
@@ -215,13 +215,7 @@ fn around(
         mounts,
         sysctls: std::collections::BTreeMap::new(),
         devices: devices.into_iter().map(device).collect(),
-        security: Security {
-            privileged: false,
-            capabilities: Vec::new(),
-            seccomp: Seccomp::Default,
-            user_namespace: None,
-            no_new_privileges: true,
-        },
+        security: Security::default(),
         limits: limits(&spec.limits),
         // QEMU ends at once, as when its power is cut.
         stop_signal: 15,

@@ -5,7 +5,6 @@
 // Tests build the monitor program and run peers themselves.
 #![allow(clippy::disallowed_methods)]
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -134,26 +133,13 @@ impl Bed {
     /// A definition with Docker's defaults, whose first process sleeps.
     pub fn spec(&self, node: &str) -> NodeSpec {
         let spec = NodeSpec {
-            lab: "lab".into(),
-            node: node.into(),
-            vmid: 1,
-            uuid: "0".into(),
-            hostname: node.into(),
             layers: vec![self.dir.path().join("image")],
-            over: Vec::new(),
-            read_only_root: false,
             process: Process {
                 argv: vec!["sleep".into(), "1000".into()],
                 env: vec!["PATH=/bin".into()],
-                cwd: "/".into(),
-                user: String::new(),
-                tty: false,
+                ..Process::default()
             },
-            mounts: vec![],
-            sysctls: BTreeMap::new(),
-            devices: vec![],
             security: Security {
-                privileged: false,
                 capabilities: [
                     "AUDIT_WRITE",
                     "CHOWN",
@@ -172,18 +158,12 @@ impl Bed {
                 ]
                 .map(String::from)
                 .to_vec(),
-                seccomp: Seccomp::Default,
-                user_namespace: None,
                 no_new_privileges: false,
+                ..Security::default()
             },
-            limits: Limits::default(),
-            network: NetworkMode::Own,
-            pids: vnode_driver::PidMode::Own,
-            stop_signal: 15,
             stop_grace_ms: 1000,
             log_limit_bytes: 1 << 20,
-            machine: None,
-            domain: None,
+            ..NodeSpec::bare("lab", node, 1, "0")
         };
         self.nodes.lock().unwrap().push((spec.clone(), self.path(node)));
         spec

@@ -3,7 +3,6 @@
 // Each test target uses its own part of this.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -92,39 +91,10 @@ impl Bed {
     pub fn spec(&self, node: &str, uri: &str, source: DomainSource) -> NodeSpec {
         let mut nodes = self.nodes.lock().unwrap();
         *nodes += 1;
+        let uuid = format!("00000000-0000-4000-8000-{:012}", *nodes);
         NodeSpec {
-            lab: "lab".into(),
-            node: node.into(),
-            vmid: *nodes,
-            uuid: format!("00000000-0000-4000-8000-{:012}", *nodes),
-            hostname: node.into(),
-            layers: Vec::new(),
-            over: Vec::new(),
-            read_only_root: false,
-            process: Process {
-                argv: Vec::new(),
-                env: Vec::new(),
-                cwd: "/".into(),
-                user: String::new(),
-                tty: true,
-            },
-            mounts: Vec::new(),
-            sysctls: BTreeMap::new(),
-            devices: Vec::new(),
-            security: Security {
-                privileged: false,
-                capabilities: Vec::new(),
-                seccomp: Seccomp::Default,
-                user_namespace: None,
-                no_new_privileges: true,
-            },
-            limits: Limits::default(),
-            network: NetworkMode::Own,
-            pids: PidMode::Own,
-            stop_signal: 15,
             stop_grace_ms: 10_000,
             log_limit_bytes: 1 << 20,
-            machine: None,
             domain: Some(Domain {
                 uri: uri.into(),
                 source,
@@ -133,6 +103,7 @@ impl Bed {
                 ready: Ready::Started,
                 ready_timeout_ms: PATIENCE.as_millis() as u64,
             }),
+            ..NodeSpec::bare("lab", node, *nodes, &uuid)
         }
     }
 }

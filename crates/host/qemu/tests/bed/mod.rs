@@ -4,7 +4,6 @@
 // Each test target uses its own part of this.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -120,39 +119,11 @@ impl Bed {
     pub async fn spec(&self, node: &str) -> NodeSpec {
         let image = self.image().await;
         let mut nodes = self.nodes.lock().unwrap();
+        let number = nodes.len() as u32 + 1;
+        let uuid = format!("00000000-0000-4000-8000-{number:012}");
         let spec = NodeSpec {
-            lab: "lab".into(),
-            node: node.into(),
-            vmid: nodes.len() as u32 + 1,
-            uuid: format!("00000000-0000-4000-8000-{:012}", nodes.len() + 1),
-            hostname: node.into(),
-            layers: Vec::new(),
-            over: Vec::new(),
-            read_only_root: false,
-            process: Process {
-                argv: Vec::new(),
-                env: Vec::new(),
-                cwd: "/".into(),
-                user: String::new(),
-                tty: true,
-            },
-            mounts: Vec::new(),
-            sysctls: BTreeMap::new(),
-            devices: Vec::new(),
-            security: Security {
-                privileged: false,
-                capabilities: Vec::new(),
-                seccomp: Seccomp::Default,
-                user_namespace: None,
-                no_new_privileges: true,
-            },
-            limits: Limits::default(),
-            network: NetworkMode::Own,
-            pids: vnode_driver::PidMode::Own,
-            stop_signal: 15,
             stop_grace_ms: 10_000,
             log_limit_bytes: 1 << 20,
-            domain: None,
             machine: Some(Machine {
                 model: MachineModel::Q35,
                 accelerator: Accelerator::Auto,
@@ -176,6 +147,7 @@ impl Bed {
                 watchdog: false,
                 vsock: false,
             }),
+            ..NodeSpec::bare("lab", node, number, &uuid)
         };
         nodes.push(spec.clone());
         spec
