@@ -23,6 +23,7 @@ mod exec;
 pub mod guest;
 mod instance;
 mod machine;
+pub mod nic;
 pub mod spec;
 
 pub use domain::{Domain, DomainSource};
@@ -33,6 +34,6 @@ pub use instance::{
     Snapshot, Stats, Status,
 };
 pub use machine::{
-    Accelerator, BaseDisk, DiskFormat, Machine, MachineModel, NicModel, Ready, Seed, Start,
+    Accelerator, BaseDisk, Button, DiskFormat, Machine, MachineModel, NicModel, Ready, Seed, Start,
 };
 pub use spec::*;

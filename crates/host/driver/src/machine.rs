@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{Error, Result};
+
 /// A virtual machine, every default filled in, every path absolute.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
@@ -136,4 +138,30 @@ pub enum Ready {
     Agent,
     /// The guest answers on its control network address.
     Reachable,
+}
+
+/// What a signal is to a machine: it has two buttons, and no process of the host's that takes signals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Button {
+    /// What asks a first process to end: SIGINT, SIGTERM and SIGPWR.
+    Power,
+    /// SIGKILL.
+    Plug,
+}
+
+impl Button {
+    /// # Errors
+    /// [`Error::Unsupported`]: the signal is none of these.
+    pub fn of(node: &str, signal: i32) -> Result<Self> {
+        match signal {
+            2 | 15 | 30 => Ok(Self::Power),
+            9 => Ok(Self::Plug),
+            other => Err(Error::Unsupported {
+                node: node.to_owned(),
+                what: format!(
+                    "a machine has a power button (signals 2, 15 and 30) and a plug (9), and no signal {other}"
+                ),
+            }),
+        }
+    }
 }

@@ -1,47 +1,14 @@
 //! A domain's network interfaces: one for each of the namespace's, in the order of their names.
 
-use std::cmp::Ordering;
-use std::net::IpAddr;
-
-use ipnet::IpNet;
-use vnode_driver::{Error, NodeSpec, Result};
-use vnode_network::{Mac, Ns, Owner, host_name, state};
+pub(crate) use vnode_driver::nic::{Nic, network};
+use vnode_driver::{NodeSpec, Result};
+use vnode_network::state::{self, Interface};
+use vnode_network::{Ns, Owner, host_name};
 
 use crate::xml::Element;
 
 /// libvirt's name of its driver of QEMU.
 pub(crate) const QEMU: &str = "QEMU";
-
-/// One interface of the domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Nic {
-    /// As in the topology.
-    pub(crate) name: String,
-    /// The hypervisor's end, a function of instance, lab, node and name.
-    pub(crate) tap: String,
-    pub(crate) mac: Mac,
-    pub(crate) mtu: u32,
-    pub(crate) addresses: Vec<IpNet>,
-    /// Ways out of the lab; only the control interface has some.
-    pub(crate) gateways: Vec<IpAddr>,
-}
-
-pub(crate) fn network(error: vnode_network::Error) -> Error {
-    Error::Io {
-        doing: "set up the domain's network".to_owned(),
-        source: std::io::Error::other(error),
-    }
-}
-
-/// `eth2` before `eth10`.
-fn natural(a: &str, b: &str) -> Ordering {
-    let split = |name: &str| {
-        let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-        let (word, number) = name.split_at(name.len() - digits);
-        (word.to_owned(), number.parse::<u64>().unwrap_or(0))
-    };
-    split(a).cmp(&split(b))
-}
 
 /// What bears this mark in the alias is a hypervisor's end of one of the node's interfaces.
 fn what(spec: &NodeSpec) -> String {
@@ -52,37 +19,18 @@ fn owner(instance: &str, spec: &NodeSpec) -> Owner {
     Owner { instance: instance.to_owned(), lab: spec.lab.clone(), operation: "libvirt".to_owned() }
 }
 
-fn is_end(name: &str, alias: Option<&str>) -> bool {
+fn is_end(interface: &Interface) -> bool {
     // Ends carry a name of ours; a pair made by libvirt's LXC driver bears no mark.
-    (name.len() == 15 && name.starts_with("vn")) || alias.is_some_and(|a| a.starts_with("vnode:"))
+    (interface.name.len() == 15 && interface.name.starts_with("vn"))
+        || interface.alias.as_deref().is_some_and(|alias| alias.starts_with("vnode:"))
 }
 
-/// Interfaces of the namespace that are the domain's.
+/// Interfaces of the namespace that are the domain's. The hypervisor's end of each has a name that is a function of
+/// instance, lab, node and name.
 pub(crate) fn find(ns: &Ns, instance: &str, spec: &NodeSpec) -> Result<Vec<Nic>> {
-    let gateways: Vec<(u32, IpAddr)> = state::gateways(ns).map_err(network)?;
-    let mut nics = Vec::new();
-    for interface in state::interfaces(ns).map_err(network)? {
-        if interface.name == "lo" || is_end(&interface.name, interface.alias.as_deref()) {
-            continue;
-        }
-        let Some(mac) = interface.mac else { continue };
-        let routable =
-            |net: &IpNet| !matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local());
-        nics.push(Nic {
-            tap: host_name(&[instance, &spec.lab, &spec.node, "domain", &interface.name]),
-            mac,
-            mtu: interface.mtu,
-            addresses: interface.addresses.into_iter().filter(routable).collect(),
-            gateways: gateways
-                .iter()
-                .filter(|(index, _)| *index == interface.index)
-                .map(|(_, via)| *via)
-                .collect(),
-            name: interface.name,
-        });
-    }
-    nics.sort_by(|a, b| natural(&a.name, &b.name));
-    Ok(nics)
+    vnode_driver::nic::find(ns, is_end, |interface| {
+        host_name(&[instance, &spec.lab, &spec.node, "domain", &interface.name])
+    })
 }
 
 /// Removes the hypervisor's ends of an earlier boot, wherever they are.
@@ -95,7 +43,7 @@ pub(crate) fn clear(host: &Ns, ns: Option<&Ns>, instance: &str, spec: &NodeSpec)
     }
     let Some(ns) = ns else { return Ok(()) };
     for interface in state::interfaces(ns).map_err(network)? {
-        if interface.name != "lo" && is_end(&interface.name, interface.alias.as_deref()) {
+        if interface.name != "lo" && is_end(&interface) {
             ns.remove_tap(&interface.name, "").map_err(network)?;
         }
     }
@@ -141,16 +89,4 @@ pub(crate) fn element(nic: &Nic, model: Option<&Element>, kind: &str) -> Element
         element.children.push(Element::new("model", &[("type", "virtio")]));
     }
     element
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn interfaces_are_numbered_as_people_count() {
-        let mut names = ["eth10", "eth2", "ge1", "eth0", "eth1"];
-        names.sort_by(|a, b| natural(a, b));
-        assert_eq!(names, ["eth0", "eth1", "eth2", "eth10", "ge1"]);
-    }
 }

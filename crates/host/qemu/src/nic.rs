@@ -1,13 +1,11 @@
 //! The machine's network interfaces: one for each of the namespace's, in the order of their names.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::Path;
 
-use ipnet::IpNet;
-use vnode_driver::{Error, Instance, Result};
-use vnode_network::{Mac, Ns, TapSpec, state};
+pub(crate) use vnode_driver::nic::{Nic, network};
+use vnode_driver::{Instance, Result};
+use vnode_network::{Ns, TapSpec, state};
 
 use crate::shell::{GIVEN, io};
 
@@ -16,68 +14,13 @@ const TAPS: &str = "taps.json";
 /// Names of taps begin so; no interface of a user's does.
 const TAP: &str = "vnt-";
 
-/// One interface of the machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Nic {
-    /// As in the topology; the guest gives it this name where its seed is read.
-    pub(crate) name: String,
-    pub(crate) tap: String,
-    pub(crate) mac: Mac,
-    pub(crate) mtu: u32,
-    pub(crate) addresses: Vec<IpNet>,
-    /// Of its default routes.
-    pub(crate) gateways: Vec<IpAddr>,
-}
-
-pub(crate) fn network(error: vnode_network::Error) -> Error {
-    Error::Io {
-        doing: "set up the machine's network".to_owned(),
-        source: std::io::Error::other(error),
-    }
-}
-
-/// `eth2` before `eth10`.
-fn natural(a: &str, b: &str) -> Ordering {
-    let split = |name: &str| {
-        let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-        let (word, number) = name.split_at(name.len() - digits);
-        (word.to_owned(), number.parse::<u64>().unwrap_or(0))
-    };
-    split(a).cmp(&split(b))
-}
-
 /// Interfaces of the namespace that are the machine's.
 pub(crate) fn find(ns: &Ns) -> Result<Vec<Nic>> {
-    let found = state::interfaces(ns).map_err(network)?;
-    let gateways = state::gateways(ns).map_err(network)?;
-    let mut nics: Vec<Nic> = found
-        .into_iter()
-        .filter(|interface| interface.name != "lo" && !interface.name.starts_with(TAP))
-        .filter_map(|interface| {
-            Some(Nic {
-                tap: format!("{TAP}{}", interface.index),
-                mac: interface.mac?,
-                mtu: interface.mtu,
-                name: interface.name,
-                addresses: interface
-                    .addresses
-                    .into_iter()
-                    .filter(|net| !is_link_local(net))
-                    .collect(),
-                gateways: gateways
-                    .iter()
-                    .filter(|(index, _)| *index == interface.index)
-                    .map(|(_, via)| *via)
-                    .collect(),
-            })
-        })
-        .collect();
-    nics.sort_by(|a, b| natural(&a.name, &b.name));
-    Ok(nics)
-}
-
-fn is_link_local(net: &IpNet) -> bool {
-    matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local())
+    vnode_driver::nic::find(
+        ns,
+        |interface| interface.name.starts_with(TAP),
+        |interface| format!("{TAP}{}", interface.index),
+    )
 }
 
 /// Makes the taps of a machine that is about to boot, and removes those of interfaces that are gone.
@@ -128,16 +71,4 @@ pub(crate) fn rejoin(ns: &Ns, dir: &Path, interface: &str) -> Result<()> {
     };
     ns.close_sockets();
     joined
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn interfaces_are_numbered_as_people_count() {
-        let mut names = ["eth10", "eth2", "ge1", "eth0", "eth1"];
-        names.sort_by(|a, b| natural(a, b));
-        assert_eq!(names, ["eth0", "eth1", "eth2", "eth10", "ge1"]);
-    }
 }

@@ -144,12 +144,10 @@ impl Node {
                     tokio::time::sleep(RETRY).await;
                 },
                 Ready::Reachable => {
-                    let with_gateway = nics.iter().filter(|nic| !nic.gateways.is_empty());
-                    let address = with_gateway.flat_map(|nic| nic.addresses.first()).next();
-                    let Some(address) = address.map(ipnet::IpNet::addr) else {
+                    let Some(address) = vnode_driver::nic::control_address(nics) else {
                         return self.unsupported("`ready: reachable` needs the control network");
                     };
-                    while !reachable(address).await {
+                    while !vnode_driver::nic::answers(address).await {
                         tokio::time::sleep(RETRY).await;
                     }
                     Ok(())
@@ -316,17 +314,5 @@ impl Start {
             tracing::warn!(node = self.spec.node, %error, "end a domain that was not joined");
         }
         result
-    }
-}
-
-/// Whether anything answers at an address: a refusal is an answer.
-async fn reachable(address: std::net::IpAddr) -> bool {
-    /// `discard`: nothing listens there, and who does takes no harm.
-    const PORT: u16 = 9;
-    let connect = tokio::net::TcpStream::connect((address, PORT));
-    match timeout(Duration::from_secs(2), connect).await {
-        Ok(Ok(_)) => true,
-        Ok(Err(error)) => error.kind() == std::io::ErrorKind::ConnectionRefused,
-        Err(_) => false,
     }
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use vnode_driver::{
-    BoxFuture, Console, Ended, Error, Exec, ExecSpec, Exit, Instance, Limits, LogPaths, NodeSpec,
-    Phase, Reader, Result, Stats, Status, WindowSize, guest,
+    BoxFuture, Button, Console, Ended, Error, Exec, ExecSpec, Exit, Instance, Limits, LogPaths,
+    NodeSpec, Phase, Reader, Result, Stats, Status, WindowSize, guest,
 };
 use vnode_guest::Guest;
 
@@ -342,18 +342,11 @@ impl Instance for Node {
     }
 
     fn signal(&self, signal: i32) -> BoxFuture<'_, Result<()>> {
-        /// SIGINT, SIGTERM and SIGPWR: what asks a machine's first process to end.
-        const END: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGPWR];
         Box::pin(async move {
             self.running()?;
-            match signal {
-                libc::SIGKILL => self.kill_now().await.map(drop),
-                signal if END.contains(&signal) => {
-                    self.domain("shut down the domain", Domain::shutdown).await
-                }
-                other => self.unsupported(&format!(
-                    "a domain has a power button (signals 2, 15 and 30) and a plug (9), and no signal {other}"
-                )),
+            match Button::of(&self.node, signal)? {
+                Button::Plug => self.kill_now().await.map(drop),
+                Button::Power => self.domain("shut down the domain", Domain::shutdown).await,
             }
         })
     }

@@ -121,18 +121,14 @@ impl Vm {
                     tokio::time::sleep(RETRY_AGENT).await;
                 },
                 Ready::Reachable => {
-                    let address = nics
-                        .iter()
-                        .filter(|nic| !nic.gateways.is_empty())
-                        .find_map(|nic| nic.addresses.first())
-                        .ok_or_else(|| Error::Invalid {
+                    let address =
+                        vnode_driver::nic::control_address(nics).ok_or_else(|| Error::Invalid {
                             node: self.node.clone(),
                             what:
                                 "it is to be reachable, and has no address on the control network"
                                     .to_owned(),
-                        })?
-                        .addr();
-                    while !reachable(address).await {
+                        })?;
+                    while !vnode_driver::nic::answers(address).await {
                         tokio::time::sleep(RETRY_AGENT).await;
                     }
                     Ok(())
@@ -225,17 +221,5 @@ impl Vm {
         let exit = self.shell.kill().await?;
         self.shared.show(self.shell.status());
         Ok(exit::classify(&self.dir, exit))
-    }
-}
-
-/// Whether anything answers at an address: a refusal is an answer.
-async fn reachable(address: std::net::IpAddr) -> bool {
-    /// `discard`: nothing listens there, and who does takes no harm.
-    const PORT: u16 = 9;
-    let connect = tokio::net::TcpStream::connect((address, PORT));
-    match timeout(Duration::from_secs(2), connect).await {
-        Ok(Ok(_)) => true,
-        Ok(Err(error)) => error.kind() == std::io::ErrorKind::ConnectionRefused,
-        Err(_) => false,
     }
 }

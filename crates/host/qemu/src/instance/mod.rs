@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use vnode_driver::{
-    BoxFuture, Console, Error, Exec, ExecSpec, Exit, Hardware, Instance, Limits, LogPaths,
+    BoxFuture, Button, Console, Error, Exec, ExecSpec, Exit, Hardware, Instance, Limits, LogPaths,
     NodeSpec, Phase, Reader, Result, Stats, Status, WindowSize, guest,
 };
 use vnode_guest::Guest;
@@ -282,21 +282,10 @@ impl Instance for Vm {
     }
 
     fn signal(&self, signal: i32) -> BoxFuture<'_, Result<()>> {
-        /// SIGINT, SIGTERM and SIGPWR: what asks a machine's first process to end.
-        const END: [i32; 3] = [2, 15, 30];
-        const KILL: i32 = 9;
         Box::pin(async move {
-            match signal {
-                KILL => self.kill_now().await.map(drop),
-                signal if END.contains(&signal) => {
-                    self.command("system_powerdown", json!({})).await.map(drop)
-                }
-                other => Err(Error::Unsupported {
-                    node: self.node.clone(),
-                    what: format!(
-                        "a machine has a power button (signals 2, 15 and 30) and a plug (9), and no signal {other}"
-                    ),
-                }),
+            match Button::of(&self.node, signal)? {
+                Button::Plug => self.kill_now().await.map(drop),
+                Button::Power => self.command("system_powerdown", json!({})).await.map(drop),
             }
         })
     }
