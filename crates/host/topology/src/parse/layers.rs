@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::keys;
+use crate::keys::{self, Key};
 use crate::parse::fields::{Fields, text, text_map, texts};
 use crate::report::{At, Report};
 use crate::yaml::{Entry, Node as Yaml, Value};
@@ -123,6 +123,25 @@ impl<'v> Layers<'_, 'v> {
         for entry in self.every(name).into_iter().rev() {
             for (key, value, at) in text_map(&entry.value, name, report) {
                 all.insert(key, (value, at));
+            }
+        }
+        all
+    }
+
+    /// Maps with known keys: merged, the most specific key that is not null wins.
+    pub(crate) fn given(
+        &self,
+        name: &str,
+        table: &'static [Key],
+        report: &mut Report<'_>,
+    ) -> HashMap<&'static str, &'v Entry> {
+        let mut all = HashMap::new();
+        for layer in self.every(name) {
+            let fields = Fields::read(&layer.value, &format!("`{name}`"), table, report);
+            for (name, entry) in fields.names() {
+                if !entry.value.is_null() {
+                    all.entry(name).or_insert(entry);
+                }
             }
         }
         all

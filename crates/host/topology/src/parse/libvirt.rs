@@ -1,6 +1,5 @@
 //! The `libvirt` map of a node of kind `vm`.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use crate::keys;
@@ -9,7 +8,6 @@ use crate::parse::binds;
 use crate::parse::fields::{Fields, text};
 use crate::parse::layers::Layers;
 use crate::report::{At, Report};
-use crate::yaml::Entry;
 
 /// The driver's word.
 const BACKEND: &str = "libvirt";
@@ -34,15 +32,7 @@ pub(crate) fn read(
         return;
     }
     node.backend = Some(BACKEND.to_owned());
-    let mut given: HashMap<&'static str, &Entry> = HashMap::new();
-    for layer in layers.every("libvirt") {
-        let fields = Fields::read(&layer.value, "`libvirt`", keys::LIBVIRT, report);
-        for (name, entry) in fields.names() {
-            if !entry.value.is_null() {
-                given.entry(name).or_insert(entry);
-            }
-        }
-    }
+    let given = layers.given("libvirt", keys::LIBVIRT, report);
     let mut word = |name: &'static str| {
         given.get(name).and_then(|entry| text(&entry.value, name, report)).map(str::to_owned)
     };

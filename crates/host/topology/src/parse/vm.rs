@@ -1,6 +1,5 @@
 //! The `vm` map of a node of kind `vm`.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::keys::{self, Shape};
@@ -9,7 +8,6 @@ use crate::parse::binds;
 use crate::parse::fields::{Fields, boolean, bytes, count, parse_bytes, short, text, texts};
 use crate::parse::layers::Layers;
 use crate::report::{At, Report};
-use crate::yaml::Entry;
 
 /// Keys of a node that say something about a container's inside, which a machine does not have.
 const CONTAINERS: &[&str] = &[
@@ -39,15 +37,7 @@ pub(crate) fn read(
     name_at: &At,
     report: &mut Report<'_>,
 ) {
-    let mut given: HashMap<&'static str, &Entry> = HashMap::new();
-    for layer in layers.every("vm") {
-        let fields = Fields::read(&layer.value, "`vm`", keys::VM, report);
-        for (name, entry) in fields.names() {
-            if !entry.value.is_null() {
-                given.entry(name).or_insert(entry);
-            }
-        }
-    }
+    let given = layers.given("vm", keys::VM, report);
     let mut vm = Vm::default();
     let mut word = |name: &'static str| {
         let entry = given.get(name)?;
