@@ -11,6 +11,7 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
+use vnode_driver::Phase;
 
 /// Where a node is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,6 +30,17 @@ pub enum State {
     Destroying,
     /// The record cannot be read; nothing is done to the node but `destroy --force`.
     Unknown,
+}
+
+/// What a driver says of a node that is made; a lost one is stopped.
+impl From<Phase> for State {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Running => Self::Running,
+            Phase::Paused => Self::Paused,
+            Phase::Stopped | Phase::Lost => Self::Stopped,
+        }
+    }
 }
 
 /// What moves a node from one state to the next.

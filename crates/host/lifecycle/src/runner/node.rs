@@ -56,12 +56,7 @@ pub(super) async fn create(
     });
     // What the monitor says counts: the node may be made anew after a restart of the machine, or found
     // running where an earlier daemon had died.
-    let state = match instance.status().phase {
-        Phase::Running => State::Running,
-        Phase::Paused => State::Paused,
-        Phase::Stopped | Phase::Lost => State::Stopped,
-    };
-    entry.settle(state);
+    entry.settle(State::from(instance.status().phase));
     entry.set_instance(Some(instance));
     follow::watch(inner, &entry);
     inner.tell("node.created", &entry.subject(), Some(operation), json!({}));
@@ -330,7 +325,7 @@ pub(crate) async fn start(
     let phase = instance.status().phase;
     if matches!(phase, Phase::Running | Phase::Paused) {
         entry.update(|record| record.wanted = true);
-        entry.settle(if phase == Phase::Running { State::Running } else { State::Paused });
+        entry.settle(State::from(phase));
         return Ok(());
     }
     let spec = entry.with(|record| record.spec.clone()).ok_or_else(|| {

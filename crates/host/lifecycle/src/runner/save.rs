@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use vnode_driver::Phase;
 use vnode_operation::StepContext;
 
 use crate::error::{Error, Kind, Result};
@@ -38,12 +37,7 @@ pub(super) async fn save(
             // It goes on as it was, unless it ended by itself meanwhile.
             entry.set_asked(false);
             entry.update(|record| record.wanted = wanted);
-            let state = match instance.status().phase {
-                Phase::Running => State::Running,
-                Phase::Paused => State::Paused,
-                Phase::Stopped | Phase::Lost => State::Stopped,
-            };
-            entry.settle(state);
+            entry.settle(State::from(instance.status().phase));
             Err(driver_error(error))
         }
     }
