@@ -129,6 +129,7 @@ struct Libvirt<'a> {
 
 impl<'a> Libvirt<'a> {
     fn start(host: &'a Host) -> Self {
+        host.write("libvirt.sh", tools::LIBVIRT);
         let script = host.write("libvirtd.sh", include_str!("libvirt/libvirtd.sh"));
         let log = std::fs::File::create(host.dir().join("libvirtd.out")).expect("a file");
         let child = host

@@ -27,6 +27,9 @@ const LIBRARIES: &[&str] = &[
     "usr/lib/xen-4.17/lib/aarch64-linux-gnu",
 ];
 
+/// Shell text that makes the unpacked libvirt look installed, in a mount namespace of its own; what it wants is said in it.
+pub const LIBVIRT: &str = include_str!("libvirt.sh");
+
 /// Where Python packages are installed, in the target directory.
 const PYTHON: &str = "guest/python";
 

@@ -83,6 +83,7 @@ fn qg_38_virsh_against_a_small_machine() {
         0o644,
     );
     write(folder.join("domain.xml"), &domain(folder, &kernel.image), 0o644);
+    write(folder.join("libvirt.sh"), tools::LIBVIRT, 0o644);
     write(folder.join("inside.sh"), include_str!("qga_virsh/inside.sh"), 0o755);
     // The first process of the namespace is the script: all it started ends with it.
     let output = Command::new("unshare")
