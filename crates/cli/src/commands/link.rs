@@ -84,10 +84,10 @@ fn act(link: &str, verb: &str) -> (Method, String, Option<LinkSet>) {
 }
 
 fn print(links: &[LinkView], context: &Context) -> Result {
-    if context.output.json {
-        context.output.json(&links)?;
-        return Ok(0);
-    }
+    context.output.table(&links, || rows(links)).map(|()| 0)
+}
+
+fn rows(links: &[LinkView]) -> Rows {
     let mut rows = Rows::new(&["LAB", "LINK", "KIND", "STATE", "END", "ADDRESSES", "SENDS"]);
     for link in links {
         for end in &link.ends {
@@ -102,8 +102,7 @@ fn print(links: &[LinkView], context: &Context) -> Result {
             ]);
         }
     }
-    rows.print(&context.output)?;
-    Ok(0)
+    rows
 }
 
 /// What an end does to frames, in the words of a topology file.

@@ -54,14 +54,12 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
 async fn list(node: &str, context: &Context) -> Result {
     let mut client = context.client().await?;
     let found: Vec<SnapshotView> = client.get(&node_path(node, "/snapshots")).await?;
-    if context.output.json {
-        return context.output.json(&found).map(|()| 0);
-    }
-    let mut rows = Rows::new(&["NAME", "CREATED", "SIZE"]);
-    for snapshot in found {
-        let size = super::image::bytes(snapshot.bytes);
-        rows.add(vec![snapshot.name, snapshot.created, size]);
-    }
-    rows.print(&context.output)?;
-    Ok(0)
+    let table = || {
+        let mut rows = Rows::new(&["NAME", "CREATED", "SIZE"]);
+        for SnapshotView { name, created, bytes } in &found {
+            rows.add(vec![name.clone(), created.clone(), super::image::bytes(*bytes)]);
+        }
+        rows
+    };
+    context.output.table(&found, table).map(|()| 0)
 }

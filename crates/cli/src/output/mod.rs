@@ -48,6 +48,15 @@ impl Output {
         self.line(&text)
     }
 
+    /// An answer: the JSON of it, or the table it makes for people.
+    pub(crate) fn table(
+        &self,
+        answer: &impl Serialize,
+        table: impl FnOnce() -> table::Rows,
+    ) -> Result<(), Problem> {
+        if self.json { self.json(answer) } else { table().print(self) }
+    }
+
     /// One JSON value of a stream, on a line of its own.
     pub(crate) fn json_line(&self, value: &impl Serialize) -> Result<(), Problem> {
         let text = serde_json::to_string(value)

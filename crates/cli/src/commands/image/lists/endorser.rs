@@ -54,22 +54,20 @@ pub(super) async fn run(command: Endorser, mut client: Client, context: &Context
     match command {
         Endorser::Ls => {
             let all: Value = client.get("/v1/list-endorsers").await?;
-            if context.output.json {
-                context.output.json(&all)?;
-                return Ok(0);
-            }
-            let mut rows = Rows::new(&["ENDORSER", "SUBJECT", "ISSUER"]);
-            for endorser in all.as_array().into_iter().flatten() {
-                for principal in endorser["principals"].as_array().into_iter().flatten() {
-                    rows.add(vec![
-                        text(&endorser["id"]),
-                        text(&principal["subject"]),
-                        text(&principal["issuer"]),
-                    ]);
+            let table = || {
+                let mut rows = Rows::new(&["ENDORSER", "SUBJECT", "ISSUER"]);
+                for endorser in all.as_array().into_iter().flatten() {
+                    for principal in endorser["principals"].as_array().into_iter().flatten() {
+                        rows.add(vec![
+                            text(&endorser["id"]),
+                            text(&principal["subject"]),
+                            text(&principal["issuer"]),
+                        ]);
+                    }
                 }
-            }
-            rows.print(&context.output)?;
-            Ok(0)
+                rows
+            };
+            context.output.table(&all, table).map(|()| 0)
         }
         Endorser::Add { id, subject, issuer } => {
             let principals = pairs(&subject, &issuer)?;

@@ -14,10 +14,10 @@ pub(super) fn text(value: &Value) -> String {
 }
 
 pub(super) fn lists(all: &Value, context: &Context) -> Result {
-    if context.output.json {
-        context.output.json(all)?;
-        return Ok(0);
-    }
+    context.output.table(all, || lists_rows(all)).map(|()| 0)
+}
+
+fn lists_rows(all: &Value) -> Rows {
     let mut rows = Rows::new(&["LIST", "TITLE", "VERSION", "EXPIRES", "STATE", "ADDRESS"]);
     for list in all.as_array().into_iter().flatten() {
         let state = if list["settings"]["paused"] == json!(true) {
@@ -41,15 +41,14 @@ pub(super) fn lists(all: &Value, context: &Context) -> Result {
             text(&list["uri"]),
         ]);
     }
-    rows.print(&context.output)?;
-    Ok(0)
+    rows
 }
 
 pub(super) fn listed(all: &Value, context: &Context) -> Result {
-    if context.output.json {
-        context.output.json(all)?;
-        return Ok(0);
-    }
+    context.output.table(all, || listed_rows(all)).map(|()| 0)
+}
+
+fn listed_rows(all: &Value) -> Rows {
     let mut rows = Rows::new(&["IMAGE", "TITLE", "VERSION", "SIZE", "STATE", "LIST"]);
     for view in all.as_array().into_iter().flatten() {
         let is = |key: &str| view[key] == json!(true);
@@ -71,8 +70,7 @@ pub(super) fn listed(all: &Value, context: &Context) -> Result {
             text(&view["list"]),
         ]);
     }
-    rows.print(&context.output)?;
-    Ok(0)
+    rows
 }
 
 /// A tag of a registry has no end; its list is given the last day there is.
@@ -82,10 +80,10 @@ fn expires(time: &Value) -> String {
 }
 
 pub(super) fn events(all: &Value, context: &Context) -> Result {
-    if context.output.json {
-        context.output.json(all)?;
-        return Ok(0);
-    }
+    context.output.table(all, || events_rows(all)).map(|()| 0)
+}
+
+fn events_rows(all: &Value) -> Rows {
     let mut rows = Rows::new(&["FOR", "EVENT", "IMAGE", "QUEUED", "TRIES", "STATE", "ERROR"]);
     let state = |event: &Value| {
         if event["given_up"] == json!(true) { "given up" } else { "waits" }.to_owned()
@@ -116,8 +114,7 @@ pub(super) fn events(all: &Value, context: &Context) -> Result {
             text(&event["error"]),
         ]);
     }
-    rows.print(&context.output)?;
-    Ok(0)
+    rows
 }
 
 pub(super) fn migrated(done: &Value, context: &Context) -> Result {
