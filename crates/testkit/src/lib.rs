@@ -2,6 +2,7 @@
 //!
 //! * [`Host`] is a whole "machine" for one test: fresh network, mount, process, UTS and cgroup namespaces, in
 //!   which the built `vnode` runs. Nothing of it outlives the value, whatever happens to the test.
+//! * [`apart`] gives a test namespaces, and nothing else.
 //! * [`Snapshot`] is everything kernel-side that a lab could leave behind, taken before and compared after.
 //! * [`image`] makes busybox root file systems and OCI archives; [`Registry`] serves them.
 //! * [`guest`] boots Debian's kernel under QEMU for what this kernel lacks, and runs test programs in it.
@@ -12,6 +13,7 @@
 //! Fixtures panic with a sentence when they cannot do their work: in a test that is the right report.
 #![allow(clippy::disallowed_methods)] // fixtures start programs themselves: vnode-action is among what is tested
 
+mod apart;
 mod eventually;
 pub mod guest;
 mod host;
@@ -23,6 +25,7 @@ mod registry;
 pub mod tools;
 mod xenstored;
 
+pub use apart::apart;
 pub use eventually::eventually;
 pub use host::{Daemon, Host, Process, Snapshot};
 pub use needs::{Need, in_guest, skip, skip_to_guest};

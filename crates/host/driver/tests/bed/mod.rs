@@ -33,12 +33,7 @@ pub fn run<F: Future<Output = ()>>(body: impl FnOnce(Arc<Bed>) -> F + Send + 'st
         println!("skipped: no /usr/bin/busybox (package busybox-static)");
         return;
     }
-    let tested = std::thread::spawn(move || {
-        // SAFETY: gives this thread, and those it starts, namespaces of their own.
-        let unshared = unsafe { libc::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWNET) };
-        assert_eq!(unshared, 0, "{}", std::io::Error::last_os_error());
-        use rustix::mount::MountPropagationFlags as P;
-        rustix::mount::mount_change("/", P::PRIVATE | P::REC).unwrap();
+    vnode_testkit::apart(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let bed = Arc::new(runtime.block_on(Bed::new()));
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -49,9 +44,6 @@ pub fn run<F: Future<Output = ()>>(body: impl FnOnce(Arc<Bed>) -> F + Send + 'st
             std::panic::resume_unwind(panic);
         }
     });
-    if let Err(panic) = tested.join() {
-        std::panic::resume_unwind(panic);
-    }
 }
 
 /// The monitor program of this build.

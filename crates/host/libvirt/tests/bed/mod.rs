@@ -28,16 +28,7 @@ pub fn run<F: Future<Output = ()>>(body: impl FnOnce(Arc<Bed>) -> F + Send + 'st
         println!("skipped: no libvirt library: {why}");
         return;
     }
-    let tested = std::thread::spawn(move || {
-        use rustix::mount::MountPropagationFlags as P;
-        // SAFETY: gives this thread, and those it starts, namespaces of their own.
-        unsafe {
-            rustix::thread::unshare_unsafe(
-                rustix::thread::UnshareFlags::NEWNS | rustix::thread::UnshareFlags::NEWNET,
-            )
-        }
-        .unwrap();
-        rustix::mount::mount_change("/", P::PRIVATE | P::REC).unwrap();
+    vnode_testkit::apart(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -48,9 +39,6 @@ pub fn run<F: Future<Output = ()>>(body: impl FnOnce(Arc<Bed>) -> F + Send + 'st
             body(bed).await;
         });
     });
-    if let Err(panic) = tested.join() {
-        std::panic::resume_unwind(panic);
-    }
 }
 
 impl Bed {
