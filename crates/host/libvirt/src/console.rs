@@ -91,10 +91,13 @@ impl Shared {
                 return;
             }
             loop {
+                let mut nothing = [0];
                 let piece = tokio::select! {
                     biased;
                     piece = printed.recv() => piece,
                     () = ended.cancelled() => return,
+                    // Nothing ever comes this way but its end: whoever attached has gone, and gives the console back.
+                    _ = to.read(&mut nothing) => return,
                 };
                 match piece {
                     Ok(bytes) => {

@@ -212,4 +212,67 @@ mod tests {
         assert_eq!(all[0].child("target").unwrap().attribute("managed"), Some("no"));
         assert!(all[0].child("source").is_none() && all[1].child("model").is_some());
     }
+
+    /// Definitions as `virsh dumpxml --inactive` writes them on Xen: one of a guest that knows of Xen, one of whole hardware.
+    #[test]
+    fn a_xen_domain_keeps_its_loader_disks_and_models_and_gets_ends_that_libxl_names() {
+        let paravirtual = "<domain type='xen'><name>web</name><uuid>1</uuid><memory unit='KiB'>524288</memory>\
+            <bootloader>/usr/lib/xen-4.17/bin/pygrub</bootloader><os><type arch='x86_64' machine='xenpv'>linux</type></os>\
+            <devices><disk type='block' device='disk'><driver name='phy'/><source dev='/dev/vg/web'/>\
+            <target dev='xvda' bus='xen'/></disk><disk type='file' device='disk'><source file='swap.img'/></disk>\
+            <interface type='bridge'><mac address='00:16:3e:00:00:01'/><source bridge='xenbr0'/>\
+            <script path='vif-bridge'/></interface><console type='pty'><target type='xen' port='0'/></console>\
+            </devices></domain>";
+        let whole = paravirtual
+            .replace("<bootloader>/usr/lib/xen-4.17/bin/pygrub</bootloader>", "")
+            .replace(
+                "<type arch='x86_64' machine='xenpv'>linux</type>",
+                "<type arch='x86_64' machine='xenfv'>hvm</type><loader type='rom'>/usr/lib/xen-4.17/boot/hvmloader</loader>",
+            )
+            .replace("<script path='vif-bridge'/>", "<script path='vif-bridge'/><model type='e1000'/>");
+        let domain = Domain {
+            uri: "xen:///system".into(),
+            source: DomainSource::Define("/labs/a/web.xml".into()),
+            cpus: None,
+            memory_bytes: None,
+            ready: vnode_driver::Ready::Started,
+            ready_timeout_ms: 1,
+        };
+        let nic = Nic {
+            name: "eth1".into(),
+            tap: "vn0123456789abc".into(),
+            mac: vnode_network::Mac::from_name("a"),
+            mtu: 1500,
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+        };
+        for (text, model) in [(paravirtual, None), (whole.as_str(), Some("e1000"))] {
+            let before = xml::read(text).unwrap();
+            let made = ours(text, &spec(), &domain, "i").unwrap();
+            let nics = std::slice::from_ref(&nic);
+            let root = xml::read(&with(&made, &spec(), nics, "Xen").unwrap()).unwrap();
+            assert_eq!(root.attribute("type"), Some("xen"));
+            assert_eq!(root.text_of("name"), Some("vnode-lab-n"));
+            assert_eq!(root.child("os"), before.child("os"));
+            assert_eq!(root.text_of("bootloader"), before.text_of("bootloader"));
+            // Only QEMU has a place for them.
+            assert_eq!(root.child("sysinfo"), None);
+            let devices = root.child("devices").unwrap();
+            let sources: Vec<&Element> =
+                devices.all("disk").filter_map(|disk| disk.child("source")).collect();
+            assert_eq!(sources[0].attribute("dev"), Some("/dev/vg/web"));
+            assert_eq!(sources[1].attribute("file"), Some("/labs/a/swap.img"));
+            assert_eq!(devices.child("console"), before.child("devices").unwrap().child("console"));
+            let all: Vec<&Element> = devices.all("interface").collect();
+            assert_eq!(all.len(), 1);
+            assert_eq!(all[0].attribute("type"), Some("ethernet"));
+            let target = all[0].child("target").unwrap();
+            assert_eq!(
+                (target.attribute("dev"), target.attribute("managed")),
+                (Some(nic.tap.as_str()), None)
+            );
+            assert!(all[0].child("source").is_none() && all[0].child("script").is_none());
+            assert_eq!(all[0].child("model").and_then(|m| m.attribute("type")), model);
+        }
+    }
 }

@@ -130,20 +130,78 @@ impl Domain {
         &self,
         function: unsafe extern "C" fn(Ptr, *const c_char, c_uint) -> c_int,
         xml: &str,
+        of: c_uint,
     ) -> Result<()> {
         let text = c(xml)?;
         // SAFETY: handle and text are valid through the call.
-        let result = unsafe { function(self.handle.0, text.as_ptr(), raw::AFFECT_LIVE) };
+        let result = unsafe { function(self.handle.0, text.as_ptr(), of) };
         done(self.connection.functions, result).map(drop)
     }
 
     /// Plugs a device into the running domain; its definition stays what it is.
     pub(crate) fn attach(&self, xml: &str) -> Result<()> {
-        self.device(self.connection.functions.attach, xml)
+        self.device(self.connection.functions.attach, xml, raw::AFFECT_LIVE)
     }
 
     pub(crate) fn detach(&self, xml: &str) -> Result<()> {
-        self.device(self.connection.functions.detach, xml)
+        self.device(self.connection.functions.detach, xml, raw::AFFECT_LIVE)
+    }
+
+    /// Takes a device out of the definition; the run stays what it is.
+    pub(crate) fn strike(&self, xml: &str) -> Result<()> {
+        self.device(self.connection.functions.detach, xml, raw::AFFECT_CONFIG)
+    }
+
+    /// Keeps its memory and ends it; done when it has been written.
+    pub(crate) fn save(&self) -> Result<()> {
+        // SAFETY: the handle is valid.
+        let result = unsafe { (self.connection.functions.save)(self.handle.0, 0) };
+        done(self.connection.functions, result).map(drop)
+    }
+
+    /// Ends the job that is under way: the save goes back to where it began.
+    pub(crate) fn abort_job(&self) -> Result<()> {
+        self.call(self.connection.functions.abort_job)
+    }
+
+    /// Whether libvirt keeps its memory. A driver that never does says no.
+    pub(crate) fn is_saved(&self) -> Result<bool> {
+        // SAFETY: the handle is valid.
+        let result = unsafe { (self.connection.functions.is_saved)(self.handle.0, 0) };
+        match done(self.connection.functions, result) {
+            Ok(there) => Ok(there > 0),
+            Err(error) if error.is_unsupported() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Throws the memory away that libvirt keeps.
+    pub(crate) fn forget_saved(&self) -> Result<()> {
+        // SAFETY: the handle is valid.
+        let result = unsafe { (self.connection.functions.forget_saved)(self.handle.0, 0) };
+        done(self.connection.functions, result).map(drop)
+    }
+
+    /// Its first screen as the hypervisor gives it; more than `most` bytes are refused.
+    pub(crate) fn screenshot(&self, most: usize) -> Result<Vec<u8>> {
+        let functions = self.connection.functions;
+        let stream = self.stream()?;
+        // SAFETY: both handles are valid; the text that comes back, a media type, is ours.
+        let kind = unsafe { (functions.screenshot)(self.handle.0, stream.handle.0, 0, 0) };
+        // What it is its bytes say.
+        taken(functions, kind)?;
+        let mut picture = Vec::new();
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            let length = stream.receive(&mut piece)?;
+            if length == 0 {
+                return Ok(picture);
+            }
+            picture.extend_from_slice(&piece[..length]);
+            if picture.len() > most {
+                return Err(VirError::own(format!("the picture has more than {most} bytes")));
+            }
+        }
     }
 
     /// One request to QEMU's agent in the guest.
@@ -160,14 +218,20 @@ impl Domain {
         taken(functions, unsafe { ask(self.handle.0, text.as_ptr(), seconds, 0) })
     }
 
-    pub(crate) fn console(&self) -> Result<Stream> {
+    /// A stream that is not joined to anything yet.
+    fn stream(&self) -> Result<Stream> {
         let functions = self.connection.functions;
         // SAFETY: the connection is valid; a reference of ours comes back, or null.
         let stream = unsafe { (functions.new_stream)(self.connection.handle.0, 0) };
         if stream.is_null() {
             return Err(last(functions));
         }
-        let stream = Stream { connection: Arc::clone(&self.connection), handle: Handle(stream) };
+        Ok(Stream { connection: Arc::clone(&self.connection), handle: Handle(stream) })
+    }
+
+    pub(crate) fn console(&self) -> Result<Stream> {
+        let functions = self.connection.functions;
+        let stream = self.stream()?;
         // SAFETY: both handles are valid; null is the first console.
         let result = unsafe {
             (functions.open_console)(self.handle.0, std::ptr::null(), stream.handle.0, 0)
@@ -293,7 +357,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Ends the stream; whoever reads it on another thread comes back.
+    /// Ends the stream; whoever reads it on another thread comes back with an error.
     pub(crate) fn abort(&self) {
         // SAFETY: the handle is valid; aborting twice is refused, and that is all.
         unsafe { (self.connection.functions.abort)(self.handle.0) };

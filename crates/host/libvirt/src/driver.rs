@@ -13,12 +13,11 @@ use vnode_driver::{
 };
 use vnode_network::Ns;
 
-use crate::domain::{Domain as Live, State};
+use crate::domain::State;
 use crate::hub::{Hub, Hubs, refused};
 use crate::instance::Node;
 use crate::kept::{self, Kept};
-use crate::typed::Connection;
-
+use crate::letgo::let_go;
 use crate::{blocking, definition, nic, snapshot};
 
 /// How the driver is opened.
@@ -142,7 +141,8 @@ impl LibvirtDriver {
             ran: false,
             joined: false,
             run: None,
-            plugged: Vec::new(),
+            wires: Vec::new(),
+            saved: false,
             boots: 0,
             started_unix_ms: None,
             last_exit: None,
@@ -167,9 +167,9 @@ impl LibvirtDriver {
                 None
             }
         };
-        // Made again over what is there: what was known of it still holds.
+        // Made again over what is there: what was known of it still holds, above all what is plugged in.
         if let Some(before) = before.filter(|b| b.uuid == kept.uuid && b.uri == kept.uri) {
-            kept = Kept { joined: false, plugged: Vec::new(), adopted: kept.adopted, ..before };
+            kept = Kept { joined: false, adopted: kept.adopted, ..before };
         }
         Ok((kept, xml))
     }
@@ -314,71 +314,6 @@ fn told(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// The end of a node's hold on its domain: what vnode defined goes; what was there stays, and runs on if it ran.
-fn let_go(connection: &Arc<Connection>, kept: &Kept, grace: Duration) -> crate::typed::Result<()> {
-    let domain = match connection.by_uuid(&kept.uuid) {
-        Ok(domain) => domain,
-        Err(error) if error.is_absent() => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    // One that crashed and is preserved holds its disks, as one that runs does.
-    let active = domain.run().is_some();
-    match (kept.adopted, kept.ran) {
-        (true, true) if active => {
-            for interface in &kept.plugged {
-                // A guest may keep what is plugged in; the wire behind it goes with the node's namespace.
-                if let Err(error) = domain.detach(interface) {
-                    tracing::warn!(uuid = kept.uuid, %error, "unplug an interface");
-                }
-            }
-            Ok(())
-        }
-        // Another run than vnode's is somebody else's.
-        (true, false) if kept.joined && (kept.run.is_none() || domain.run() == kept.run) => {
-            if active {
-                end(connection, &domain, grace)
-            } else {
-                Ok(())
-            }
-        }
-        (true, _) => Ok(()),
-        (false, _) => {
-            if active {
-                domain.destroy()?;
-            }
-            match domain.undefine() {
-                Err(error) if error.is_absent() => Ok(()),
-                other => other,
-            }
-        }
-    }
-}
-
-/// Ends a domain of the user's that vnode had started: asked first, for its disks are the user's.
-fn end(connection: &Arc<Connection>, domain: &Live, grace: Duration) -> crate::typed::Result<()> {
-    /// Between two looks whether it has ended.
-    const LOOK: Duration = Duration::from_millis(100);
-    let until = std::time::Instant::now() + grace;
-    let runs = || match domain.state() {
-        Err(error) if error.is_absent() => Ok(false),
-        other => other.map(|state| state == State::Running),
-    };
-    if runs()?
-        && let Err(error) = domain.shutdown()
-    {
-        tracing::debug!(%error, "ask a domain to end");
-    }
-    while runs()? && std::time::Instant::now() < until {
-        std::thread::sleep(LOOK);
-    }
-    match connection.by_uuid(&domain.uuid()?) {
-        Ok(domain) if domain.run().is_some() => domain.destroy(),
-        // A transient one is gone with its run.
-        Err(error) if !error.is_absent() => Err(error),
-        _ => Ok(()),
-    }
 }
 
 impl Driver for LibvirtDriver {

@@ -23,10 +23,13 @@ pub(crate) struct Kept {
     pub(crate) ran: bool,
     /// It runs with the node's interfaces.
     pub(crate) joined: bool,
-    /// The run of the domain that has them: another one, started by somebody else, has none.
+    /// The run of the domain that is the node's, from its start on: another one, started by somebody else, has no interfaces.
     pub(crate) run: Option<u32>,
-    /// Interfaces plugged into an adopted domain, as libvirt was told of them.
-    pub(crate) plugged: Vec<String>,
+    /// The node's interfaces as libvirt is told of them, written down before it is: what an adopted domain may have of ours,
+    /// and what the memory that is kept goes with.
+    pub(crate) wires: Vec<String>,
+    /// libvirt keeps its memory: the next boot goes on from there.
+    pub(crate) saved: bool,
     pub(crate) boots: u64,
     pub(crate) started_unix_ms: Option<u64>,
     pub(crate) last_exit: Option<Exit>,

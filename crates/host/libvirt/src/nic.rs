@@ -25,12 +25,25 @@ fn is_end(interface: &Interface) -> bool {
         || interface.alias.as_deref().is_some_and(|alias| alias.starts_with("vnode:"))
 }
 
-/// Interfaces of the namespace that are the domain's. The hypervisor's end of each has a name that is a function of
-/// instance, lab, node and name.
+/// The hypervisor's end of an interface: a name that is a function of instance, lab, node and name.
+fn end(instance: &str, spec: &NodeSpec, interface: &str) -> String {
+    host_name(&[instance, &spec.lab, &spec.node, "domain", interface])
+}
+
+/// Interfaces of the namespace that are the domain's.
 pub(crate) fn find(ns: &Ns, instance: &str, spec: &NodeSpec) -> Result<Vec<Nic>> {
-    vnode_driver::nic::find(ns, is_end, |interface| {
-        host_name(&[instance, &spec.lab, &spec.node, "domain", &interface.name])
-    })
+    vnode_driver::nic::find(ns, is_end, |interface| end(instance, spec, &interface.name))
+}
+
+/// Joins an interface that was made anew to the end it had; nothing, when it had none.
+pub(crate) fn rejoin(ns: &Ns, instance: &str, spec: &NodeSpec, interface: &str) -> Result<()> {
+    let tap = end(instance, spec, interface);
+    let joined = match ns.has_interface(&tap).map_err(network)? {
+        true => ns.join_tap(&tap, interface).map_err(network),
+        false => Ok(()),
+    };
+    ns.close_sockets();
+    joined
 }
 
 /// Removes the hypervisor's ends of an earlier boot, wherever they are.

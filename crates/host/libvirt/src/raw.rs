@@ -37,6 +37,7 @@ pub(crate) mod code {
     pub(crate) const ARGUMENT_UNSUPPORTED: i32 = 74;
     pub(crate) const OPERATION_UNSUPPORTED: i32 = 84;
     pub(crate) const AGENT_UNRESPONSIVE: i32 = 86;
+    pub(crate) const DEVICE_MISSING: i32 = 99;
 }
 
 pub(crate) const EVENT_LIFECYCLE: c_int = 0;
@@ -45,6 +46,8 @@ pub(crate) const EVENT_REBOOT: c_int = 1;
 pub(crate) const START_PAUSED: c_uint = 1;
 /// `VIR_DOMAIN_AFFECT_LIVE`.
 pub(crate) const AFFECT_LIVE: c_uint = 1;
+/// `VIR_DOMAIN_AFFECT_CONFIG`.
+pub(crate) const AFFECT_CONFIG: c_uint = 2;
 /// `VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | SNAPSHOTS_METADATA | NVRAM | CHECKPOINTS_METADATA`.
 pub(crate) const UNDEFINE_ALL: c_uint = 1 | 2 | 4 | 16;
 
@@ -129,6 +132,11 @@ functions! {
     send = c"virStreamSend" (Ptr, *const c_char, usize) -> c_int;
     abort = c"virStreamAbort" (Ptr) -> c_int;
     open_console = c"virDomainOpenConsole" (Ptr, *const c_char, Ptr, c_uint) -> c_int;
+    save = c"virDomainManagedSave" (Ptr, c_uint) -> c_int;
+    is_saved = c"virDomainHasManagedSaveImage" (Ptr, c_uint) -> c_int;
+    forget_saved = c"virDomainManagedSaveRemove" (Ptr, c_uint) -> c_int;
+    abort_job = c"virDomainAbortJob" (Ptr) -> c_int;
+    screenshot = c"virDomainScreenshot" (Ptr, Ptr, c_uint, c_uint) -> *mut c_char;
     make_snapshot = c"virDomainSnapshotCreateXML" (Ptr, *const c_char, c_uint) -> Ptr;
     snapshots = c"virDomainListAllSnapshots" (Ptr, *mut *mut Ptr, c_uint) -> c_int;
     snapshot_by_name = c"virDomainSnapshotLookupByName" (Ptr, *const c_char, c_uint) -> Ptr;

@@ -75,6 +75,10 @@ pub(crate) async fn take(
 
 pub(crate) async fn revert(hub: &Arc<Hub>, node: &str, kept: &Kept, name: &str) -> Result<()> {
     off(hub, node, kept).await?;
+    if hub.domain((node, &kept.uuid), "ask for its saved memory", Domain::is_saved).await? {
+        let what = "its memory was saved, and goes with the disks as they are: throw it away with `vnode save --discard`";
+        return Err(Error::Invalid { node: node.to_owned(), what: what.to_owned() });
+    }
     let name = name.to_owned();
     hub.domain((node, &kept.uuid), "go back to a snapshot", move |domain| {
         domain.snapshot_by_name(&name)?.revert()

@@ -32,6 +32,16 @@ impl VirError {
         )
     }
 
+    /// There is no such device, or nothing to look for it in: a domain that is only running has no definition.
+    pub(crate) fn is_without_device(&self) -> bool {
+        self.is_unsupported()
+            || self.is_absent()
+            || matches!(
+                self.code,
+                code::DEVICE_MISSING | code::OPERATION_INVALID | code::INVALID_ARGUMENT
+            )
+    }
+
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self.code, code::NO_DOMAIN | code::NO_SNAPSHOT)
     }

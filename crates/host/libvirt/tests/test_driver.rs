@@ -36,8 +36,33 @@ fn lv_01_a_domain_is_defined_booted_paused_rebooted_halted_adopted_by_the_next_d
         let memory = node.stats().unwrap().memory_bytes;
         assert!(memory.is_none_or(|bytes| bytes == 32 << 20), "{memory:?}");
 
-        // A snapshot is of a stopped domain.
+        // Its screen is a picture; its memory is kept, and the next boot goes on from there.
         let cancel = CancellationToken::new();
+        let hardware = node.hardware().unwrap();
+        let picture = hardware.screenshot().await.unwrap();
+        assert!(picture.starts_with(b"\x89PNG\r\n"), "{}", picture.len());
+        let exit = hardware.save(&cancel).await.unwrap();
+        assert_eq!(node.status().phase, Phase::Stopped);
+        assert!(hardware.saved());
+        // Asked again, as after a crash of the daemon, it has been done; the next daemon knows it, too.
+        assert_eq!(hardware.save(&cancel).await.unwrap(), exit);
+        let kept = std::fs::read_to_string(dir.join("libvirt.json")).unwrap();
+        assert!(kept.contains("\"saved\":true"), "{kept}");
+        // Disks as they were at another time would not go with it.
+        let refused = bed.driver().restore(&spec, &dir, "s", &cancel).await.unwrap_err();
+        assert!(refused.to_string().contains("--discard"), "{refused}");
+        node.boot(&spec).await.unwrap();
+        assert!(!hardware.saved());
+        hardware.save(&cancel).await.unwrap();
+        hardware.forget().await.unwrap();
+        hardware.forget().await.unwrap();
+        assert!(!hardware.saved());
+        assert!(matches!(hardware.save(&cancel).await, Err(Error::NotRunning { .. })));
+        assert!(matches!(hardware.screenshot().await, Err(Error::NotRunning { .. })));
+        node.boot(&spec).await.unwrap();
+        let boots = node.status().boots;
+
+        // A snapshot is of a stopped domain.
         let early = bed.driver().snapshot(&spec, &dir, "s", "m", &cancel).await;
         assert!(matches!(early, Err(Error::Running { .. })), "{early:?}");
 
@@ -45,7 +70,7 @@ fn lv_01_a_domain_is_defined_booted_paused_rebooted_halted_adopted_by_the_next_d
         drop(node);
         let found = bed.driver().recover(&spec, &dir).await.unwrap();
         let Recovered::Live(node) = found else { panic!("{found:?}") };
-        assert_eq!((node.status().phase, node.status().boots), (Phase::Running, 1));
+        assert_eq!((node.status().phase, node.status().boots), (Phase::Running, boots));
 
         // The power button; then what a test driver does not have is refused, not ignored.
         let exit = node.halt(Duration::from_secs(60)).await.unwrap();

@@ -9,12 +9,13 @@ use vnode_network::Ns;
 
 use super::Node;
 use super::ends::{exit, now};
+use super::start::Start;
 use crate::domain::Domain;
 use crate::hub::{is_local, refused};
-use crate::kept::{self, Kept};
-use crate::nic::{self, Nic, QEMU};
+use crate::kept;
+use crate::nic::{self, Nic};
 use crate::typed::Connection;
-use crate::{agent, blocking, definition};
+use crate::{agent, blocking};
 
 /// Between two looks for what has yet to start in the guest.
 const RETRY: Duration = Duration::from_millis(200);
@@ -30,19 +31,13 @@ impl Node {
         let (instance, node) = (self.instance.clone(), spec.clone());
         let nics = blocking(move || nic::find(&ns, &instance, &node)).await??;
         self.can_be_linked(&connection, &nics)?;
-        let started = self.start(spec, &connection, nics.clone()).await;
-        let (plugged, run) = match started {
-            Ok(started) => started,
-            Err(error) => {
-                self.clear(spec).await;
-                return Err(error);
-            }
-        };
+        if let Err(error) = self.start(spec, &connection, &nics).await {
+            self.clear(spec).await;
+            return Err(error);
+        }
         *self.spec.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(spec.clone());
         self.change(|kept, status| {
             kept.joined = true;
-            kept.plugged = plugged;
-            kept.run = run;
             kept.boots += 1;
             kept.started_unix_ms = Some(now());
             status.phase = Phase::Running;
@@ -96,29 +91,38 @@ impl Node {
         }
     }
 
-    /// Starts the domain, or takes the one that runs, and joins its interfaces; what was plugged into it, and which run it is.
+    /// Starts the domain, or takes the one that runs, and joins its interfaces. What it is about to have of the node, and
+    /// which run has it, is written down before.
     async fn start(
         &self,
         spec: &NodeSpec,
         connection: &Arc<Connection>,
-        nics: Vec<Nic>,
-    ) -> Result<(Vec<String>, Option<u32>)> {
-        let work = Start {
+        nics: &[Nic],
+    ) -> Result<()> {
+        let kept = self.kept();
+        let start = Arc::new(Start {
             spec: spec.clone(),
             instance: self.instance.clone(),
             host: self.host,
-            kept: self.kept(),
-            xml: if self.kept().adopted { None } else { Some(kept::read_xml(&self.dir)?) },
+            xml: if kept.adopted { None } else { Some(kept::read_xml(&self.dir)?) },
+            kept,
             ns: Ns::from_fd(self.shell.netns()?).map_err(nic::network)?,
-            nics,
+            nics: nics.to_vec(),
             connection: Arc::clone(connection),
-        };
-        blocking(move || {
-            let plugged = work.run()?;
-            // One that has ended already has none, and is asked for next.
-            Ok((plugged, work.connection.by_uuid(&work.kept.uuid).ok().and_then(|d| d.run())))
-        })
-        .await?
+        });
+        let ready = Arc::clone(&start);
+        blocking(move || ready.prepare()).await??;
+        let wires = start.wires();
+        self.keep(|kept| kept.wires = wires)?;
+        let begin = Arc::clone(&start);
+        let begun = blocking(move || begin.begin()).await??;
+        let recorded = self.keep(|kept| {
+            // One that somebody else had started goes on without the node, as one that ran when it was adopted.
+            kept.ran |= kept.adopted && !begun.by_us && kept.run != begun.run;
+            kept.run = begun.run;
+            kept.saved = false;
+        });
+        blocking(move || start.join(begun.by_us, recorded)).await?
     }
 
     /// Waits for what the definition calls booted.
@@ -215,104 +219,10 @@ impl Node {
         });
         if killed.await? {
             // The event says the same, and may come later.
-            self.stopped(exit(Some(super::ends::DESTROYED)));
+            self.stopped(exit(Some(super::ends::DESTROYED)), false);
         } else {
             self.learn().await?;
         }
         self.last_exit()
-    }
-}
-
-/// What starts a domain; it blocks.
-struct Start {
-    spec: NodeSpec,
-    instance: String,
-    host: fn() -> vnode_network::Result<Ns>,
-    kept: Kept,
-    /// The definition, of a domain that is vnode's own.
-    xml: Option<String>,
-    ns: Ns,
-    nics: Vec<Nic>,
-    connection: Arc<Connection>,
-}
-
-impl Start {
-    fn refused(&self, doing: &str) -> impl FnOnce(crate::typed::VirError) -> Error + use<> {
-        let (node, doing) = (self.spec.node.clone(), doing.to_owned());
-        move |error| crate::hub::refused(&node, &doing, error)
-    }
-
-    fn run(&self) -> Result<Vec<String>> {
-        let host = (self.host)().map_err(nic::network)?;
-        let found = self.connection.by_uuid(&self.kept.uuid);
-        let domain = match (found, &self.xml) {
-            (Ok(domain), _) => domain,
-            // Somebody has undefined it.
-            (Err(error), Some(_)) if error.is_absent() => self.define(&[])?,
-            (Err(error), _) => return Err(self.refused("look for the domain")(error)),
-        };
-        // One that crashed and is preserved counts: it has to go before the next can start.
-        let active = domain.run().is_some();
-        if self.xml.is_some() && active {
-            // It ran for a shell that was lost, and its wires with it.
-            domain.destroy().map_err(self.refused("power off the domain"))?;
-        }
-        nic::clear(&host, Some(&self.ns), &self.instance, &self.spec)?;
-        let by_us = self.connection.kind == QEMU;
-        if by_us {
-            nic::offer(&host, &self.nics, &self.instance, &self.spec)?;
-        }
-        if self.xml.is_some() {
-            let domain = self.define(&self.nics)?;
-            // Nothing is sent before the wires are there.
-            let held = by_us && !self.nics.is_empty();
-            domain.start(held).map_err(self.refused("start the domain"))?;
-            let joined = nic::take(&host, &self.ns, &self.nics).and_then(|()| match held {
-                true => domain.resume().map_err(self.refused("resume the domain")),
-                false => Ok(()),
-            });
-            return self.or_end(&domain, true, joined).map(|()| Vec::new());
-        }
-        if !active {
-            domain.start(false).map_err(self.refused("start the domain"))?;
-        }
-        let plugged = self.plug(&domain, &host);
-        self.or_end(&domain, !active, plugged)
-    }
-
-    fn define(&self, nics: &[Nic]) -> Result<Domain> {
-        let text = self.xml.as_deref().unwrap_or_default();
-        let whole = definition::with(text, &self.spec, nics, &self.connection.kind)?;
-        self.connection.define(&whole).map_err(self.refused("define the domain"))
-    }
-
-    /// Plugs the node's interfaces into a domain that is not vnode's to define.
-    fn plug(&self, domain: &Domain, host: &Ns) -> Result<Vec<String>> {
-        let mut plugged: Vec<String> = Vec::new();
-        let mut join = |nic: &Nic| -> Result<()> {
-            let text = nic::element(nic, None, &self.connection.kind).write();
-            domain.attach(&text).map_err(self.refused("plug an interface into the domain"))?;
-            plugged.push(text);
-            nic::take(host, &self.ns, std::slice::from_ref(nic))
-        };
-        let Err(error) = self.nics.iter().try_for_each(&mut join) else { return Ok(plugged) };
-        // The domain goes on without us: what it got from us goes.
-        for text in &plugged {
-            if let Err(error) = domain.detach(text) {
-                tracing::warn!(node = self.spec.node, %error, "unplug after a failed boot");
-            }
-        }
-        Err(error)
-    }
-
-    /// Ends a domain that was started here and could not be joined.
-    fn or_end<T>(&self, domain: &Domain, ours: bool, result: Result<T>) -> Result<T> {
-        if result.is_err()
-            && ours
-            && let Err(error) = domain.destroy()
-        {
-            tracing::warn!(node = self.spec.node, %error, "end a domain that was not joined");
-        }
-        result
     }
 }

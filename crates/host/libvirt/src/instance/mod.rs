@@ -1,7 +1,9 @@
 //! One domain as a node.
 
 mod ends;
+mod hardware;
 mod life;
+mod start;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -12,8 +14,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use vnode_driver::{
-    BoxFuture, Button, Console, Ended, Error, Exec, ExecSpec, Exit, Instance, Limits, LogPaths,
-    NodeSpec, Phase, Reader, Result, Stats, Status, WindowSize, guest,
+    BoxFuture, Button, Console, Ended, Error, Exec, ExecSpec, Exit, Hardware, Instance, Limits,
+    LogPaths, NodeSpec, Phase, Reader, Result, Stats, Status, WindowSize, guest,
 };
 use vnode_guest::Guest;
 
@@ -21,7 +23,7 @@ use crate::console::{self, Shared};
 use crate::domain::{Domain, State};
 use crate::hub::{Hub, refused};
 use crate::kept::Kept;
-use crate::typed::Event;
+use crate::typed::{Event, VirError};
 use crate::{agent, raw};
 use ends::{exit, now, reset_lately};
 
@@ -163,19 +165,26 @@ impl Node {
         }
     }
 
+    /// Writes down what is about to be; nothing is done without.
+    fn keep(&self, change: impl FnOnce(&mut Kept)) -> Result<()> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut kept);
+        if self.retired.load(Ordering::Relaxed) { Ok(()) } else { kept.write(&self.dir) }
+    }
+
     /// From now on what is told of the domain is not written down: the folder goes.
     pub(crate) fn retire(&self) {
         let _kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         self.retired.store(true, Ordering::Relaxed);
     }
 
-    /// A domain that ran for this node runs no more.
-    fn stopped(&self, exit: Exit) {
+    /// A domain that ran for this node runs no more; `saved`: it goes on at the next boot.
+    fn stopped(&self, exit: Exit, saved: bool) {
         self.change(|kept, status| {
             if kept.joined {
                 kept.joined = false;
                 kept.run = None;
-                kept.plugged.clear();
+                kept.saved = saved;
                 kept.last_exit = Some(exit);
                 status.phase = Phase::Stopped;
             }
@@ -220,20 +229,25 @@ impl Node {
             return Ok(());
         }
         let (uuid, connection) = (self.uuid(), self.hub.connection().await?);
-        let ask =
-            move || connection.by_uuid(&uuid).and_then(|d| Ok((d.state_and_reason()?, d.run())));
-        let ((state, reason), run) = match crate::blocking(ask).await? {
+        let ask = move || {
+            let domain = connection.by_uuid(&uuid)?;
+            let (state, run) = (domain.state_and_reason()?, domain.run());
+            Ok((state, run, state.0 == State::Off && domain.is_saved()?))
+        };
+        let ((state, reason), run, saved) = match crate::blocking(ask).await? {
             Ok(found) => found,
             // Undefined by somebody: what was transient is over with its run.
-            Err(error) if error.is_absent() => ((State::Off, 0), None),
+            Err(error) if VirError::is_absent(&error) => ((State::Off, 0), None, false),
             Err(error) => return Err(refused(&self.node, "ask for the state", error)),
         };
         let other = self.kept().run.is_some_and(|own| run != Some(own));
         match state {
             // The reason is there whoever asks first; of a domain that is gone, only the event has it.
-            State::Off => self.stopped(exit(Some(reason).filter(|reason| *reason != 0).or(ended))),
+            State::Off => {
+                self.stopped(exit(Some(reason).filter(|reason| *reason != 0).or(ended)), saved);
+            }
             // Started again by somebody, without this node's interfaces.
-            _ if other => self.stopped(exit(ended)),
+            _ if other => self.stopped(exit(ended), false),
             State::Running | State::Paused => self.change(|kept, status| {
                 if kept.joined {
                     let paused = state == State::Paused;
@@ -467,5 +481,9 @@ impl Instance for Node {
 
     fn guest(&self) -> BoxFuture<'_, Result<Option<Guest>>> {
         Box::pin(async { self.agent().await.map(Some) })
+    }
+
+    fn hardware(&self) -> Option<&dyn Hardware> {
+        Some(self)
     }
 }
