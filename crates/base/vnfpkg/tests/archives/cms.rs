@@ -136,7 +136,7 @@ fn csar(manifest: &[u8]) -> Vec<u8> {
 }
 
 #[track_caller]
-fn checked(bytes: &[u8], trust: &Trust) -> Result<Signature, Code> {
+pub(crate) fn checked(bytes: &[u8], trust: &Trust) -> Result<Signature, Code> {
     let opened = Package::open(&file_of(bytes), &Limits::default(), trust);
     opened.map(|package| package.signature).map_err(|refused| refused.code())
 }

@@ -9,7 +9,7 @@ use vnode_vnfpkg::{
     author::{self, AuthorError, Signer},
 };
 
-use super::cms::{Signers, no_openssl};
+use super::cms::{Signers, checked, no_openssl};
 use crate::common::{LIFECYCLE, SCRIPT, Zipped, file_of, zip};
 
 const P256: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
@@ -27,12 +27,6 @@ fn outer(files: Files<'_>) -> Vec<u8> {
     let entries: Vec<Zipped<'_>> =
         files.iter().map(|(name, data)| Zipped::new(name, data)).collect();
     zip(&entries)
-}
-
-#[track_caller]
-fn checked(bytes: &[u8], trust: &Trust) -> Result<Signature, Code> {
-    let opened = Package::open(&file_of(bytes), &Limits::default(), trust);
-    opened.map(|package| package.signature).map_err(|refused| refused.code())
 }
 
 #[test]
