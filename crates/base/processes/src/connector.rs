@@ -99,43 +99,61 @@ impl Connector {
     /// # Errors
     /// When the socket is broken.
     pub async fn next(&self, into: &mut Vec<Told>) -> io::Result<()> {
-        let received = self
-            .receive(|what, word| {
-                if matches!(what, EXEC | COMM) {
-                    into.push(Told::Changed(word.cast_signed()));
-                }
-            })
-            .await;
-        match received {
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                into.push(Told::Lost);
-                Ok(())
-            }
-            other => other,
-        }
+        told(self.receive(|what, word| into.extend(Told::of(what, word))).await)
+            .map(|lost| into.extend(lost))
     }
 
-    /// Takes in what waits, at most some thousand messages; `each` gets the kind, and the thread group or error.
-    async fn receive(&self, mut each: impl FnMut(u32, u32)) -> io::Result<()> {
+    async fn receive(&self, each: impl FnMut(u32, u32)) -> io::Result<()> {
         let mut ready = self.socket.readable().await?;
-        let mut buffer = [0; 4096];
-        for _ in 0..1024 {
-            match rustix::net::recv(self.socket.get_ref(), &mut buffer, RecvFlags::empty()) {
-                Ok((length, _)) => {
-                    if let Some((what, word)) = parse(&buffer[..length.min(4096)]) {
-                        each(what, word);
-                    }
-                }
-                Err(rustix::io::Errno::AGAIN) => {
-                    ready.clear_ready();
-                    return Ok(());
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
+        if take_in(self.socket.get_ref(), each)? {
+            ready.clear_ready();
         }
         Ok(())
     }
+
+    /// The socket, for who waits for it otherwise.
+    pub(crate) fn into_socket(self) -> OwnedFd {
+        self.socket.into_inner()
+    }
+}
+
+impl Told {
+    fn of(what: u32, word: u32) -> Option<Self> {
+        matches!(what, EXEC | COMM).then(|| Self::Changed(word.cast_signed()))
+    }
+}
+
+/// That the kernel had more to tell than room for it is something told, and no error.
+fn told(received: io::Result<()>) -> io::Result<Option<Told>> {
+    match received {
+        Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(Some(Told::Lost)),
+        other => other.map(|()| None),
+    }
+}
+
+/// Takes in what waits at a connector's socket, for who has been told that something does.
+pub(crate) fn waiting(socket: &OwnedFd, mut each: impl FnMut(Told)) -> io::Result<()> {
+    let received =
+        take_in(socket, |what, word| Told::of(what, word).into_iter().for_each(&mut each));
+    told(received.map(drop)).map(|lost| lost.into_iter().for_each(each))
+}
+
+/// Takes in at most some thousand messages; `each` gets the kind, and the thread group or error. `true`: no more wait.
+fn take_in(socket: &OwnedFd, mut each: impl FnMut(u32, u32)) -> io::Result<bool> {
+    let mut buffer = [0; 4096];
+    for _ in 0..1024 {
+        match rustix::net::recv(socket, &mut buffer, RecvFlags::empty()) {
+            Ok((length, _)) => {
+                if let Some((what, word)) = parse(&buffer[..length.min(4096)]) {
+                    each(what, word);
+                }
+            }
+            Err(rustix::io::Errno::AGAIN) => return Ok(true),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
 }
 
 /// A netlink message with a connector message in it.
@@ -169,5 +187,35 @@ fn parse(bytes: &[u8]) -> Option<(u32, u32)> {
         // Only the leader's name is the process's.
         COMM if word(52)? == word(56)? => Some((COMM, word(56)?)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn pw_35_more_than_there_is_room_for_is_told_once_and_what_comes_after_it() {
+        let connector = match Connector::open().await {
+            Ok(connector) => connector,
+            Err(error) => return println!("skipped: no process connector here: {error}"),
+        };
+        // What the kernel makes of the least.
+        sockopt::set_socket_recv_buffer_size(connector.socket.get_ref(), 1).expect("it may");
+        let name = std::fs::read("/proc/thread-self/comm").expect("we have one");
+        let rename = || std::fs::write("/proc/thread-self/comm", &name).expect("it is ours");
+        for _ in 0..1000 {
+            rename();
+        }
+        let mut all = Vec::new();
+        while !all.contains(&Told::Lost) {
+            connector.next(&mut all).await.expect("it goes on");
+        }
+        // The socket is of use again.
+        let mut more = Vec::new();
+        while more.is_empty() {
+            std::fs::write("/proc/self/comm", &name).expect("it is ours");
+            connector.next(&mut more).await.expect("it goes on");
+        }
     }
 }

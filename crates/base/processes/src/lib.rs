@@ -2,12 +2,14 @@
 //!
 //! * [`Connector`]: the kernel tells of each exec and each change of a name as it happens.
 //! * [`Moment`]: who was born since, without a look at all.
+//! * [`Sentry`]: a thread that looks at once at each process that is told of, however busy others are.
 //! * [`proc`]: what a process is called, since when it is, whether it lives, and who it is in its own namespace.
 //! * [`Word`]: what a host tells an agent of the agent's processes, where the kernel does not.
 
 mod born;
 mod connector;
 pub mod proc;
+mod sentry;
 mod words;
 
 use std::{io, os::fd::OwnedFd};
@@ -16,6 +18,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 pub use born::Moment;
 pub use connector::{Connector, Told};
+pub use sentry::Sentry;
 pub use words::{LINE, Sighting, Word};
 
 /// Has the runtime wait for a descriptor.

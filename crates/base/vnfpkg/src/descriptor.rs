@@ -112,6 +112,17 @@ pub enum OnReplace {
     Ignore,
 }
 
+/// Where a process counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// In the namespace of process numbers that the agent lives in.
+    #[default]
+    Host,
+    /// In those below it too.
+    Container,
+}
+
 /// What a reboot of the machine means for a function that was there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -143,6 +154,9 @@ pub struct Process {
     /// All of them occur in the command line.
     pub args: Vec<String>,
     pub user: Option<String>,
+    /// A record of an earlier version has none.
+    #[serde(default)]
+    pub scope: Scope,
     pub min_instances: u32,
     pub appear_ms: u64,
     pub gone_ms: u64,

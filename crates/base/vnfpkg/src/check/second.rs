@@ -59,6 +59,7 @@ impl Check {
                     "by",
                     "args",
                     "user",
+                    "scope",
                     "min_instances",
                     "appear_ms",
                     "gone_ms",
@@ -85,6 +86,7 @@ impl Check {
             }
             process.args = self.texts(map, "args", at);
             process.user = self.text(map, "user", at);
+            process.scope = self.word(map, "scope", at, "host, container");
             process.min_instances = self.number(map, "min_instances", at, 1..=1000, 1) as u32;
             process.appear_ms = self.number(map, "appear_ms", at, 0..=600_000, 0);
             process.gone_ms = self.number(map, "gone_ms", at, 0..=600_000, 0);

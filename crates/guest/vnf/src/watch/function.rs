@@ -69,7 +69,7 @@ pub(super) struct Tracked {
 
 /// What is watched for one function.
 pub(super) struct Function {
-    pub(super) rule: Rule,
+    pub(super) rule: Arc<Rule>,
     pub(super) view: Arc<View>,
     pub(super) tracked: HashMap<i32, Tracked>,
     /// When the last one that went had ended, in ticks from the start of the machine.
@@ -87,7 +87,13 @@ fn ticks_now() -> u64 {
 
 impl Function {
     pub(super) fn new(rule: Rule) -> Self {
-        Self { rule, view: Arc::default(), tracked: HashMap::new(), left: 0, brief: Vec::new() }
+        Self {
+            rule: Arc::new(rule),
+            view: Arc::default(),
+            tracked: HashMap::new(),
+            left: 0,
+            brief: Vec::new(),
+        }
     }
 
     pub(super) fn track(
@@ -164,10 +170,13 @@ impl Function {
             .collect();
         pids.sort_unstable();
         // Emptied and filled between two looks, by others. The child of a program that makes itself a daemon is another one
-        // too, and was there before its parent ended.
+        // too, and was there before its parent ended; one that has the number of who ended was not.
+        let child = |new: &Identity| {
+            new.start <= self.left && !seen.pids.iter().any(|old| old.pid == new.pid)
+        };
         let replaced = present
             && seen.present
-            && !pids.iter().any(|pid| seen.pids.contains(pid) || pid.start <= self.left);
+            && !pids.iter().any(|pid| seen.pids.contains(pid) || child(pid));
         if replaced {
             seen.vanished = true;
             seen.appeared = true;

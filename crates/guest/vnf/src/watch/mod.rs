@@ -1,6 +1,7 @@
 //! Watching processes: one task for all functions.
 //!
-//! Appearing is told by the process connector, disappearing by a descriptor of each process. A scan confirms that
+//! Appearing is told by the process connector, and looked at by a thread of its own ([`sentry`]), for a process may have
+//! ended when we come to it; disappearing is told by a descriptor of each process. A scan confirms that
 //! nothing is left before a function is called absent, and once more every five seconds; soon, when a process had gone
 //! before we could look at it, for a child that it forked may go on under its name. Where the kernel gives no
 //! connector, the scan runs four times a second, until somebody who sees the events attends ([`Watcher::attend`]) and
@@ -9,6 +10,7 @@
 mod function;
 pub(crate) mod pidfd;
 pub(crate) mod rule;
+mod sentry;
 
 use std::{
     collections::BTreeMap,
@@ -30,8 +32,9 @@ use function::Function;
 pub(crate) use function::{Seen, View};
 use pidfd::Ended;
 pub(crate) use rule::{Ours, Rule};
+use sentry::{Names, Noticed};
 pub(crate) use vnode_processes::proc;
-use vnode_processes::{Connector, Moment, Sighting, Told, Word, proc::Table};
+use vnode_processes::{Connector, Moment, Sentry, Sighting, Word, proc::Table};
 
 /// A full look in any case.
 const RECONCILE: Duration = Duration::from_secs(5);
@@ -133,18 +136,21 @@ impl Watcher {
     /// # Errors
     /// When `/proc` cannot be read.
     pub(crate) async fn start(poll: bool) -> io::Result<Self> {
-        let connector = if poll {
+        let names = Names::default();
+        let sentry = if poll {
             None
         } else {
-            match Connector::open().await {
-                Ok(connector) => Some(connector),
+            let noticing = names.clone();
+            let opened = Connector::open().await;
+            match opened.and_then(|c| Sentry::start(c, move |told| noticing.notice(told))) {
+                Ok(sentry) => Some(sentry),
                 Err(error) => {
                     tracing::info!(%error, "no process connector here: polling");
                     None
                 }
             }
         };
-        let told = connector.is_some();
+        let told = sentry.is_some();
         let attending = Arc::new(Attending::default());
         let (requests, waiting) = mpsc::channel(256);
         let ours = Ours::default();
@@ -152,6 +158,7 @@ impl Watcher {
             table: Table::new()?,
             looked: Looked::default(),
             functions: BTreeMap::new(),
+            names,
             ours: ours.clone(),
             own: std::process::id().cast_signed(),
             requests: requests.downgrade(),
@@ -160,7 +167,7 @@ impl Watcher {
             told,
             attending: Arc::clone(&attending),
         };
-        tokio::spawn(task.run(connector, waiting));
+        tokio::spawn(task.run(sentry, waiting));
         Ok(Self { requests, connector: told, attending, ours })
     }
 
@@ -254,6 +261,8 @@ struct Task {
     table: Table,
     looked: Looked,
     functions: BTreeMap<String, Function>,
+    /// What the thread that notices processes knows of them.
+    names: Names,
     ours: Ours,
     own: i32,
     requests: mpsc::WeakSender<Request>,
@@ -267,35 +276,29 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, connector: Option<Connector>, mut waiting: mpsc::Receiver<Request>) {
-        let mut connector = connector;
-        let mut next = Instant::now() + if connector.is_some() { RECONCILE } else { POLL };
+    async fn run(
+        mut self,
+        mut sentry: Option<Sentry<Noticed>>,
+        mut waiting: mpsc::Receiver<Request>,
+    ) {
+        let mut next = Instant::now() + if sentry.is_some() { RECONCILE } else { POLL };
         let mut full = Instant::now() + RECONCILE;
         // Before that, a look costs more than its share.
         let mut rested = Instant::now();
-        let mut told = Vec::new();
         let attending = Arc::clone(&self.attending);
         let mut attended = attending.anybody();
         loop {
             let asleep = self.functions.is_empty();
             tokio::select! {
                 biased;
-                result = listen(connector.as_ref(), &mut told) => {
-                    if let Err(error) = result {
-                        tracing::error!(%error, "the process connector is broken: polling");
-                        connector = None;
+                noticed = notice(&mut sentry) => match noticed {
+                    Some(all) => all.into_iter().for_each(|noticed| self.noticed(noticed)),
+                    None => {
+                        tracing::error!("the process connector is broken: polling");
+                        sentry = None;
                         next = Instant::now();
                     }
-                    for event in told.drain(..) {
-                        match event {
-                            Told::Changed(pid) => self.look(pid),
-                            Told::Lost => {
-                                tracing::warn!("events of processes were lost: looking at all");
-                                self.scan(true);
-                            }
-                        }
-                    }
-                }
+                },
                 request = waiting.recv() => {
                     let Some(request) = request else { return };
                     self.perform(request);
@@ -318,11 +321,11 @@ impl Task {
                         full = began + RECONCILE;
                     }
                     rested = began + began.elapsed() * SHARE;
-                    let told = connector.is_some() || attended;
+                    let told = sentry.is_some() || attended;
                     next = if told { full } else { began + POLL }.max(rested);
                 }
             }
-            self.told = connector.is_some() || attended;
+            self.told = sentry.is_some() || attended;
             self.confirm();
             if self.missed {
                 next = next.min(rested.max(Instant::now() + MISSED));
@@ -336,6 +339,7 @@ impl Task {
                 self.drop_function(&id);
                 let function = Function::new(*rule);
                 let view = Arc::clone(&function.view);
+                self.names.add(&id, &function.rule);
                 self.functions.insert(id, function);
                 self.scan(true);
                 // Who asked may have gone.
@@ -378,6 +382,22 @@ impl Task {
     fn drop_function(&mut self, id: &str) {
         if let Some(function) = self.functions.remove(id) {
             function.tracked.values().for_each(|tracked| tracked.waiter.abort());
+            self.names.remove(id);
+        }
+    }
+
+    fn noticed(&mut self, noticed: Noticed) {
+        match noticed {
+            Noticed::Changed { pid, comm } => self.consider(pid, &comm),
+            Noticed::Named { seen, below } => {
+                self.consider(seen.pid, seen.comm.as_bytes());
+                self.was_there(&seen, below);
+            }
+            Noticed::Missed => self.missed = true,
+            Noticed::Lost => {
+                tracing::warn!("events of processes were lost: looking at all");
+                self.scan(true);
+            }
         }
     }
 
@@ -389,9 +409,14 @@ impl Task {
         }
     }
 
-    /// Looks at one that somebody else has seen. When it has gone by now, it was there.
+    /// Looks at one that a host has seen.
     fn sighted(&mut self, seen: &Sighting) {
         self.look(seen.pid);
+        self.was_there(seen, false);
+    }
+
+    /// One that was seen under its name was there, also when it has gone by now; `below`: in a namespace below ours.
+    fn was_there(&mut self, seen: &Sighting, below: bool) {
         let now = proc::stat(seen.pid);
         let identity = Identity { pid: seen.pid, start: seen.start };
         if now.is_some_and(|now| now.start == seen.start && now.alive())
@@ -402,6 +427,7 @@ impl Task {
         }
         for (id, function) in &mut self.functions {
             if function.rule.is_named(seen.comm.as_bytes())
+                && (!below || function.rule.reaches_below())
                 && function.passed(identity)
                 && !self.confirm.contains(id)
             {
@@ -521,9 +547,9 @@ impl Task {
     }
 }
 
-async fn listen(connector: Option<&Connector>, told: &mut Vec<Told>) -> io::Result<()> {
-    match connector {
-        Some(connector) => connector.next(told).await,
+async fn notice(sentry: &mut Option<Sentry<Noticed>>) -> Option<Vec<Noticed>> {
+    match sentry {
+        Some(sentry) => sentry.next().await,
         None => std::future::pending().await,
     }
 }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use vnode_vnfpkg::{By, Process};
+use vnode_vnfpkg::{By, Process, Scope};
 
 use super::{Identity, proc};
 use crate::user;
@@ -94,6 +94,11 @@ impl Rule {
         &self.process
     }
 
+    /// Whether processes in namespaces below ours count.
+    pub(crate) fn reaches_below(&self) -> bool {
+        self.process.scope == Scope::Container
+    }
+
     /// Whether the kernel's name alone can tell that it is not this process.
     pub(crate) fn may_be(&self, comm: &[u8]) -> bool {
         let name = self.process.name.as_bytes();
@@ -169,7 +174,7 @@ impl Rule {
             }
         }
         proc::stat(pid).is_some_and(|stat| stat.alive() && !stat.kernel)
-            && proc::in_our_namespace(pid)
+            && (self.reaches_below() || proc::in_our_namespace(pid))
     }
 }
 
