@@ -18,7 +18,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use rustix::fs::OFlags;
 use serde_json::{Map, Value, json};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, Interest, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::timeout,
@@ -36,7 +36,8 @@ use crate::{
     verbs::{self, Request},
 };
 
-mod frame;
+pub(crate) mod frame;
+mod peer;
 
 use frame::{Asked, Incoming, Wrong};
 
@@ -154,6 +155,7 @@ impl Legacy {
         peer: SocketAddr,
         stop: CancellationToken,
     ) -> io::Result<()> {
+        peer::probe(&stream)?;
         write(&mut stream, b"Connected !").await?;
         let mut incoming = Incoming::default();
         let mut buffer = vec![0; 16 << 10];
@@ -167,7 +169,7 @@ impl Legacy {
                         tokio::select! {
                             answer = &mut answer => answer,
                             // Nobody is there to read what a command prints.
-                            () = gone(&stream), if last => {
+                            () = peer::gone(&stream, peer), if last => {
                                 stop.cancel();
                                 answer.await
                             }
@@ -337,12 +339,6 @@ fn told(error: &vnode_beneath::DirError) -> String {
 /// Writes to a client that takes it.
 async fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
     timeout(SILENCE, stream.write_all(bytes)).await?
-}
-
-/// Returns when the client has gone for good. One that has only said its last may wait for its answer.
-async fn gone(stream: &TcpStream) {
-    // An error says that nobody is there as well.
-    let _ = stream.ready(Interest::ERROR).await;
 }
 
 /// A line for the shell. What it printed as errors comes first; how it ended was never told.

@@ -43,6 +43,8 @@ pub use cli::STATE;
 pub use core::Settings;
 
 pub use error::{Failure, Result};
+#[doc(hidden)]
+pub use legacy::frame::fuzz as fuzz_legacy;
 pub use log::Line;
 pub use manager::Manager;
 pub use model::{

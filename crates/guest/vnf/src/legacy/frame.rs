@@ -89,10 +89,12 @@ impl Incoming {
         if self.bytes.get(2).is_some_and(|byte| *byte != b'[') {
             return Err(Wrong::Told("no array follows the instruction"));
         }
-        let Some(end) = self.scan.end(&self.bytes[2..]) else {
-            let too_long = self.bytes.len() > MOST;
-            return if too_long { Err(Wrong::Told("the request is too long")) } else { Ok(None) };
-        };
+        let end = self.scan.end(&self.bytes[2..]);
+        // One that came whole has no more room than one that comes in pieces.
+        if end.map_or(self.bytes.len(), |end| 2 + end) > MOST {
+            return Err(Wrong::Told("the request is too long"));
+        }
+        let Some(end) = end else { return Ok(None) };
         let array = self.bytes[2..2 + end].to_vec();
         self.bytes.drain(..2 + end);
         self.scan = Scan::default();
@@ -112,27 +114,40 @@ fn parse(array: &[u8]) -> Result<Map<String, Value>, Wrong> {
     found.ok_or(Wrong::Told("what follows the instruction is no array with one object"))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn all(pieces: impl IntoIterator<Item = Vec<u8>>) -> Vec<Result<Asked, Wrong>> {
-        let (mut incoming, mut found) = (Incoming::default(), Vec::new());
-        for piece in pieces {
-            incoming.add(&piece);
-            loop {
-                match incoming.next() {
-                    Ok(Some(asked)) => found.push(Ok(asked)),
-                    Ok(None) => break,
-                    Err(wrong) => {
-                        found.push(Err(wrong));
-                        return found;
-                    }
+/// What a client asked for in these pieces, to the first of which nothing more is understood.
+fn all(pieces: impl IntoIterator<Item = Vec<u8>>) -> Vec<Result<Asked, Wrong>> {
+    let (mut incoming, mut found) = (Incoming::default(), Vec::new());
+    for piece in pieces {
+        incoming.add(&piece);
+        loop {
+            match incoming.next() {
+                Ok(Some(asked)) => found.push(Ok(asked)),
+                Ok(None) => break,
+                Err(wrong) => {
+                    found.push(Err(wrong));
+                    return found;
                 }
             }
         }
-        found
+        assert!(incoming.bytes.len() <= MOST, "more is kept than a request may have");
     }
+    found
+}
+
+/// For the fuzzer: whatever comes, and however it is cut, the same is understood of it.
+///
+/// # Panics
+/// When it is not so.
+pub fn fuzz(bytes: &[u8]) {
+    let whole = all([bytes.to_vec()]);
+    assert_eq!(whole, all(bytes.iter().map(|byte| vec![*byte])));
+    let half = bytes.len() / 2;
+    assert_eq!(whole, all([bytes[..half].to_vec(), bytes[half..].to_vec()]));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn lg_02_lg_03_pieces_joined_requests_and_both_quotes() {
@@ -163,5 +178,40 @@ mod tests {
         let mut long = b"\x01\x10[\"".to_vec();
         long.resize(MOST + 2, b'x');
         assert!(matches!(all([long])[..], [Err(Wrong::Told("the request is too long"))]));
+    }
+
+    /// The fuzz target `vnf_legacy` holds the same, for longer.
+    #[test]
+    fn sy_01_whatever_comes_is_understood_however_it_is_cut() {
+        let words: [&[u8]; 16] = [
+            b"\x01\x01",
+            b"\x01\x10",
+            b"\x01\x18",
+            b"\x01\x44",
+            b"[",
+            b"]",
+            b"{",
+            b"}",
+            b"'",
+            b"\"",
+            b"\\",
+            b"cmd",
+            b":",
+            b",",
+            b"\xff",
+            b"[{\"cmd\": \"a 'b' ]\"}]",
+        ];
+        // Any order of them, by the numbers of a simple generator.
+        let mut state = 1_u64;
+        for _ in 0..2000 {
+            let mut bytes = Vec::new();
+            for _ in 0..24 {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                bytes.extend_from_slice(words[(state >> 60) as usize]);
+            }
+            fuzz(&bytes);
+        }
     }
 }
