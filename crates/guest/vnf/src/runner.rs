@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use serde_json::json;
 use vnode_operation::{
     OperationId, Outcome as Ended, Plan, Runner as Steps, Step as PlanStep, StepContext, StepError,
 };
@@ -166,6 +167,16 @@ impl Core {
             Ok(progress) => *progress,
             Err(_) => Progress::Failed,
         };
+        // Scripts tell of themselves.
+        if !matches!(step.work, Work::Script { .. }) || progress == Progress::Skipped {
+            let detail = result.as_ref().err().map(|error| &error.detail);
+            self.event(
+                "step",
+                &instance.name,
+                Some(id),
+                json!({ "step": step.name, "progress": progress, "detail": detail }),
+            );
+        }
         self.change_operation(id, |op| {
             let steps = if back { &mut op.back } else { &mut op.steps };
             if let Some(step) = steps.get_mut(index) {
