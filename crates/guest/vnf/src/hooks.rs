@@ -151,25 +151,23 @@ impl Follow {
     async fn follow(&mut self, descriptor: &Descriptor) -> Result<()> {
         self.finish_left(descriptor).await?;
         self.take_up(descriptor).await?;
-        let mut idle = true;
         loop {
             let seen = self.view.take();
             let now = Instant::now();
             self.changes.extend((0..seen.changes).map(|_| now));
             if seen.changes > 0 && self.flaps(descriptor).await? {
-                idle = false;
                 continue;
             }
             let acted = self.instance()?.watch.acted;
             let process = descriptor.process.clone().unwrap_or_default();
             let more = match acted {
-                Presence::Absent if seen.present || (idle && seen.appeared) => {
+                // It may have come and gone in one look, or while the last hook ran.
+                Presence::Absent if seen.present || seen.appeared => {
                     if self.holds(process.appear_ms, true).await {
                         self.hook(descriptor, Event::Start, "process-start", &seen).await?;
-                        // It may have come and gone in one look.
-                        idle = !seen.present;
                         if !seen.present {
                             self.hook(descriptor, Event::Terminate, "process-exit", &seen).await?;
+                            self.restart(descriptor, seen.ended.map(|(_, ended)| ended)).await?;
                         }
                         true
                     } else {
@@ -180,7 +178,6 @@ impl Follow {
                     if self.holds(process.gone_ms, false).await {
                         self.hook(descriptor, Event::Terminate, "process-exit", &seen).await?;
                         self.restart(descriptor, seen.ended.map(|(_, ended)| ended)).await?;
-                        idle = false;
                         true
                     } else {
                         false
@@ -189,7 +186,6 @@ impl Follow {
                 Presence::Present if seen.vanished && process.on_replace == OnReplace::Cycle => {
                     self.hook(descriptor, Event::Terminate, "replaced", &seen).await?;
                     self.hook(descriptor, Event::Start, "process-start", &seen).await?;
-                    idle = false;
                     true
                 }
                 Presence::Present | Presence::Absent => {
@@ -202,7 +198,6 @@ impl Follow {
             if more {
                 continue;
             }
-            idle = true;
             tokio::select! {
                 () = self.view.changed.notified() => {}
                 () = self.stop.cancelled() => return Ok(()),
