@@ -4,16 +4,17 @@ use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Ended, StreamIo, Streaming, failed, needs_stream, read};
+use super::{Ended, StreamIo, Streaming, failed, read};
 use crate::{
     audit::{Audit, Options},
-    command::{Command, CommandError, Form},
+    command::CommandError,
     context::Context,
 };
 
 /// Tells the last events of the agent, and those to come.
 #[derive(Debug)]
 pub(super) struct Events;
+streamed!(Events, "events");
 
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
@@ -22,24 +23,6 @@ struct Request {
     after: u64,
     /// Goes on until it is cancelled.
     follow: bool,
-}
-
-impl Command for Events {
-    fn name(&self) -> &str {
-        "events"
-    }
-
-    fn form(&self) -> Form {
-        Form::Native
-    }
-
-    fn run<'a>(&'a self, _: &'a Context, _: Value) -> BoxFuture<'a, Result<Value, CommandError>> {
-        Box::pin(async { Err(needs_stream()) })
-    }
-
-    fn streaming(&self) -> Option<&dyn Streaming> {
-        Some(self)
-    }
 }
 
 impl Streaming for Events {

@@ -16,9 +16,9 @@ use tokio::{
 use vnode_action::{CancellationToken, ExitStatus, Running, Session, Signal, Spec, Stdin, Stream};
 use vnode_protocol::frame::{Exit, Frame};
 
-use super::{Ended, StreamIo, Streaming, failed, needs_stream, read, user};
+use super::{Ended, StreamIo, Streaming, failed, read, user};
 use crate::{
-    command::{Class, Command, CommandError, Form},
+    command::{Class, CommandError},
     context::Context,
     exchange::FdStream,
     parser::native::{Inbox, Input, Outbox},
@@ -34,6 +34,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// Runs a program.
 #[derive(Debug)]
 pub(super) struct Exec;
+streamed!(Exec, "exec");
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,24 +67,6 @@ struct Size {
 impl Size {
     fn of(self) -> Winsize {
         Winsize { ws_row: self.rows, ws_col: self.columns, ws_xpixel: 0, ws_ypixel: 0 }
-    }
-}
-
-impl Command for Exec {
-    fn name(&self) -> &str {
-        "exec"
-    }
-
-    fn form(&self) -> Form {
-        Form::Native
-    }
-
-    fn run<'a>(&'a self, _: &'a Context, _: Value) -> BoxFuture<'a, Result<Value, CommandError>> {
-        Box::pin(async { Err(needs_stream()) })
-    }
-
-    fn streaming(&self) -> Option<&dyn Streaming> {
-        Some(self)
     }
 }
 
@@ -181,7 +164,12 @@ async fn with_pipes(
     io: StreamIo,
 ) -> Result<ExitStatus, CommandError> {
     let input = if request.stdin { Stdin::Pipe } else { Stdin::Null };
-    let spec = spec(context, &request)?.stdin(input).stdout(Stream::Pipe).stderr(Stream::Pipe);
+    // In a session of its own: a terminal that we were started from is not the program's to change.
+    let spec = spec(context, &request)?
+        .stdin(input)
+        .stdout(Stream::Pipe)
+        .stderr(Stream::Pipe)
+        .session(Session::NewSession);
     let mut running = start(spec)?;
     let (stdin, stdout, stderr) =
         (running.take_stdin(), running.take_stdout(), running.take_stderr());

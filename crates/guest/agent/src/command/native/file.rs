@@ -23,9 +23,9 @@ use tokio::{
 use vnode_beneath::Dir;
 use vnode_protocol::frame::{Frame, MAX_PAYLOAD};
 
-use super::{Ended, StreamIo, Streaming, failed, needs_stream, read};
+use super::{Ended, StreamIo, Streaming, failed, read};
 use crate::{
-    command::{Class, Command, CommandError, Form},
+    command::{Class, CommandError},
     context::{Context, Place},
     parser::native::Input,
 };
@@ -63,32 +63,6 @@ pub(super) fn open_failed(
         _ => Class::Failed,
     };
     CommandError::new(class, format!("cannot {action} `{}`", path.display())).with_source(error)
-}
-
-macro_rules! streamed {
-    ($type:ty, $name:literal) => {
-        impl Command for $type {
-            fn name(&self) -> &str {
-                $name
-            }
-
-            fn form(&self) -> Form {
-                Form::Native
-            }
-
-            fn run<'a>(
-                &'a self,
-                _: &'a Context,
-                _: Value,
-            ) -> BoxFuture<'a, Result<Value, CommandError>> {
-                Box::pin(async { Err(needs_stream()) })
-            }
-
-            fn streaming(&self) -> Option<&dyn Streaming> {
-                Some(self)
-            }
-        }
-    };
 }
 
 /// Gives a file.

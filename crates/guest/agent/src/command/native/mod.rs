@@ -10,6 +10,36 @@ use crate::{
     parser::native::{Inbox, Outbox},
 };
 
+/// Makes a command of a type that is [`Streaming`]: of our own form alone, and nothing where there is no stream.
+macro_rules! streamed {
+    ($type:ty, $name:literal) => {
+        impl $crate::command::Command for $type {
+            fn name(&self) -> &str {
+                $name
+            }
+
+            fn form(&self) -> $crate::command::Form {
+                $crate::command::Form::Native
+            }
+
+            fn run<'a>(
+                &'a self,
+                _: &'a $crate::context::Context,
+                _: serde_json::Value,
+            ) -> futures_util::future::BoxFuture<
+                'a,
+                Result<serde_json::Value, $crate::command::CommandError>,
+            > {
+                Box::pin(async { Err($crate::command::native::needs_stream()) })
+            }
+
+            fn streaming(&self) -> Option<&dyn $crate::command::native::Streaming> {
+                Some(self)
+            }
+        }
+    };
+}
+
 mod events;
 mod exec;
 mod file;
