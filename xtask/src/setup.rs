@@ -34,6 +34,7 @@ const TEST: &[&str] = &[
     "xenstore-utils",
     "dnsmasq-base",
     "frr",
+    "nano",
     "dbus",
     "libglib2.0-bin",
     "cmake",

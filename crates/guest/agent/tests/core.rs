@@ -21,6 +21,8 @@ mod package;
 mod plugins;
 #[path = "core/program.rs"]
 mod program;
+#[path = "core/requests.rs"]
+mod requests;
 #[path = "core/support.rs"]
 mod support;
 #[path = "core/virtual_machine.rs"]
