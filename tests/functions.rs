@@ -1,11 +1,16 @@
 //! Network functions in the nodes of a lab: the seed's layout, each step an event here; the examples, with traffic.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test starts the daemon and processes as their users do"
+)]
+
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use vnode_testkit::{Host, eventually, needs};
+use vnode_testkit::{Host, built_program, eventually, in_guest, needs, skip_to_guest};
 use vnode_tests::{lab, up};
 
 /// What crosses programs, a service and a daemon, on a busy machine.
@@ -44,48 +49,123 @@ fn push(host: &Host, node: &str, folder: &Path) {
     host.vnode(&["vnf", "push", node, &archive]).ok();
 }
 
-#[test]
-fn the_seeds_layout_runs_its_scripts_as_its_process_comes_and_goes() {
-    needs!(Root);
-    let host = Host::new();
-    up(&host, &lab("seed", "n: {agent: init}", ""));
-    // Typed in as the document shows it.
-    let page = std::fs::read_to_string(checkout("docs/reference/vnf.md")).expect("the document");
-    let (_, block) = page.split_once("```json\n").expect("the first block of JSON");
-    let (descriptor, _) = block.split_once("```").expect("it ends");
-    host.write("package/lifecycle.json", descriptor);
-    let scripts = ["install.sh", "configure.sh", "start.sh", "terminate.sh"];
-    for script in scripts {
+/// The scripts of the seed's layout.
+const SCRIPTS: [&str; 4] = ["install.sh", "configure.sh", "start.sh", "terminate.sh"];
+
+/// The seed's layout, typed in as the document shows it, in a node `n` of a lab `seed`, instantiated.
+#[track_caller]
+fn instantiate_the_seeds_layout(host: &Host) {
+    up(host, &lab("seed", "n: {agent: init}", ""));
+    host.write("package/lifecycle.json", &descriptor());
+    for script in SCRIPTS {
         host.write(&format!("package/{script}"), "echo \"$VNF_EVENT $VNF_PROCESS\"\n");
     }
-    push(&host, "n", &host.dir().join("package"));
+    push(host, "n", &host.dir().join("package"));
     host.vnode(&["vnf", "instantiate", "n", "NameOfTheVNF"]).ok();
-    ran(&host, &scripts[..2]);
+    ran(host, &SCRIPTS[..2]);
+}
 
-    // The process lives as long as our end of its input.
-    let run = "cp /bin/cat /tmp/ProcessName; exec /tmp/ProcessName";
-    let mut process = host
-        .vnode_command(&["exec", "n", "sh", "-c", run])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("it starts");
-    ran(&host, &scripts[..3]);
-    // Another daemon goes on where this one was.
-    host.kill9_daemon();
+/// The function's process, in the node. It lives as long as our end of its input.
+fn process(host: &Host) -> Child {
+    // Not every machine's `cat` is itself under another name.
+    let run = "cp /bin/sh /tmp/ProcessName; exec /tmp/ProcessName -c 'read line'";
+    let mut command = host.vnode_command(&["exec", "n", "sh", "-c", run]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    command.spawn().expect("it starts")
+}
+
+/// Ends it.
+fn end(mut process: Child) {
     drop(process.stdin.take());
-    let ended = process.wait();
-    ended.expect("it is ours");
-    ran(&host, &scripts);
+    process.wait().expect("it is ours");
+}
 
-    let all = told(&host, "vnf.");
+/// That each step of the function's life is told, as often as there was one.
+#[track_caller]
+fn each_step_is_told(host: &Host) {
+    // What is told by the agent after the last script has ended.
+    let ends =
+        |event: &Value| event["data"]["automatic"] == true && event["data"]["state"] == "COMPLETED";
+    let all = eventually("the last hook is over", LONG, || {
+        let all = told(host, "vnf.");
+        (all.iter().filter(|event| ends(event)).count() == 2).then_some(all)
+    });
     for event in &all {
         let subject = event["subject"].as_str().expect("a subject");
         assert!(subject.starts_with("lab/seed/node/n/vnf/"), "{event}");
         assert!(event["data"]["at"].is_string(), "{event}");
     }
-    let kinds = |wanted: &str| all.iter().filter(|event| event["kind"] == wanted).count();
-    assert_eq!((kinds("vnf.package.onboarded"), kinds("vnf.script.started")), (1, 4));
+    for (kind, count) in [
+        ("vnf.package.onboarded", 1),
+        ("vnf.instance.created", 1),
+        // The package, and to instantiate it.
+        ("vnf.request", 2),
+        // To look for the process, the working copy, the parameters.
+        ("vnf.step", 3),
+        ("vnf.process.appeared", 1),
+        ("vnf.process.vanished", 1),
+        // Of the instantiation and both hooks, the beginning and the end; and that the first was asked for.
+        ("vnf.operation", 7),
+        ("vnf.script.started", 4),
+        ("vnf.script.ended", 4),
+    ] {
+        let of_kind: Vec<&Value> = all.iter().filter(|event| event["kind"] == kind).collect();
+        assert_eq!(of_kind.len(), count, "{kind}: {of_kind:?}");
+    }
+}
+
+#[test]
+fn pw_34_the_hosts_kernel_tells_a_containers_agent_by_way_of_the_daemon() {
+    needs!(Root);
+    if !in_guest() {
+        return skip_to_guest("a daemon must be in the machine's own namespaces to be told");
+    }
+    let host = Host::new();
+    // Not in the host of this test: the kernel tells nobody there. The machine is nobody else's, and ends with its tests.
+    let group =
+        "mkdir /sys/fs/cgroup/daemon && echo $$ > /sys/fs/cgroup/daemon/cgroup.procs; exec \"$@\"";
+    let log = std::fs::File::create(host.dir().join("daemon.log")).expect("it is writable");
+    let mut daemon = Command::new("sh");
+    daemon.args(["-c", group, "sh"]).arg(built_program("vnode")).arg("daemon");
+    daemon.env("VNODE_STATE_DIR", host.state_dir()).stdout(Stdio::null()).stderr(log);
+    let mut daemon = daemon.spawn().expect("it starts");
+    eventually("the daemon answers", LONG, || {
+        (host.vnode(&["daemon", "status"]).code == 0).then_some(())
+    });
+    instantiate_the_seeds_layout(&host);
+    eventually("the agent is told by the host", LONG, || {
+        let info = host.vnode(&["vnf", "info", "n", "--json"]).ok().json();
+        (info["watch"] == "host").then_some(())
+    });
+    let process = process(&host);
+    ran(&host, &SCRIPTS[..3]);
+    end(process);
+    ran(&host, &SCRIPTS);
+    each_step_is_told(&host);
+    host.vnode(&["down", "seed"]).ok();
+    daemon.kill().and_then(|()| daemon.wait()).expect("it is ours");
+}
+
+/// The descriptor that the document shows first.
+fn descriptor() -> String {
+    // The guest of the emulated tier has no checkout.
+    let page = include_str!("../docs/reference/vnf.md");
+    let (_, block) = page.split_once("```json\n").expect("the first block of JSON");
+    block.split_once("```").expect("it ends").0.to_owned()
+}
+
+#[test]
+fn the_seeds_layout_runs_its_scripts_as_its_process_comes_and_goes() {
+    needs!(Root);
+    let host = Host::new();
+    instantiate_the_seeds_layout(&host);
+    let process = process(&host);
+    ran(&host, &SCRIPTS[..3]);
+    // Another daemon goes on where this one was.
+    host.kill9_daemon();
+    end(process);
+    ran(&host, &SCRIPTS);
+    each_step_is_told(&host);
     let shown = host.vnode(&["vnf", "logs", "n", "NameOfTheVNF"]).ok();
     assert!(shown.stdout.contains("TERMINATE ProcessName"), "{}", shown.stdout);
     // Where the daemon may not listen to the kernel, as in this host, the agent looks by itself.
@@ -178,11 +258,13 @@ fn the_examples_route_filter_and_answer_in_a_lab() {
     for (node, function) in [("s", "edgefw"), ("s", "dns"), ("r1", "router"), ("r2", "router")] {
         host.vnode(&["vnf", "terminate", node, function]).ok();
     }
-    let started = told(&host, "vnf.script.started");
-    let subject = |event: &Value| event["subject"].as_str().unwrap_or_default().to_owned();
+    // The daemon's copy comes after the answer.
     for node in ["r1/vnf/router", "r2/vnf/router", "s/vnf/dns", "s/vnf/edgefw"] {
         let wanted = format!("lab/chain/node/{node}");
-        assert!(started.iter().any(|event| subject(event) == wanted), "{wanted}: {started:?}");
+        eventually(&format!("{wanted} has told"), LONG, || {
+            let started = told(&host, "vnf.script.started");
+            started.iter().any(|event| event["subject"] == *wanted).then_some(())
+        });
     }
     host.vnode(&["down", "chain"]).ok();
 }

@@ -114,7 +114,7 @@ pub fn run(
             names.push(format!("{}::{test}", suite.target));
         }
     }
-    for program in ["vnode", "vnode-core", "vnode-monitor"] {
+    for program in ["vnode", "vnode-core", "vnode-monitor", "vnode-agent"] {
         // Not built: tests that want it say so inside.
         let path = crate::program::program_dir().join(program);
         if path.exists() {
