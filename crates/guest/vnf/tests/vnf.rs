@@ -9,6 +9,10 @@ mod common;
 mod crashes;
 #[path = "vnf/examples.rs"]
 mod examples;
+#[path = "vnf/hardened.rs"]
+mod hardened;
+#[path = "vnf/identities.rs"]
+mod identities;
 #[path = "vnf/legacy.rs"]
 mod legacy;
 #[path = "vnf/operations.rs"]
@@ -38,4 +42,11 @@ fn service_of_the_tests() {
     let words = std::env::var("VNF_TEST_SERVICE").expect("who starts it says how");
     let args = Cli::parse_from(["vnf"].into_iter().chain(words.split('\n'))).args;
     std::process::exit(vnode_vnf::cli::run(args).into());
+}
+
+/// Not a test: a process with more than one thread, which does as its environment says when it is given a line.
+#[test]
+#[ignore = "started by the other tests"]
+fn process_of_the_tests() {
+    identities::process();
 }

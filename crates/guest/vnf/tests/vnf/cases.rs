@@ -35,6 +35,7 @@ fn the_list_has_every_case_and_names_tests_that_are_there() {
         root.to_owned(),
         root.join("../../base/vnfpkg"),
         root.join("../../base/processes"),
+        root.join("../../base/store"),
         root.join("../agent"),
         root.join("../../../tests"),
     ] {

@@ -19,6 +19,8 @@ pub(crate) struct Service {
     folder: tempfile::TempDir,
     child: Option<Child>,
     apart: bool,
+    /// Another program that starts it, and its arguments.
+    behind: Vec<String>,
     /// Nothing ever comes by it, and it ends with us: what reads from it lives as long.
     _lifeline: fs::File,
 }
@@ -52,6 +54,18 @@ fn fifo(path: &Path) -> fs::File {
 pub(crate) fn unique(stem: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("{stem}{}x{}", std::process::id() % 100_000, NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Whether a process runs.
+pub(crate) fn lives(pid: &str) -> bool {
+    // The state comes after the name; one that is only not waited for has ended.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// Not even its status is left.
+pub(crate) fn is_gone(pid: &str) -> bool {
+    fs::metadata(format!("/proc/{pid}")).is_err()
 }
 
 pub(crate) fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
@@ -88,6 +102,14 @@ impl Service {
         service
     }
 
+    /// Started by another program, which is given its words as the last arguments.
+    pub(crate) fn behind(words: impl FnOnce(&Self) -> Vec<String>) -> Self {
+        let mut service = Self::new();
+        service.behind = words(&service);
+        service.run(&[], "");
+        service
+    }
+
     pub(crate) fn with(options: &[&str], fault: &str) -> Self {
         let mut service = Self::new();
         service.run(options, fault);
@@ -98,7 +120,7 @@ impl Service {
         let folder = tempfile::tempdir().expect("a folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
         let lifeline = fifo(&folder.path().join("lifeline"));
-        Self { folder, child: None, apart: false, _lifeline: lifeline }
+        Self { folder, child: None, apart: false, behind: Vec::new(), _lifeline: lifeline }
     }
 
     /// What a script reads from to live as long as we do.
@@ -120,7 +142,15 @@ impl Service {
         words.extend(options.iter().map(|word| (*word).to_owned()));
         let log =
             fs::File::options().create(true).append(true).open(self.path("log")).expect("a log");
-        let mut command = Command::new(std::env::current_exe().expect("we are a program"));
+        let own = std::env::current_exe().expect("we are a program");
+        let mut command = match self.behind.split_first() {
+            Some((first, more)) => {
+                let mut command = Command::new(first);
+                command.args(more).arg(own);
+                command
+            }
+            None => Command::new(own),
+        };
         command
             .args([
                 "--exact",
@@ -287,6 +317,16 @@ impl Service {
 
     pub(crate) fn run_as(&self, name: &str) -> Process {
         Process::start(&mut Command::new(self.program(name)))
+    }
+
+    /// Ourselves under that name, doing what `process_of_the_tests` calls `how`.
+    pub(crate) fn run_ourselves(&self, name: &str, how: &str) -> Process {
+        let path = self.path(name);
+        // The kernel names a process after the link.
+        let own = std::env::current_exe().expect("we are a program");
+        std::os::unix::fs::symlink(own, &path).expect("the name is new");
+        let words = ["--exact", "process_of_the_tests", "--ignored", "--nocapture"];
+        Process::start(Command::new(path).args(words).env("VNF_TEST_PROCESS", how))
     }
 
     pub(crate) fn status(&self, name: &str) -> Value {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use serde_json::{Value, json};
 
-use crate::common::{Gate, Pkg, Service, eventually, unique};
+use crate::common::{Gate, Pkg, Service, eventually, is_gone, lives, unique};
 
 fn package(service: &Service, process: &str) -> Pkg {
     let bodies = ["told first", "told second"];
@@ -125,17 +125,6 @@ fn ends_are_known() -> bool {
         println!("skipped in part: Linux {release} does not tell how others' children ended");
     }
     known
-}
-
-fn lives(pid: &str) -> bool {
-    // The state comes after the name; one that is only not waited for has ended.
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
-}
-
-/// Not even its status is left.
-fn is_gone(pid: &str) -> bool {
-    fs::metadata(format!("/proc/{pid}")).is_err()
 }
 
 #[test]
@@ -355,6 +344,89 @@ fn op_10_what_a_script_left_may_print_after_it_and_after_us() {
     service.run(&[], "");
     gate.release();
     service.tells(&["one", "two"]);
+}
+
+/// Leaves a process in a session of its own, that tells its number and heeds nothing but KILL.
+fn leaves(service: &Service) -> String {
+    let life = service.lifeline();
+    let left = format!("trap \"\" TERM HUP; told left $$; read line < {life}");
+    let told = service.path("told").display().to_string();
+    // What is begun so does not have the functions of the script's shell.
+    let left = left.replace("told left $$", &format!("echo left $$ >> {told}"));
+    format!("setsid sh -c '{left}' &")
+}
+
+/// The number behind a word that was told.
+fn told_pid(service: &Service, word: &str) -> String {
+    eventually(&format!("{word} is told"), || {
+        let told = service.told();
+        told.iter().find_map(|line| line.strip_prefix(&format!("{word} "))).map(str::to_owned)
+    })
+}
+
+#[test]
+fn op_10_what_a_script_left_is_killed_by_the_next_life_wherever_the_agent_dies() {
+    // Where it dies; `ended`: the script ends by itself while nobody looks.
+    for (point, ended) in [("", false), ("", true), ("kill:vnf.run.ended", false)] {
+        let mut service = Service::with(&[], point);
+        let gate = service.gate("gate");
+        let body = format!("{} told script $$; {}; told end", leaves(&service), gate.wait());
+        service.push(&Pkg::new(&service, "x", "p").with(
+            "INSTANTIATE",
+            json!({ "background": "kill" }),
+            &[json!({})],
+            &[&body],
+        ));
+        let request = json!({ "verb": "instantiate", "package": "x", "no_wait": true });
+        service.ask(request);
+        let (script, left) = (told_pid(&service, "script"), told_pid(&service, "left"));
+        if point.is_empty() {
+            service.kill();
+            assert!(lives(&script) && lives(&left), "both outlive the service");
+            if ended {
+                std::process::Command::new("kill").args(["-KILL", &script]).status().expect("kill");
+                eventually("the script is gone", || is_gone(&script).then_some(()));
+                assert!(lives(&left), "nobody has looked yet");
+            }
+        } else {
+            gate.release();
+            service.ended();
+            assert!(lives(&left), "the service died before it killed it");
+        }
+        service.run(&[], "");
+        if point.is_empty() && !ended {
+            assert!(lives(&script) && lives(&left), "the script runs on, and what is its");
+            gate.release();
+        }
+        eventually("what it left is gone", || (!lives(&left)).then_some(()));
+        let op = eventually("the operation rests", || {
+            let op = service.ask(json!({ "verb": "operations" }))[0].clone();
+            (op["state"] != "PROCESSING").then_some(op)
+        });
+        let known = !point.is_empty() || (!ended && ends_are_known());
+        assert_eq!(op["state"], if known { "COMPLETED" } else { "FAILED_TEMP" }, "{point}: {op}");
+    }
+}
+
+#[test]
+fn op_10_what_a_hook_left_is_killed_before_it_is_run_again() {
+    let mut service = Service::start();
+    let process = unique("h");
+    let body = format!(
+        "test $VNF_ATTEMPT = 2 && {{ told again; exit; }}; {} told script $$; read line < {}",
+        leaves(&service),
+        service.lifeline()
+    );
+    // What START leaves stays, but not of an attempt that is repeated: it would run beside itself.
+    service.instantiate(&Pkg::new(&service, "x", &process).on("START", &body));
+    let _running = service.run_as(&process);
+    let (script, left) = (told_pid(&service, "script"), told_pid(&service, "left"));
+    service.kill();
+    std::process::Command::new("kill").args(["-KILL", &script]).status().expect("kill");
+    eventually("nobody can ask how it ended", || is_gone(&script).then_some(()));
+    service.run(&[], "");
+    eventually("it is repeated", || service.told().contains(&"again".to_owned()).then_some(()));
+    eventually("nothing of the first attempt runs beside it", || (!lives(&left)).then_some(()));
 }
 
 #[test]

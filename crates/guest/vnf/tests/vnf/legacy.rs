@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::common::{Pkg, Service, eventually, unique};
+use crate::common::{Pkg, Service, eventually, lives, unique};
 
 /// A service with both ports, and what they are.
 fn service(process: &str) -> (Service, u16, u16) {
@@ -199,4 +199,36 @@ fn lg_01_it_is_off_and_stays_on_this_machine() {
         .expect("it runs");
     assert!(!refused.status.success());
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--legacy-anywhere"), "{refused:?}");
+}
+
+#[test]
+fn rq_18_a_command_ends_with_its_client_and_not_with_its_last_word() {
+    let (service, port, _) = service("none");
+    let gate = service.gate("gate");
+    let execute = |line: &str| {
+        let mut client = Client::connect(port);
+        client.send(&request(0x12, &json!([{ "cmd": line }]).to_string()));
+        client
+    };
+    let told = service.path("told").display().to_string();
+    // It has said all it has to say, and waits for the answer.
+    let half = execute(&format!("echo half >> {told}; {}; echo answered", gate.wait()));
+    half.0.shutdown(Shutdown::Write).expect("it is open");
+    service.tells(&["half"]);
+    for abrupt in [false, true] {
+        let life = service.lifeline();
+        let gone = execute(&format!("echo $$ >> {told}; read line < {life}"));
+        let pid = eventually("its command runs", || {
+            service.told().last().filter(|line| *line != "half").cloned().filter(|pid| lives(pid))
+        });
+        if abrupt {
+            // What is closed so is reset.
+            let none = Some(Duration::ZERO);
+            rustix::net::sockopt::set_socket_linger(&gone.0, none).expect("it can be set");
+        }
+        drop(gone);
+        eventually("the command is gone with its client", || (!lives(&pid)).then_some(()));
+    }
+    gate.release();
+    assert_eq!(half.rest(), "answered\n");
 }
