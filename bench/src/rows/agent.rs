@@ -1,6 +1,6 @@
 //! The guest agent beside QEMU's own, on unix sockets of this machine, in turn in one run.
 
-mod client;
+pub(super) mod client;
 mod xenstore;
 
 use std::io::{Read, Write};

@@ -1,6 +1,7 @@
 //! Network functions: how soon a hook follows its process, what watching costs, how long instantiating takes.
 
 mod by_host;
+mod copies;
 
 use std::fs::File;
 use std::io::Read;
@@ -94,6 +95,7 @@ pub(crate) fn measure(table: &mut Table) {
     brief(table, dir, &service, &target);
     drop(service);
 
+    copies::measure(table, dir, &program);
     by_host::measure(table, dir, &program, &package, &target);
 
     let service = Service::start(&program, dir.join("polled"), &["--poll"]);

@@ -73,19 +73,25 @@ const EXIT: u8 = 19 | 0x80;
 const ERROR: u8 = 20 | 0x80;
 const RESPONSE: u8 = 34 | 0x80;
 const DATA: u8 = 37 | 0x80;
+const MORE: u8 = 39 | 0x80;
 /// Bytes granted at a time.
 const CREDIT: u32 = 8 << 20;
 
 /// A client of our own form.
-pub(crate) struct Native {
-    stream: BufReader<UnixStream>,
+pub(crate) struct Native<S = UnixStream> {
+    stream: BufReader<S>,
     next: u32,
     payload: Vec<u8>,
 }
 
 impl Native {
     pub(crate) fn connect(socket: &Path) -> Native {
-        let stream = UnixStream::connect(socket).expect("the agent listens");
+        Native::over(UnixStream::connect(socket).expect("the agent listens"))
+    }
+}
+
+impl<S: Read + Write> Native<S> {
+    pub(crate) fn over(stream: S) -> Native<S> {
         Native {
             stream: BufReader::with_capacity(HEAD, stream),
             next: 0,
@@ -137,5 +143,27 @@ impl Native {
                 _ => {}
             }
         }
+    }
+
+    /// Gives a file of these pieces, each of at most 256 KiB.
+    pub(crate) fn put<'a>(&mut self, path: &Path, pieces: impl Iterator<Item = &'a [u8]>) {
+        self.request("file-put", json!({ "path": path }));
+        let mut window = vnode_protocol::frame::WINDOW as usize;
+        for mut piece in pieces {
+            while !piece.is_empty() {
+                while window == 0 {
+                    if let (MORE, 4) = self.frame() {
+                        let bytes = [0, 1, 2, 3].map(|at| self.payload[at]);
+                        window += u32::from_be_bytes(bytes) as usize;
+                    }
+                }
+                let (now, rest) = piece.split_at(piece.len().min(window));
+                self.send(Frame::Data(now.to_vec()));
+                window -= now.len();
+                piece = rest;
+            }
+        }
+        self.send(Frame::DataEnd);
+        while self.frame().0 != RESPONSE {}
     }
 }
