@@ -82,12 +82,7 @@ fn archive(path: &Path) -> Result<(File, u64), Failure> {
     let failed =
         |error: io::Error| Failure::internal(&format!("read `{}`", path.display()), &error);
     let mut file = if path == Path::new("-") {
-        use rustix::fs::{Mode, OFlags};
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let folder = std::env::temp_dir();
-        let held = rustix::fs::open(&folder, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|error| failed(error.into()))?;
-        let mut file = File::from(held);
+        let mut file = crate::tree::nameless(&std::env::temp_dir()).map_err(failed)?;
         // One more than a service takes: it is the one that refuses.
         io::copy(&mut io::stdin().lock().take((256 << 20) + 1), &mut file).map_err(failed)?;
         file

@@ -290,24 +290,10 @@ impl Legacy {
     }
 
     async fn receive(&self, stream: &mut TcpStream) -> Result<(File, u64)> {
-        use rustix::fs::{MemfdFlags, Mode};
         let failed = |error: io::Error| Failure::internal("take the package in", &error);
         let core = &self.manager.core;
         let most = core.settings.limits.archive_bytes;
-        // Without a name: nothing is left of it, whatever happens.
-        let made = rustix::fs::open(
-            core.paths.staging(),
-            OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC,
-            Mode::RUSR | Mode::WUSR,
-        );
-        let made = made.or_else(|error| match error {
-            // This file system has no such files.
-            rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR => {
-                rustix::fs::memfd_create("package", MemfdFlags::CLOEXEC)
-            }
-            error => Err(error),
-        });
-        let mut file = File::from(made.map_err(|error| failed(error.into()))?);
+        let mut file = crate::tree::nameless(&core.paths.staging()).map_err(failed)?;
         let mut buffer = vec![0; 64 << 10];
         let mut length = 0;
         loop {

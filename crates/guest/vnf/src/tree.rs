@@ -7,6 +7,8 @@ use std::{
     path::Path,
 };
 
+use rustix::fs::{MemfdFlags, Mode, OFlags};
+
 /// Copies the tree `from`, which is ours and holds files, folders and links that stay inside, to `to`, which must not
 /// exist. Files become writable and belong to `owner`. Durable on return. Blocks.
 pub(crate) fn copy(from: &Path, to: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
@@ -65,5 +67,17 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+/// A file without a name, in `folder` or, on file systems that have no such files, in memory: nothing is left of it,
+/// whatever happens.
+pub(crate) fn nameless(folder: &Path) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    match rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => {
+            Ok(File::from(rustix::fs::memfd_create("package", MemfdFlags::CLOEXEC)?))
+        }
+        made => Ok(File::from(made?)),
     }
 }
