@@ -96,6 +96,27 @@ pub fn wait_for_state(host: &Host, name: &str, wanted: &str) {
     });
 }
 
+/// A disk image with one partition that is an empty ext4, in the host's directory.
+#[track_caller]
+pub fn ext4_disk(host: &Host, name: &str) -> std::path::PathBuf {
+    /// Sectors before the partition, and in it.
+    const PARTITION: [u32; 2] = [2048, 16 << 11];
+    let path = host.dir().join(name);
+    let mut bytes = vec![0; 512];
+    bytes[446 + 4] = 0x83;
+    for (at, number) in [446 + 8, 446 + 12].into_iter().zip(PARTITION) {
+        bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+    }
+    bytes[510..].copy_from_slice(&[0x55, 0xaa]);
+    bytes.resize(512 * PARTITION.iter().sum::<u32>() as usize, 0);
+    std::fs::write(&path, bytes).expect("the host's directory is writable");
+    let offset = format!("offset={}", 512 * PARTITION[0]);
+    let size = format!("{}k", PARTITION[1] / 2);
+    let file = path.display().to_string();
+    host.run("mke2fs", &["-q", "-F", "-t", "ext4", "-E", &offset, &file, &size]).ok();
+    path
+}
+
 /// Process id of a node's first process, in the host's numbers.
 #[track_caller]
 pub fn pid(host: &Host, name: &str) -> String {

@@ -21,6 +21,8 @@ const TEST: &[&str] = &[
     "qemu-system-x86",
     "qemu-utils",
     "ovmf",
+    "e2fsprogs",
+    "fuse2fs",
     "xz-utils",
     "kmod",
     "procps",

@@ -71,8 +71,8 @@ fn become_program(borrowed: &Borrowed) -> Result<Infallible, Failed> {
         let (resource, before) = (limit.resource as u32, ptr::null_mut::<c_void>());
         must!(Limits, libc::SYS_prlimit64, 0, resource, &raw const value, before);
     }
-    if let Some(writable) = &image.sandbox {
-        sandbox::confine(writable).map_err(at(Stage::Sandbox))?;
+    if let Some(confined) = &image.sandbox {
+        sandbox::confine(confined).map_err(at(Stage::Sandbox))?;
     }
     if let Some(user) = &image.user {
         let (uid, gid) = (user.uid, user.gid);

@@ -55,8 +55,16 @@ pub(crate) struct Image {
     pub(crate) own_group: bool,
     pub(crate) user: Option<User>,
     pub(crate) limits: Vec<Limit>,
-    /// In a sandbox: folders that can be written there.
-    pub(crate) sandbox: Option<Vec<CString>>,
+    pub(crate) sandbox: Option<Confined>,
+}
+
+/// A sandbox, as the child makes it.
+#[derive(Debug)]
+pub(crate) struct Confined {
+    /// Folders that can be written.
+    pub(crate) writable: Vec<CString>,
+    /// Files in the place of others, as [`Sandbox::covered`](crate::Sandbox::covered).
+    pub(crate) covered: Vec<(CString, CString)>,
 }
 
 /// A process that was started.

@@ -13,7 +13,7 @@ use std::{
 use rustix::fs::{Mode, OFlags};
 
 use crate::{
-    clone::Image,
+    clone::{Confined, Image},
     error::{Error, Result},
     spec::{Sandbox, Session, Spec, Stdin, Stream},
 };
@@ -112,11 +112,15 @@ pub(crate) fn prepare(spec: Spec) -> Result<(Image, Ours)> {
         }
     };
     let folder = spec.folder.map(|folder| text(folder.into_os_string().into_vec())).transpose()?;
-    let folders = |sandbox: Sandbox| {
-        let folders = sandbox.writable.into_iter();
-        folders.map(|folder| text(folder.into_os_string().into_vec())).collect::<Result<Vec<_>>>()
+    let path_text = |path: std::path::PathBuf| text(path.into_os_string().into_vec());
+    let confined = |Sandbox { writable, covered }: Sandbox| -> Result<Confined> {
+        let pair = |(what, on)| Ok((path_text(what)?, path_text(on)?));
+        Ok(Confined {
+            writable: writable.into_iter().map(path_text).collect::<Result<_>>()?,
+            covered: covered.into_iter().map(pair).collect::<Result<_>>()?,
+        })
     };
-    let sandbox = spec.sandbox.map(folders);
+    let sandbox = spec.sandbox.map(confined);
     let argv = spec.argv.into_iter().map(|argument| text(argument.into_vec()));
     let image = Image {
         path: text(path.into_vec())?,

@@ -3,11 +3,13 @@
 #![allow(unsafe_code)]
 
 use std::{
-    ffi::{CStr, CString, c_int},
+    ffi::{CStr, c_int},
     ptr,
 };
 
 use vnode_raw::call;
+
+use crate::clone::Confined;
 
 /// Folders that are empty and the program's own; what is in them ends with it.
 const PRIVATE: [&CStr; 3] = [c"/tmp", c"/var/tmp", c"/dev/shm"];
@@ -27,9 +29,12 @@ const AT_RECURSIVE: c_int = 0x8000;
 const READ_ONLY: u64 = 1; // MOUNT_ATTR_RDONLY
 
 /// Makes all files read-only but the folders given and private ones. Needs CAP_SYS_ADMIN.
-pub(crate) fn confine(writable: &[CString]) -> Result<(), c_int> {
+pub(crate) fn confine(Confined { writable, covered }: &Confined) -> Result<(), c_int> {
     // Nothing of what follows may be seen outside.
     attributes(c"/", AT_RECURSIVE, [0, 0, libc::MS_PRIVATE])?;
+    for (what, on) in covered {
+        mount(Some(what), on, None, libc::MS_BIND, None)?;
+    }
     for folder in writable {
         mount(Some(folder), folder, None, libc::MS_BIND, None)?;
     }

@@ -76,6 +76,8 @@ pub struct Limit {
 pub struct Sandbox {
     /// Folders that can be written all the same, without what is mounted below them; none below `/tmp` or `/var/tmp`.
     pub writable: Vec<PathBuf>,
+    /// Files that stand in the place of others: what is seen, and where, which must be there.
+    pub covered: Vec<(PathBuf, PathBuf)>,
 }
 
 /// One program for one request.

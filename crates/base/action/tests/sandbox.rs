@@ -12,7 +12,7 @@ async fn confined(script: &str, writable: &[&Path]) -> Option<(String, String)> 
         .env("PATH", "/usr/bin:/bin")
         .capture(64 << 10)
         .time_limit(Duration::from_secs(60))
-        .sandbox(Sandbox { writable });
+        .sandbox(Sandbox { writable, covered: Vec::new() });
     match run(spec, &CancellationToken::new()).await {
         Ok(output) => Some((
             String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -72,10 +72,31 @@ async fn temporary_files_network_and_capabilities_are_its_own_or_none() {
 
 #[tokio::test]
 async fn a_folder_that_is_not_there_is_an_error_and_no_program_runs() {
-    let spec =
-        Spec::new(["/bin/true"]).sandbox(Sandbox { writable: vec!["/nowhere/at-all".into()] });
+    let spec = Spec::new(["/bin/true"])
+        .sandbox(Sandbox { writable: vec!["/nowhere/at-all".into()], ..Sandbox::default() });
     match run(spec, &CancellationToken::new()).await {
         Err(Error::Start { stage, .. }) => assert!(stage.contains("sandbox"), "{stage}"),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_file_stands_in_the_place_of_another_for_the_program_alone() {
+    let folder = folder();
+    let [other, place] = ["other", "place"].map(|name| folder.path().join(name));
+    fs::write(&other, "the other\n").unwrap();
+    fs::write(&place, "the place\n").unwrap();
+    let spec = Spec::new(["/bin/cat"])
+        .arg(&place)
+        .capture(4096)
+        .time_limit(Duration::from_secs(60))
+        .sandbox(Sandbox { covered: vec![(other, place.clone())], ..Sandbox::default() });
+    match run(spec, &CancellationToken::new()).await {
+        Ok(output) => assert_eq!(output.stdout, b"the other\n"),
+        Err(Error::Start { source, .. }) if source.raw_os_error() == Some(libc::EPERM) => {
+            println!("skipped: needs CAP_SYS_ADMIN");
+        }
+        Err(error) => panic!("{error:?}"),
+    }
+    assert_eq!(fs::read(&place).unwrap(), b"the place\n");
 }

@@ -175,7 +175,7 @@ fn spec(request: &Request<'_>, limit: Duration, wanted: usize) -> Result<Spec, B
     let mut name = settings.user.as_deref();
     if settings.sandbox() == SandboxKind::Strict {
         let writable = settings.writable.clone().unwrap_or_default();
-        spec = spec.sandbox(Sandbox { writable });
+        spec = spec.sandbox(Sandbox { writable, ..Sandbox::default() });
         // Who is root without a capability still is whom other services obey.
         name = name.or(Some(NOBODY));
     }

@@ -40,6 +40,21 @@ impl Host {
         check("virtual machines", ok, found, "`apt-get install qemu-system-x86 ovmf`")
     }
 
+    /// Whether `vnode mount` and `vnode cp` can reach the files of a machine that does not run.
+    fn files_of_machines() -> Check {
+        let missing = vnode_qemu::missing_to_mount();
+        let found = match &missing {
+            None => "ext2, ext3 and ext4 can be mounted, outside the kernel",
+            Some(_) => "they cannot be mounted",
+        };
+        check(
+            "disks of stopped virtual machines",
+            missing.is_none(),
+            found,
+            missing.as_deref().unwrap_or_default(),
+        )
+    }
+
     /// Whether machines under libvirt can be nodes; nobody needs to have any.
     async fn libvirt(&self) -> Check {
         let found = vnode_libvirt::found()
@@ -100,6 +115,7 @@ impl Host {
             "a kernel of 6.15 or newer with CONFIG_USER_NS; nodes run without until then",
         ));
         checks.push(self.machines().await);
+        checks.push(Self::files_of_machines());
         checks.push(self.libvirt().await);
         let network = self.inner.network.clone();
         match blocking(move || forward_policy_conflict(&network)).await {

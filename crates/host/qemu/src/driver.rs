@@ -12,7 +12,7 @@ use vnode_driver::{
 use crate::accel::{self, Accelerators};
 use crate::instance::Vm;
 use crate::shell;
-use crate::{blocking, command, disk};
+use crate::{blocking, command, disk, files};
 
 /// How the driver is opened.
 #[derive(Debug)]
@@ -113,15 +113,6 @@ impl QemuDriver {
             Recovered::Gone { last_exit } => Ok(Recovered::Gone { last_exit }),
         }
     }
-
-    fn no_root<T>(spec: &NodeSpec) -> Result<T> {
-        Err(Error::Unsupported {
-            node: spec.node.clone(),
-            what: "the disk of a stopped virtual machine is not opened on the host; boot it, or bring files in with \
-                   `user-data`"
-                .to_owned(),
-        })
-    }
 }
 
 impl Driver for QemuDriver {
@@ -131,7 +122,7 @@ impl Driver for QemuDriver {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            mount_root: false,
+            mount_root: files::missing().is_none(),
             pause: true,
             user_namespaces: false,
             ..self.container.capabilities()
@@ -155,17 +146,25 @@ impl Driver for QemuDriver {
     }
 
     fn destroy<'a>(&'a self, spec: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<()>> {
-        // All that a machine has lies in its shell's folder, group and namespace.
-        self.container.destroy(spec, dir)
+        // All that a machine has lies in its shell's folder, group and namespace, but for who has its disk open.
+        Box::pin(async move {
+            if let Err(error) = files::close(&spec.node, dir).await {
+                // What could not be written back goes with the disk; what is left in the way is named below.
+                tracing::warn!(node = spec.node, %error, "close the disk of a machine that is destroyed");
+            }
+            self.container.destroy(spec, dir).await
+        })
     }
 
-    fn mount<'a>(&'a self, spec: &'a NodeSpec, _: &'a Path) -> BoxFuture<'a, Result<PathBuf>> {
-        Box::pin(async { Self::no_root(spec) })
+    fn mount<'a>(&'a self, spec: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<PathBuf>> {
+        Box::pin(async move {
+            let helpers = self.folder.join("mount");
+            files::open(spec, dir, &helpers).await
+        })
     }
 
-    fn unmount<'a>(&'a self, _: &'a NodeSpec, _: &'a Path) -> BoxFuture<'a, Result<()>> {
-        // It never is.
-        Box::pin(async { Ok(()) })
+    fn unmount<'a>(&'a self, spec: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<()>> {
+        Box::pin(files::close(&spec.node, dir))
     }
 
     fn snapshot<'a>(
@@ -177,6 +176,7 @@ impl Driver for QemuDriver {
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Snapshot>> {
         Box::pin(async move {
+            files::refuse(&spec.node, dir)?;
             let shell = self.shell(spec, dir)?;
             self.container.snapshot(&shell, dir, name, mark, cancel).await
         })
@@ -190,6 +190,7 @@ impl Driver for QemuDriver {
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
+            files::refuse(&spec.node, dir)?;
             let shell = self.shell(spec, dir)?;
             disk::check_snapshot(spec, dir, name)?;
             self.container.restore(&shell, dir, name, cancel).await
@@ -214,18 +215,18 @@ impl Driver for QemuDriver {
         self.container.snapshots(spec, dir)
     }
 
-    fn archive_out(&self, spec: &NodeSpec, _: &Path, _: &str) -> Result<Reader> {
-        Self::no_root(spec)
+    fn archive_out(&self, spec: &NodeSpec, root: &Path, path: &str) -> Result<Reader> {
+        self.container.archive_out(spec, root, path)
     }
 
     fn archive_in<'a>(
         &'a self,
         spec: &'a NodeSpec,
-        _: &'a Path,
-        _: &'a str,
-        _: Reader,
+        root: &'a Path,
+        path: &'a str,
+        tar: Reader,
     ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Self::no_root(spec) })
+        self.container.archive_in(spec, root, path, tar)
     }
 }
 

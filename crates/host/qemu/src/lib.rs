@@ -18,6 +18,7 @@ mod disk;
 mod driver;
 mod exit;
 mod fat;
+mod files;
 mod instance;
 mod memory;
 mod nic;
@@ -27,6 +28,7 @@ mod shell;
 
 pub use accel::Accelerators;
 pub use driver::{Options, QemuDriver};
+pub use files::missing as missing_to_mount;
 pub use shell::GIVEN as METADATA_FOLDER;
 
 /// Runs work that blocks, off the runtime's threads.

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ use crate::error::PullError;
 
 /// Bytes copied at a time.
 const PIECE: usize = 1 << 20;
+/// Mode of a disk's file.
+const EVERYBODY: u32 = 0o644;
 /// Largest disk a machine may see: 16 TiB, more than any image has.
 const MAX_VIRTUAL: u64 = 16 << 40;
 
@@ -63,6 +66,13 @@ impl Inner {
         let folder = self.temporary()?.keep();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let file = self.dir.open_with(folder.join("disk"), flags, 0o600)?;
+        let path = || self.root.join(&folder).join("disk");
+        // For everybody who gets to it, which is root and the machines it is shown to: each runs as a user of its own.
+        rustix::fs::fchmod(&file, EVERYBODY.into()).map_err(|e| PullError::Disk {
+            action: "open",
+            path: path(),
+            source: e.into(),
+        })?;
         Ok((folder, file))
     }
 }
@@ -128,7 +138,16 @@ pub(super) fn linked(inner: &Arc<Inner>, path: &Path, sha512: &str) -> Result<Pu
     let size = meta.len();
     let folder = inner.temporary()?.keep();
     let to = inner.root.join(&folder).join("disk");
-    if let Err(error) = std::fs::hard_link(path, &to) {
+    // The machines that use it have to be able to read it, and its mode is its owner's affair.
+    let readable = meta.mode() & 0o004 != 0;
+    let link = || {
+        if readable {
+            std::fs::hard_link(path, &to)
+        } else {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+    };
+    if let Err(error) = link() {
         tracing::debug!(path = %path.display(), %error, "a disk cannot be linked; it is copied");
         // Ends with the value: an empty folder.
         drop(Staged {

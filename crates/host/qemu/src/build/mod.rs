@@ -130,7 +130,10 @@ async fn in_folder(
     for (number, (name, bytes)) in modules.into_iter().enumerate() {
         tree.file(&format!("/lib/modules/load/{number:03}-{name}"), bytes, 0o644);
     }
-    let bytes = std::fs::read(&busybox.0).map_err(fail("read", &busybox.0))?;
+    let mut bytes = std::fs::read(&busybox.0).map_err(fail("read", &busybox.0))?;
+    if rename_wget(&mut bytes) {
+        tree.file("/bin/wget", include_str!("wget.sh").into(), 0o755);
+    }
     tree.file("/bin/busybox", bytes, 0o755);
     for applet in &busybox.1 {
         if !tree.has(&format!("/bin/{applet}")) && applet != "busybox" {
@@ -241,6 +244,17 @@ async fn static_busybox(top: &Path, cancel: &CancellationToken) -> Option<(PathB
     None
 }
 
+/// Gives busybox' `wget` another name in its sorted list of names, where it stays in order; false: there is no such list.
+fn rename_wget(busybox: &mut [u8]) -> bool {
+    const NAME: &[u8] = b"\0wget\0";
+    const OTHER: &[u8] = b"\0wgeT\0";
+    let mut found =
+        (0..busybox.len().saturating_sub(5)).filter(|&at| busybox[at..].starts_with(NAME));
+    let (Some(at), None) = (found.next(), found.next()) else { return false };
+    busybox[at..at + OTHER.len()].copy_from_slice(OTHER);
+    true
+}
+
 /// Shared libraries of a program of the host, the loader among them.
 async fn libraries(program: &Path, cancel: &CancellationToken) -> Result<Vec<PathBuf>, BuildError> {
     let asked = Spec::new(["ldd"]).arg(program).capture(1 << 16).time_limit(SOON);
@@ -282,9 +296,10 @@ async fn program(
 
 /// Everything of the root that is ours.
 fn root(tree: &mut Tree, version: &str) {
-    for folder in
-        ["/proc", "/sys", "/dev", "/run", "/tmp", "/root", "/mnt", "/var/lib", "/var/log", "/sbin"]
-    {
+    for folder in [
+        "/proc", "/sys", "/dev", "/run", "/tmp", "/root", "/mnt", "/var/lib", "/var/log",
+        "/var/tmp", "/sbin",
+    ] {
         tree.folder(folder);
     }
     // The kernel gives the first process this as its standard streams; devtmpfs covers it later.

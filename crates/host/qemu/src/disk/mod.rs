@@ -160,6 +160,11 @@ fn make(spec: &NodeSpec, base: &Base, folder: &Path) -> Result<()> {
     std::fs::write(&path, text).map_err(io(format!("write {}", path.display())))
 }
 
+/// The file of the first disk, below the node's folder.
+pub(crate) fn first(dir: &Path) -> std::path::PathBuf {
+    dir.join(wire::UPPER).join(DISKS).join(name(0))
+}
+
 fn name(number: usize) -> String {
     format!("disk{number}.qcow2")
 }

@@ -12,7 +12,7 @@ use super::{RETRY_AGENT, Vm};
 use crate::nic::{self, Nic};
 use crate::qmp::QmpError;
 use crate::shell::{self, FOLDER, io, machine};
-use crate::{blocking, command, disk, exit, memory, seed};
+use crate::{blocking, command, disk, exit, files, memory, seed};
 
 /// QEMU's control socket is there within this of its start, however busy the host.
 const START: Duration = Duration::from_secs(60);
@@ -28,6 +28,7 @@ impl Vm {
         if self.running().is_ok() {
             return Err(Error::Running { node: self.node.clone() });
         }
+        files::refuse(&self.node, &self.dir)?;
         *self.qmp.lock().await = None;
         *self.agent.lock().await = None;
         let multiqueue = machine(spec)?.queues > 1;

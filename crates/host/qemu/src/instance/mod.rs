@@ -23,7 +23,7 @@ use vnode_guest::Guest;
 use crate::accel::Accelerators;
 use crate::qmp::{Qmp, QmpError};
 use crate::shell::{self, FOLDER, io};
-use crate::{command, exit, memory};
+use crate::{command, exit, files, memory};
 
 /// Between two looks for an agent that has yet to start.
 const RETRY_AGENT: Duration = Duration::from_millis(200);
@@ -362,7 +362,10 @@ impl Instance for Vm {
     }
 
     fn reset_disk(&self) -> BoxFuture<'_, Result<()>> {
-        self.shell.reset_disk()
+        Box::pin(async {
+            files::refuse(&self.node, &self.dir)?;
+            self.shell.reset_disk().await
+        })
     }
 
     fn archive_in<'a>(&'a self, path: &'a str, tar: Reader) -> BoxFuture<'a, Result<()>> {
