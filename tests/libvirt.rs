@@ -1,4 +1,5 @@
-//! Domains of libvirt in labs: its test driver, which lives in the daemon, and its own daemon with an emulated machine.
+//! Domains of libvirt in labs: its test driver, which lives in the daemon, and its own daemon with an emulated machine and
+//! a container.
 
 use std::path::Path;
 use std::time::Duration;
@@ -124,11 +125,12 @@ fn lv_10_domains_of_the_test_driver_are_nodes_of_a_lab() {
 /// libvirt's own daemon in the host, with `virsh`.
 struct Libvirt<'a> {
     host: &'a Host,
+    uri: &'static str,
     child: std::process::Child,
 }
 
 impl<'a> Libvirt<'a> {
-    fn start(host: &'a Host) -> Self {
+    fn start(host: &'a Host, uri: &'static str) -> Self {
         host.write("libvirt.sh", tools::LIBVIRT);
         let script = host.write("libvirtd.sh", include_str!("libvirt/libvirtd.sh"));
         let log = std::fs::File::create(host.dir().join("libvirtd.out")).expect("a file");
@@ -144,7 +146,7 @@ impl<'a> Libvirt<'a> {
             .stderr(log)
             .spawn()
             .expect("sh starts");
-        let made = Self { host, child };
+        let made = Self { host, uri, child };
         made.once_more();
         made
     }
@@ -163,7 +165,7 @@ impl<'a> Libvirt<'a> {
         let virsh = tools::path("usr/bin/virsh").expect("asked for before").display().to_string();
         let libraries = tools::library_path();
         let libraries = format!("LD_LIBRARY_PATH={}", libraries.to_string_lossy());
-        let args = [&[libraries.as_str(), &virsh, "-c", "qemu:///system"], args].concat();
+        let args = [&[libraries.as_str(), &virsh, "-c", self.uri], args].concat();
         self.host.run("env", &args)
     }
 
@@ -186,7 +188,13 @@ impl Drop for Libvirt<'_> {
     }
 }
 
-/// A small machine, as a user has it: an interface of libvirt's own network, a console, and the agent's channel.
+/// How many interfaces a domain has now.
+fn interfaces(libvirt: &Libvirt<'_>, domain: &str) -> usize {
+    libvirt.virsh(&["dumpxml", domain]).ok().stdout.matches("<interface").count()
+}
+
+/// A small machine, as a user has it: an interface of libvirt's own network, a console, a screen,
+/// and the agent's channel.
 fn definition(image: &Path) -> String {
     format!(
         "<domain type='qemu'><name>small</name><memory unit='MiB'>448</memory><vcpu>1</vcpu>
@@ -195,7 +203,7 @@ fn definition(image: &Path) -> String {
          <features><acpi/></features>
          <devices><emulator>{qemu}</emulator>
          <interface type='network'><source network='default'/><model type='virtio'/></interface>
-         <serial type='pty'/><memballoon model='none'/>
+         <serial type='pty'/><memballoon model='none'/><video><model type='vga'/></video>
          <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
          </devices></domain>",
         image = image.display(),
@@ -218,7 +226,7 @@ fn lv_11_a_machine_under_libvirt_stands_in_a_lab_beside_a_container() {
         return;
     }
     let host = Host::new();
-    let libvirt = Libvirt::start(&host);
+    let libvirt = Libvirt::start(&host, "qemu:///system");
     let daemon = host.start_daemon(&[]);
     if let Some(why) = missing(&host) {
         println!("skipped: {why}");
@@ -288,9 +296,163 @@ topology:
         (host.exec("vm", &["true"]).code == 0).then_some(())
     });
 
+    // Its memory is kept by libvirt, and it goes on from there, on the same link.
+    let boot_id = || host.exec("vm", &["cat", "/proc/sys/kernel/random/boot_id"]).ok().stdout;
+    let before = boot_id();
+    let picture = host.dir().join("screen.png").display().to_string();
+    host.vnode(&["screenshot", "vm", &picture]).ok();
+    assert!(std::fs::read(&picture).is_ok_and(|bytes| bytes.starts_with(b"\x89PNG\r\n")));
+    host.vnode(&["save", "vm"]).ok();
+    assert_eq!(state(&host, "vm"), "stopped");
+    host.vnode(&["restore", "vm"]).ok();
+    passes("the link leads to the machine that was saved");
+    assert_eq!(boot_id(), before);
+
     host.vnode(&["down", "mixed"]).ok();
     let left = libvirt.virsh(&["list", "--all", "--name"]).ok().stdout;
     assert_eq!(left.trim(), "", "an own domain goes with its node");
+
+    // The same machine, as a user's domain that runs: it gets an interface, and is left without.
+    let own =
+        "<interface type='network'><source network='default'/><model type='virtio'/></interface>";
+    let file = host.write("users.xml", &definition(&image).replace(own, "")).display().to_string();
+    libvirt.virsh(&["define", &file]).ok();
+    libvirt.virsh(&["start", "small"]).ok();
+    let lab = lab
+        .replace("name: mixed", "name: adopted")
+        .replace("{xml: small.xml}", "{domain: small}")
+        .replace("backend: libvirt\n", "backend: libvirt\n      network-mode: none\n");
+    let file = host.write("adopted.clab.yml", &lab).display().to_string();
+    host.vnode(&["up", &file]).ok();
+    assert_eq!(interfaces(&libvirt, "small"), 1);
+    // Nobody tells it its address: that is its owner's business.
+    eventually("the guest has found its interface", LONG, || {
+        (host.exec("vm", &["ip", "link", "set", "eth0", "up"]).code == 0).then_some(())
+    });
+    host.exec("vm", &["ip", "addr", "add", "10.0.0.1/24", "dev", "eth0"]).ok();
+    passes("the link leads to the adopted machine");
+    let out = host.vnode(&["save", "vm"]);
+    assert!(out.code != 0 && out.all().contains("adopted"), "{}", out.all());
+    host.vnode(&["down", "adopted"]).ok();
+    assert_eq!(libvirt.virsh(&["domstate", "small"]).ok().stdout.trim(), "running");
+    eventually("the guest lets go of the interface", LONG, || {
+        (interfaces(&libvirt, "small") == 0).then_some(())
+    });
+    libvirt.virsh(&["destroy", "small"]).ok();
+    host.kill9_daemon();
+    drop(daemon);
+}
+
+/// A container of the user's. Its first process prints a line, and goes on.
+fn container(root: &Path) -> String {
+    let program = "echo up; while :; do sleep 0.2; done";
+    format!(
+        "<domain type='lxc'><name>box</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>
+         <os><type>exe</type><init>/bin/sh</init><initarg>-c</initarg><initarg>{program}</initarg></os>
+         <features><privnet/></features>
+         <devices><emulator>/usr/lib/libvirt/libvirt_lxc</emulator>
+         <filesystem type='mount'><source dir='{root}'/><target dir='/'/></filesystem>
+         <console type='pty'/></devices></domain>",
+        root = root.display(),
+    )
+}
+
+/// A root with busybox and nothing else.
+fn busybox(root: &Path) {
+    for folder in ["bin", "dev", "proc", "sys", "etc"] {
+        std::fs::create_dir_all(root.join(folder)).expect("a folder");
+    }
+    let busybox = vnode_testkit::find_program("busybox").expect("asked for before");
+    std::fs::copy(busybox, root.join("bin/busybox")).expect("it is copied");
+    for name in ["sh", "sleep"] {
+        std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).expect("a link");
+    }
+}
+
+#[test]
+fn lv_12_a_container_of_libvirts_lxc_driver_is_adopted_and_stays_as_it_was() {
+    needs!(
+        Root,
+        Program("nft"),
+        Program("busybox"),
+        Tool("usr/sbin/libvirtd"),
+        Tool("usr/bin/virsh"),
+        Tool("usr/lib/libvirt/libvirt_lxc"),
+    );
+    let host = Host::new();
+    let libvirt = Libvirt::start(&host, "lxc:///");
+    let root = host.dir().join("box");
+    busybox(&root);
+    let file = host.write("box.xml", &container(&root)).display().to_string();
+    libvirt.virsh(&["define", &file]).ok();
+    let started = libvirt.virsh(&["start", "box"]);
+    if started.code != 0 {
+        println!("skipped: libvirt starts no container here: {}", started.all().trim());
+        return;
+    }
+    let daemon = host.start_daemon(&[]);
+    if let Some(why) = missing(&host) {
+        println!("skipped: {why}");
+        return;
+    }
+    up(&host, "boxes", &alone("box", "uri: \"lxc:///\", domain: box")).ok();
+    assert_eq!(node(&host, "box")["driver"], "libvirt (lxc:///)");
+    host.vnode(&["pause", "box"]).ok();
+    assert_eq!(state(&host, "box"), "paused");
+    host.vnode(&["resume", "box"]).ok();
+
+    // Its console is lent to one at a time: it is given back though nothing more is printed.
+    let reads = || {
+        let process = host.daemon_process().expect("it runs");
+        let names = std::fs::read_dir(process.proc("task")).into_iter().flatten().flatten();
+        let names = names.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+        names.filter(|name| name.trim() == "libvirt-console").count()
+    };
+    for _ in 0..2 {
+        let mut console = host
+            .vnode_command(&["console", "box"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("vnode starts");
+        eventually("the console is read", LONG, || (reads() == 1).then_some(()));
+        // The child leads into the host; the client is in it.
+        for client in host.processes().iter().filter(|p| p.argv.iter().any(|a| a == "console")) {
+            client.kill();
+        }
+        console.wait().expect("it has ended");
+        eventually("the console is given back", LONG, || (reads() == 0).then_some(()));
+    }
+
+    // What it has not is refused in libvirt's words.
+    for verb in ["save", "screenshot"] {
+        let out = host.vnode(&[verb, "box"]);
+        assert!(out.code != 0, "{verb}: {}", out.all());
+    }
+    assert_eq!(state(&host, "box"), "running");
+
+    // T-55: the daemon is killed; the container goes on, and the next daemon takes it up.
+    host.kill9_daemon();
+    drop(daemon);
+    let daemon = host.start_daemon(&[]);
+    assert_eq!(state(&host, "box"), "running");
+
+    // Somebody cuts its power: that is an end that was not asked for, and it is started again.
+    libvirt.virsh(&["destroy", "box"]).ok();
+    eventually("it is started again", LONG, || {
+        let status = host.vnode(&["inspect", "box"]).ok().json()["status"].clone();
+        (status["boots"] == 2 && status["last_exit"]["ended"] == "killed").then_some(())
+    });
+    becomes(&host, "box", "running");
+    host.vnode(&["halt", "--time", "1", "box"]).ok();
+    assert_eq!(state(&host, "box"), "stopped");
+    assert_eq!(libvirt.virsh(&["domstate", "box"]).ok().stdout.trim(), "shut off");
+    host.vnode(&["boot", "box"]).ok();
+
+    // It ran when it was adopted, and goes on.
+    host.vnode(&["down", "boxes"]).ok();
+    assert_eq!(libvirt.virsh(&["domstate", "box"]).ok().stdout.trim(), "running");
+    libvirt.virsh(&["destroy", "box"]).ok();
     host.kill9_daemon();
     drop(daemon);
 }

@@ -25,6 +25,7 @@ const UNPACKED: &[&str] = &[
     // Its clients: libvirt's daemon and `virsh`.
     "libvirt-daemon",
     "libvirt-daemon-driver-qemu",
+    "libvirt-daemon-driver-lxc",
     "libvirt-clients",
     // Oracles for the network files.
     "netplan.io",
