@@ -89,6 +89,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "vnode-netserve",
             "vnode-opennebula",
             "vnode-topology",
+            "vnode-vnf",
             "vnode-xenstore",
         ],
     ),
