@@ -100,6 +100,7 @@ const BASE: &[&str] = &[
     "vnode-protocol",
     "vnode-beneath",
     "vnode-raw",
+    "vnode-idle",
     "vnode-action",
     "vnode-event",
     "vnode-operation",
