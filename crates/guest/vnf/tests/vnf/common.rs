@@ -191,6 +191,19 @@ impl Service {
         });
     }
 
+    /// What becomes of another service on the same state folder, which must not come to serve.
+    pub(crate) fn refuses_another(&self, options: &[&str]) -> String {
+        let folder = self.state().display().to_string();
+        let words = [&["--state-dir", &folder, "serve"][..], options].concat();
+        let refused = Command::new(std::env::current_exe().expect("us"))
+            .args(["--exact", "service_of_the_tests", "--ignored", "--nocapture"])
+            .env("VNF_TEST_SERVICE", words.join("\n"))
+            .output()
+            .expect("it runs");
+        assert!(!refused.status.success(), "{refused:?}");
+        String::from_utf8_lossy(&refused.stderr).into_owned()
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }

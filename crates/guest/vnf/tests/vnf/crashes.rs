@@ -432,14 +432,8 @@ fn op_10_what_a_hook_left_is_killed_before_it_is_run_again() {
 #[test]
 fn rq_31_rq_32_two_services_and_a_stale_socket() {
     let mut service = Service::start();
-    let words = format!("--state-dir\n{}\nserve", service.state().display());
-    let second = std::process::Command::new(std::env::current_exe().expect("us"))
-        .args(["--exact", "service_of_the_tests", "--ignored", "--nocapture"])
-        .env("VNF_TEST_SERVICE", words)
-        .output()
-        .expect("it runs");
-    assert!(!second.status.success());
-    assert!(String::from_utf8_lossy(&second.stderr).contains("vnf.redb"), "{second:?}");
+    let told = service.refuses_another(&[]);
+    assert!(told.contains("vnf.redb"), "{told}");
     service.ask(json!({ "verb": "info" }));
     service.kill();
     assert!(service.state().join("vnf.sock").exists(), "stale");

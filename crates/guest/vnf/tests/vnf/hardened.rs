@@ -59,14 +59,8 @@ fn op_12_a_store_that_was_damaged_is_refused_by_name() {
     let mut damaged = whole.clone();
     damaged[4096..].iter_mut().for_each(|byte| *byte = !*byte);
     fs::write(&path, damaged).expect("written");
-    let words = format!("--state-dir\n{}\nserve", service.state().display());
-    let refused = std::process::Command::new(std::env::current_exe().expect("us"))
-        .args(["--exact", "service_of_the_tests", "--ignored", "--nocapture"])
-        .env("VNF_TEST_SERVICE", words)
-        .output()
-        .expect("it runs");
-    assert!(!refused.status.success());
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("vnf.redb"), "{refused:?}");
+    let told = service.refuses_another(&[]);
+    assert!(told.contains("vnf.redb"), "{told}");
     // What was laid aside is taken up again.
     fs::write(&path, whole).expect("written");
     service.run(&[], "");

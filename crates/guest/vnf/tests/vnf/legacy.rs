@@ -190,15 +190,8 @@ fn lg_01_it_is_off_and_stays_on_this_machine() {
         assert!(!listens || !sockets.contains(&socket), "it listens: {line}");
     }
     service.kill();
-    let listen = ["--legacy", "--legacy-listen=0.0.0.0"];
-    let words = format!("--state-dir\n{}\nserve\n{}", service.state().display(), listen.join("\n"));
-    let refused = std::process::Command::new(std::env::current_exe().expect("us"))
-        .args(["--exact", "service_of_the_tests", "--ignored", "--nocapture"])
-        .env("VNF_TEST_SERVICE", words)
-        .output()
-        .expect("it runs");
-    assert!(!refused.status.success());
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("--legacy-anywhere"), "{refused:?}");
+    let told = service.refuses_another(&["--legacy", "--legacy-listen=0.0.0.0"]);
+    assert!(told.contains("--legacy-anywhere"), "{told}");
 }
 
 #[test]
