@@ -32,6 +32,7 @@ mod inner;
 mod layer;
 mod record;
 
+pub use disk::Known;
 pub(crate) use disk::{Staged, from_file as disk_from_file};
 pub(crate) use inner::{Inner, Pins, Pulled};
 pub(crate) use layer::Expected;
@@ -217,26 +218,26 @@ impl Catalogue {
         flight::join(&self.0, source.clone(), name, progress, cancel).await
     }
 
-    /// As [`take_in`](Self::take_in), for a disk whose SHA-512 (hexadecimal) the caller has just computed while it wrote
-    /// the file: it is not read again, but linked, or copied where a link cannot be.
+    /// As [`take_in`](Self::take_in), for a disk that the caller knows: it is not read again, but linked, or copied where
+    /// a link cannot be.
     ///
     /// # Errors
     /// When the file is no disk, refers to other files, or cannot be linked or copied.
     pub async fn take_in_disk(
         &self,
         file: &Path,
-        sha512: &str,
+        known: Known,
         identifier: &str,
     ) -> Result<Image, Error> {
         let name = Reference::parse(&format!("list:{identifier}"))?.to_string();
-        let (inner, file, sha512) = (Arc::clone(&self.0), file.to_owned(), sha512.to_owned());
+        let (inner, file) = (Arc::clone(&self.0), file.to_owned());
         let from = file.display().to_string();
         let failed = {
             let reference = name.clone();
             move |source| Error::Pull { reference, from, source: Arc::new(source) }
         };
         tokio::task::spawn_blocking(move || {
-            let pulled = disk::linked(&inner, &file, &sha512).map_err(failed)?;
+            let pulled = disk::linked(&inner, &file, known).map_err(failed)?;
             inner.commit(pulled, &name)
         })
         .await

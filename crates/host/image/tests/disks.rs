@@ -8,7 +8,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use vnode_image::disk::Format;
-use vnode_image::{Catalogue, Error, GcPolicy, Image, NoProgress, Options, PullPolicy, Reference};
+use vnode_image::{
+    Catalogue, Error, GcPolicy, Image, Known, NoProgress, Options, PullPolicy, Reference,
+};
 
 fn open(folder: &Path) -> Catalogue {
     Catalogue::open(&folder.join("catalogue"), Options::default()).unwrap()
@@ -104,7 +106,8 @@ async fn what_a_list_brings_is_linked_switched_and_withdrawn() {
     let error = ensure(&catalogue, "list:demo").await.unwrap_err();
     assert!(matches!(error, Error::NotOfAList { .. }), "{error}");
     let one = file(folder.path(), "one", b"first disk");
-    let image = catalogue.take_in_disk(&one, &sha512(b"first disk"), "demo").await.unwrap();
+    let image =
+        catalogue.take_in_disk(&one, Known::Sha512(sha512(b"first disk")), "demo").await.unwrap();
     let disk = image.disk.clone().unwrap();
     assert_eq!((disk.format, disk.virtual_size), (Format::Raw, 10));
     // Written once: both names lead to one file.
@@ -116,11 +119,24 @@ async fn what_a_list_brings_is_linked_switched_and_withdrawn() {
     assert_eq!(ensure(&catalogue, "list:demo").await.unwrap().id, image.id);
     // An update takes the name; a node of the old one keeps it.
     let two = file(folder.path(), "two", b"second disk");
-    let new = catalogue.take_in_disk(&two, &sha512(b"second disk"), "demo").await.unwrap();
+    let new =
+        catalogue.take_in_disk(&two, Known::Sha512(sha512(b"second disk")), "demo").await.unwrap();
     assert_eq!(ensure(&catalogue, "list:demo").await.unwrap().id, new.id);
     assert!(disk.path.exists());
     assert_eq!(catalogue.inspect(&image.id).unwrap().references, Vec::<String>::new());
     drop(image);
+    // What machines could not read is copied; what was made of something signed keeps the name of that.
+    use std::os::unix::fs::PermissionsExt as _;
+    let three = file(folder.path(), "three", b"third disk");
+    std::fs::set_permissions(&three, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let wrong = Known::Sha512(sha512(b"another"));
+    let error = catalogue.take_in_disk(&three, wrong, "other").await.unwrap_err();
+    assert!(vnode_protocol::chain(&error).contains("verified"), "{error}");
+    let made = Known::Made(sha512(b"made from it"));
+    let copy = catalogue.take_in_disk(&three, made, "other").await.unwrap().disk.clone().unwrap();
+    let found = std::fs::metadata(&copy.path).unwrap();
+    assert_eq!((found.nlink(), found.permissions().mode() & 0o777), (1, 0o644));
+    assert!(catalogue.withdraw("other", &HashSet::new()).unwrap());
     // Gone from the list.
     assert!(catalogue.withdraw("demo", &HashSet::from([new.id.clone()])).unwrap());
     assert!(!catalogue.withdraw("demo", &HashSet::new()).unwrap());

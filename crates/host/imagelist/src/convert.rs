@@ -135,7 +135,7 @@ async fn convert(
         let said = said.lines().last().unwrap_or_default().to_owned();
         return Err(ConvertError::Failed { status: output.status.to_string(), said });
     }
-    target.set_permissions(Permissions::from_mode(0o600)).map_err(cannot("close", to))?;
+    target.set_permissions(Permissions::from_mode(0o644)).map_err(cannot("close", to))?;
     target.sync_all().map_err(cannot("write", to))
 }
 
@@ -184,7 +184,7 @@ mod tests {
         let found = crate::disk::probe(&made).unwrap();
         assert_eq!((found.format, found.virtual_size), (Format::Qcow2, Some(1 << 20)));
         assert_eq!(fs::metadata(&from).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o644);
         // More than may be written, and what is no disk of that format: nothing is left.
         let small = to_qcow2(&from, Format::Vdi, &to, 64 << 10, &never).await;
         assert!(small.is_err() && !to.exists());

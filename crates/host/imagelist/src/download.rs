@@ -15,7 +15,12 @@ mod sink;
 mod unpack;
 
 use std::{
-    fs::File, io, os::unix::fs::OpenOptionsExt as _, path::Path, path::PathBuf, sync::OnceLock,
+    fs::{File, Permissions},
+    io,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+    path::PathBuf,
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -320,13 +325,19 @@ impl Downloader {
     }
 }
 
-/// Opens a file of ours: made when it is not there, never through a link.
+/// Opens a file of ours: made when it is not there, never through a link. Who gets to its folder may read it, as with
+/// vmcatcher: handlers and virtual machines are users of their own.
 fn open(path: &Path, write: bool) -> io::Result<File> {
-    File::options()
+    let file = File::options()
         .read(true)
         .write(write)
         .create(write)
         .mode(0o600)
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
-        .open(path)
+        .open(path)?;
+    if write {
+        // Whatever mask we were started with.
+        file.set_permissions(Permissions::from_mode(0o644))?;
+    }
+    Ok(file)
 }

@@ -81,10 +81,20 @@ impl Inner {
 pub(crate) fn from_file(
     inner: &Arc<Inner>,
     path: &Path,
-    mut reader: impl Read,
+    reader: impl Read,
     size: u64,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Pulled, PullError> {
+    Ok(pulled(inner, copy_in(inner, path, reader, size, cancelled)?))
+}
+
+fn copy_in(
+    inner: &Arc<Inner>,
+    path: &Path,
+    mut reader: impl Read,
+    size: u64,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Staged, PullError> {
     let failed = |action| move |source| PullError::Disk { action, path: path.to_owned(), source };
     let mut head = Vec::new();
     reader.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(failed("read"))?;
@@ -121,11 +131,20 @@ pub(crate) fn from_file(
     file.sync_all().map_err(failed("copy"))?;
     staged.disk.size_bytes = copied;
     staged.disk.sha512 = hasher.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok(pulled(inner, staged))
+    Ok(staged)
 }
 
-/// Takes over a file whose hash is known: linked where it can be, else copied and hashed again. Blocks.
-pub(super) fn linked(inner: &Arc<Inner>, path: &Path, sha512: &str) -> Result<Pulled, PullError> {
+/// What a disk is named by, which who brings it in knows; hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// The SHA-512 of its bytes, computed while they were written.
+    Sha512(String),
+    /// That of a text that says from what it was made, for nobody has signed its bytes.
+    Made(String),
+}
+
+/// Takes over a file that is known: linked where it can be, else copied, and hashed again where its hash is known. Blocks.
+pub(super) fn linked(inner: &Arc<Inner>, path: &Path, known: Known) -> Result<Pulled, PullError> {
     let failed = |action| move |source| PullError::Disk { action, path: path.to_owned(), source };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty())
@@ -160,23 +179,21 @@ pub(super) fn linked(inner: &Arc<Inner>, path: &Path, sha512: &str) -> Result<Pu
                 size_bytes: 0,
             },
         });
-        let pulled = from_file(inner, path, file, size, &|| false)?;
-        let found = pulled.disk.as_ref().map(|staged| staged.disk.sha512.as_str());
-        if found != Some(sha512) {
-            let why = "it is not the file that was verified any more".to_owned();
-            return Err(PullError::NotADisk { path: path.to_owned(), why });
+        let mut staged = copy_in(inner, path, file, size, &|| false)?;
+        match known {
+            Known::Sha512(sha512) if staged.disk.sha512 != sha512 => {
+                let why = "it is not the file that was verified any more".to_owned();
+                return Err(PullError::NotADisk { path: path.to_owned(), why });
+            }
+            Known::Sha512(sha512) | Known::Made(sha512) => staged.disk.sha512 = sha512,
         }
-        return Ok(pulled);
+        return Ok(pulled(inner, staged));
     }
+    let (Known::Sha512(sha512) | Known::Made(sha512)) = known;
     let mut staged = Staged {
         inner: inner.clone(),
         folder,
-        disk: DiskRecord {
-            sha512: sha512.to_owned(),
-            format: Format::Raw,
-            virtual_size: 0,
-            size_bytes: size,
-        },
+        disk: DiskRecord { sha512, format: Format::Raw, virtual_size: 0, size_bytes: size },
     };
     let mut head = Vec::new();
     (&file).take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(failed("read"))?;

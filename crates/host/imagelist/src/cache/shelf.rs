@@ -13,7 +13,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 use vnode_beneath::{Decoder, archive::Reader};
-use vnode_image::{Catalogue, NoProgress, Reference};
+use vnode_image::{Catalogue, Known, NoProgress, Reference};
 use vnode_operation::fault;
 
 use crate::{convert, disk::Format, judge::hex, list::Image};
@@ -103,7 +103,7 @@ impl Shelf {
         // Not the hash of these bytes, which nobody signed, but of where they come from.
         let derived = |format: Format| {
             let name = format!("made from sha512:{} as {format:?}", image.sha512);
-            hex(&<sha2::Sha512 as sha2::Digest>::digest(name.as_bytes()))
+            Known::Made(hex(&<sha2::Sha512 as sha2::Digest>::digest(name.as_bytes())))
         };
         if matches!(format, Format::Vmdk | Format::Vdi) && convert::is_there() {
             let injected = |error: fault::Injected| error.to_string();
@@ -117,13 +117,13 @@ impl Shelf {
                 tracing::warn!(identifier = image.identifier, error, "a disk is kept as it is");
             } else {
                 let name = derived(Format::Qcow2);
-                let taken = self.catalogue.take_in_disk(&to, &name, &image.identifier).await;
+                let taken = self.catalogue.take_in_disk(&to, name, &image.identifier).await;
                 fs::remove_file(&to).map_err(|error| format!("{}: {error}", to.display()))?;
                 return taken.map_err(said);
             }
         }
-        let name = if made { derived(format) } else { image.sha512.clone() };
-        self.catalogue.take_in_disk(file, &name, &image.identifier).await.map_err(said)
+        let name = if made { derived(format) } else { Known::Sha512(image.sha512.clone()) };
+        self.catalogue.take_in_disk(file, name, &image.identifier).await.map_err(said)
     }
 
     /// An archive with a root file system.
