@@ -11,6 +11,10 @@ use crate::table::{Limit, Table, median};
 const ROUNDS: usize = 5;
 /// What the image's first script prints.
 const MARK: &str = "vnode: up";
+/// The command line of the driver's kernels, with KVM and without.
+const LINE: &str = "console=ttyS0 panic=-1 net.ifnames=0 random.trust_cpu=on quiet";
+const EMULATED: &str =
+    "console=ttyS0 panic=-1 net.ifnames=0 random.trust_cpu=on no_timer_check quiet";
 const LONG: Duration = Duration::from_secs(120);
 
 fn lab(image: &Path, nodes: usize) -> String {
@@ -47,7 +51,7 @@ fn by_hand(image: &Path, console: &Path, kvm: bool) -> Child {
         .arg(image.join("vmlinux"))
         .arg("-initrd")
         .arg(image.join("initrd"))
-        .args(["-append", "console=ttyS0 panic=-1 net.ifnames=0 random.trust_cpu=on quiet"])
+        .args(["-append", if kvm { LINE } else { EMULATED }])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
