@@ -478,6 +478,12 @@ impl Pkg {
             .on("TERMINATE", "told TERMINATE")
     }
 
+    /// Its process may come and go as often as a test likes.
+    pub(crate) fn calm(self) -> Self {
+        let flap = json!({ "transitions": 1000, "window_s": 1, "hold_s": 1 });
+        self.set("process", json!({ "flap": flap }))
+    }
+
     pub(crate) fn tar(&self) -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
         let descriptor = self.descriptor.to_string();

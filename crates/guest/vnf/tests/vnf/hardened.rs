@@ -15,8 +15,7 @@ const SETTLED: usize = 60;
 fn sy_02_lives_leave_neither_descriptors_nor_files() {
     let service = Service::start();
     let name = unique("g");
-    let calm = json!({ "flap": { "transitions": 1000, "window_s": 1, "hold_s": 1 } });
-    service.instantiate(&Pkg::watched(&service, "lives", &name).set("process", calm));
+    service.instantiate(&Pkg::watched(&service, "lives", &name).calm());
     let id = service.status("lives")["id"].as_str().expect("an id").to_owned();
     let entries = |path: &std::path::Path| fs::read_dir(path).map_or(0, Iterator::count);
     let open = || entries(format!("/proc/{}/fd", service.pid()).as_ref());

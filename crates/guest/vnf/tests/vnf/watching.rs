@@ -16,8 +16,7 @@ fn watch(service: &Service, state: &str, name: &str) {
 fn pw_03_many_starts_are_as_many_hooks() {
     let service = Service::start();
     let name = unique("m");
-    let calm = json!({ "flap": { "transitions": 1000, "window_s": 1, "hold_s": 1 } });
-    service.instantiate(&Pkg::watched(&service, "many", &name).set("process", calm));
+    service.instantiate(&Pkg::watched(&service, "many", &name).calm());
     let mut expected = Vec::new();
     for _ in 0..20 {
         let running = service.run_as(&name);
