@@ -155,8 +155,18 @@ pub(super) fn linked(inner: &Arc<Inner>, path: &Path, known: Known) -> Result<Pu
         return Err(failed("read")(io::Error::other("not a regular file")));
     }
     let size = meta.len();
-    let folder = inner.temporary()?.keep();
-    let to = inner.root.join(&folder).join("disk");
+    // Made at once, so that whatever fails from here on takes the folder with it.
+    let mut staged = Staged {
+        inner: inner.clone(),
+        folder: inner.temporary()?.keep(),
+        disk: DiskRecord {
+            sha512: String::new(),
+            format: Format::Raw,
+            virtual_size: 0,
+            size_bytes: size,
+        },
+    };
+    let to = inner.root.join(&staged.folder).join("disk");
     // The machines that use it have to be able to read it, and its mode is its owner's affair.
     let readable = meta.mode() & 0o004 != 0;
     let link = || {
@@ -168,18 +178,7 @@ pub(super) fn linked(inner: &Arc<Inner>, path: &Path, known: Known) -> Result<Pu
     };
     if let Err(error) = link() {
         tracing::debug!(path = %path.display(), %error, "a disk cannot be linked; it is copied");
-        // Ends with the value: an empty folder.
-        drop(Staged {
-            inner: inner.clone(),
-            folder,
-            disk: DiskRecord {
-                sha512: String::new(),
-                format: Format::Raw,
-                virtual_size: 0,
-                size_bytes: 0,
-            },
-        });
-        let mut staged = copy_in(inner, path, file, size, &|| false)?;
+        staged = copy_in(inner, path, file, size, &|| false)?;
         match known {
             Known::Sha512(sha512) if staged.disk.sha512 != sha512 => {
                 let why = "it is not the file that was verified any more".to_owned();
@@ -190,11 +189,7 @@ pub(super) fn linked(inner: &Arc<Inner>, path: &Path, known: Known) -> Result<Pu
         return Ok(pulled(inner, staged));
     }
     let (Known::Sha512(sha512) | Known::Made(sha512)) = known;
-    let mut staged = Staged {
-        inner: inner.clone(),
-        folder,
-        disk: DiskRecord { sha512, format: Format::Raw, virtual_size: 0, size_bytes: size },
-    };
+    staged.disk.sha512 = sha512;
     let mut head = Vec::new();
     (&file).take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(failed("read"))?;
     (staged.disk.format, staged.disk.virtual_size) = check(path, &head, size)?;
