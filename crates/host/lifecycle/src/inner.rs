@@ -74,6 +74,13 @@ impl Inner {
         self.options.state_dir.join("labs").join(lab)
     }
 
+    /// [`Self::lab_dir`], there: whoever comes first makes it, and makes it in one place of the disk.
+    pub(crate) fn make_lab_dir(&self, lab: &str) -> std::io::Result<PathBuf> {
+        let folder = self.lab_dir(lab);
+        vnode_driver::container::make_apart(&folder, 0o755)?;
+        Ok(folder)
+    }
+
     /// Tells the world; an event that cannot be kept is logged and the work goes on.
     pub(crate) fn tell(
         &self,

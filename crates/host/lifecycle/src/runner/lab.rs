@@ -96,7 +96,6 @@ pub(super) async fn remove_control(inner: &Arc<Inner>, lab: &str) -> Result<()> 
 
 /// Writes the hosts file of a lab; running nodes see it at once.
 pub(crate) fn write_names(inner: &Inner, name: &str) -> Result<()> {
-    let folder = inner.lab_dir(name);
     let text = inner.registry.lab(name, |lab| {
         let mut nodes = Vec::new();
         for node in lab.nodes.values() {
@@ -111,8 +110,9 @@ pub(crate) fn write_names(inner: &Inner, name: &str) -> Result<()> {
         }
         names::hosts(name, nodes.iter().map(|(record, aliases)| (record, aliases.as_slice())))
     })?;
-    vnode_driver::container::make_apart(&folder, 0o755)
-        .and_then(|()| names::write_in_place(&folder.join("hosts"), &text))
+    inner
+        .make_lab_dir(name)
+        .and_then(|folder| names::write_in_place(&folder.join("hosts"), &text))
         .map_err(|source| {
             Error::failed(format!("cannot write the hosts file of lab `{name}`")).because(source)
         })

@@ -100,9 +100,9 @@ async fn define(inner: &Arc<Inner>, lab: &str, entry: &NodeEntry) -> Result<Node
     let servers: Vec<String> = node.dns.servers.iter().map(ToString::to_string).collect();
     let text = names::resolver(&servers, &node.dns.search, &node.dns.options, &host_resolver);
     let host = node.hostname.as_ref().unwrap_or(&node.name);
-    // Whichever node comes first makes the lab's folder, and makes it where the lab would.
-    vnode_driver::container::make_apart(&folder, 0o755)
-        .and_then(|()| std::fs::create_dir_all(&own))
+    inner
+        .make_lab_dir(lab)
+        .and_then(|_| std::fs::create_dir_all(&own))
         .and_then(|()| names::write_in_place(&hostname, &format!("{host}\n")))
         .and_then(|()| names::write_in_place(&resolver, &text))
         .map_err(|source| {
