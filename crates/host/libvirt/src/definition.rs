@@ -139,17 +139,21 @@ mod tests {
         NodeSpec::bare("lab", "n", 1, "00000000-0000-4000-8000-000000000001")
     }
 
-    #[test]
-    fn the_firmwares_variables_are_not_those_of_the_domain_it_was_copied_from() {
-        let spec = spec();
-        let domain = Domain {
-            uri: "test:///default".into(),
-            source: DomainSource::Define("/labs/a/vm.xml".into()),
+    fn domain(uri: &str, file: &str) -> Domain {
+        Domain {
+            uri: uri.into(),
+            source: DomainSource::Define(file.into()),
             cpus: None,
             memory_bytes: None,
             ready: vnode_driver::Ready::Started,
             ready_timeout_ms: 1,
-        };
+        }
+    }
+
+    #[test]
+    fn the_firmwares_variables_are_not_those_of_the_domain_it_was_copied_from() {
+        let spec = spec();
+        let domain = domain("test:///default", "/labs/a/vm.xml");
         for (nvram, left) in [
             ("<nvram>/var/lib/old.fd</nvram>", None),
             ("<nvram type='file'><source file='/var/lib/old.fd'/></nvram>", None),
@@ -174,12 +178,9 @@ mod tests {
                     <initrd>i</initrd></os></domain>";
         let spec = spec();
         let domain = Domain {
-            uri: "test:///default".into(),
-            source: DomainSource::Define("/labs/a/vm.xml".into()),
             cpus: Some(3),
             memory_bytes: Some(64 << 20),
-            ready: vnode_driver::Ready::Started,
-            ready_timeout_ms: 1,
+            ..domain("test:///default", "/labs/a/vm.xml")
         };
         let made = ours(text, &spec, &domain, "i").unwrap();
         let root = xml::read(&made).unwrap();
@@ -230,14 +231,7 @@ mod tests {
                 "<type arch='x86_64' machine='xenfv'>hvm</type><loader type='rom'>/usr/lib/xen-4.17/boot/hvmloader</loader>",
             )
             .replace("<script path='vif-bridge'/>", "<script path='vif-bridge'/><model type='e1000'/>");
-        let domain = Domain {
-            uri: "xen:///system".into(),
-            source: DomainSource::Define("/labs/a/web.xml".into()),
-            cpus: None,
-            memory_bytes: None,
-            ready: vnode_driver::Ready::Started,
-            ready_timeout_ms: 1,
-        };
+        let domain = domain("xen:///system", "/labs/a/web.xml");
         let nic = Nic {
             name: "eth1".into(),
             tap: "vn0123456789abc".into(),
