@@ -11,14 +11,14 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+mod whiteout;
+
+use self::whiteout::make_opaque;
 use super::path::{from_root, link_stays_inside, plain};
-use super::{Devices, Error, Limits, Mode, Report, RootFileSystem, Whiteouts};
+use super::{Devices, Error, Limits, Mode, Report, RootFileSystem};
 use crate::archive::{Kind, Member};
 use crate::{Dir, DirError, Scope};
 
-const OPAQUE: &str = "trusted.overlay.opaque";
-const WHITEOUT: &[u8] = b".wh.";
-const OPAQUE_MARK: &[u8] = b".wh..wh..opq";
 /// Latest time ext4 can store; larger ones are cut to it.
 const LATEST: u64 = 15_032_385_535;
 
@@ -60,10 +60,6 @@ impl<'a> Tree<'a> {
         }
     }
 
-    fn makes_whiteouts(&self) -> bool {
-        self.root_file_system().is_some_and(|c| c.whiteouts == Whiteouts::Overlay)
-    }
-
     fn count_entry(&mut self) -> Result<(), Error> {
         self.report.entries += 1;
         if self.report.entries > self.limits.entries {
@@ -88,7 +84,7 @@ impl<'a> Tree<'a> {
                 _ => Err(refused("it would replace the root")),
             };
         }
-        if self.makes_whiteouts() && self.whiteout(&path)? {
+        if self.whiteout(&path)? {
             return Ok(());
         }
         self.report.bytes = self.report.bytes.saturating_add(member.size);
@@ -140,13 +136,6 @@ impl<'a> Tree<'a> {
             .map_err(failed(path, "chmod"))?;
         self.implied.insert(path.to_owned());
         Ok(())
-    }
-
-    fn is_whiteout(&self, path: &Path) -> bool {
-        self.makes_whiteouts()
-            && self.root.stat(path).is_ok_and(|s| {
-                FileType::from_raw_mode(s.st_mode) == FileType::CharacterDevice && s.st_rdev == 0
-            })
     }
 
     /// Makes room for a member: a later one of the same path wins, as with every archiver.
@@ -420,44 +409,6 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Handles a whiteout. OCI image layer specification, "Whiteouts": they concern the layers below only, so what
-    /// this layer itself has under the name stays, and a folder of that name hides all that was in the old one.
-    fn whiteout(&mut self, path: &Path) -> Result<bool, Error> {
-        let name = path.file_name().unwrap_or_default().as_bytes();
-        let Some(hidden) = name.strip_prefix(WHITEOUT) else { return Ok(false) };
-        if name == OPAQUE_MARK {
-            let (parent, _) = self.parent(path)?;
-            make_opaque(&parent, path)?;
-            return Ok(true);
-        }
-        if hidden.starts_with(WHITEOUT) {
-            // Bookkeeping of aufs; it means nothing outside it.
-            return Ok(true);
-        }
-        if hidden.is_empty() || hidden == b"." || hidden == b".." {
-            return Err(Error::Refused { path: path.to_owned(), why: "a whiteout of no name" });
-        }
-        let hidden = path.with_file_name(OsStr::from_bytes(hidden));
-        let (parent, name) = self.parent(&hidden)?;
-        let made = rustix::fs::mknodat(
-            &parent,
-            &name,
-            FileType::CharacterDevice,
-            Permissions::from_raw_mode(0o600),
-            0,
-        );
-        match made {
-            Ok(()) => Ok(true),
-            Err(Errno::EXIST) => {
-                if let Ok(folder) = self.open_folder(&parent, &name) {
-                    make_opaque(&folder, &hidden)?;
-                }
-                Ok(true)
-            }
-            Err(errno) => Err(failed(path, "mknod")(errno)),
-        }
-    }
-
     pub(super) fn finish(mut self) -> Result<Report, Error> {
         for (path, (mode, mtime)) in self.folders.iter().rev() {
             let folder = match self.root.open_with(
@@ -476,11 +427,6 @@ impl<'a> Tree<'a> {
         self.report.implied_folders = self.implied.into_iter().collect();
         Ok(self.report)
     }
-}
-
-fn make_opaque(folder: &Dir, path: &Path) -> Result<(), Error> {
-    rustix::fs::fsetxattr(folder, OPAQUE, b"y", XattrFlags::empty())
-        .map_err(failed(path, "setting trusted.overlay.opaque"))
 }
 
 fn owner(path: &Path, member: &Member) -> Result<(Uid, Gid), Error> {

@@ -11,7 +11,7 @@ use vnode_monitor::wire;
 use super::connection::{connect_in, open_dir};
 use super::instance::{self, Container};
 use super::snapshot::Snapshots;
-use super::{ContainerDriver, destroy, make_disk, make_folder, over};
+use super::{ContainerDriver, destroy, followed, make_disk, make_folder, over};
 use crate::{Error, Instance, NodeSpec, Result};
 
 impl ContainerDriver {
@@ -20,7 +20,7 @@ impl ContainerDriver {
         let live = match self.live(&Self::key(spec)) {
             Some(live) => Some(live),
             None if connect_in(dir).is_ok() => {
-                let (connection, state) = instance::again(&spec.node, dir).await?;
+                let (connection, state) = followed::again(&spec.node, dir).await?;
                 let group = self.tree.group(&spec.lab, &spec.node);
                 Some(Container::new(spec, dir.to_owned(), group, connection, &state, &self.live))
             }

@@ -2,18 +2,18 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use vnode_monitor::overlay;
-use vnode_monitor::wire::{self, Answer, Ask, Event, State};
+use vnode_monitor::wire::{self, Answer, Ask, State};
 
 use super::cgroup::{self, Group};
-use super::connection::{Connection, Reply, Shared, connect_in, done};
+use super::connection::{Connection, Reply, Shared, done};
 use super::disk::fresh_disk;
+use super::followed::Followed;
 use super::{Live, archive, config, over, spawner};
 use crate::{
     BoxFuture, Console, Ended, Error, Exec, ExecSpec, Exit, Instance, Limits, LogPaths, NodeSpec,
@@ -31,49 +31,10 @@ pub(super) struct Container {
     pub(super) group: Group,
     monitor: wire::Pid,
     spec: Mutex<Arc<NodeSpec>>,
-    shared: Arc<Link>,
+    followed: Arc<Followed>,
     /// The driver's other nodes: among the processes of one of them this one may live.
     others: Live,
     reader: JoinHandle<()>,
-}
-
-/// What the reader task shares with the handle.
-#[derive(Debug)]
-struct Link {
-    connection: Mutex<Shared>,
-    status: watch::Sender<Status>,
-    /// Set when the node is destroyed on purpose: the end of the connection is then no loss.
-    closing: AtomicBool,
-}
-
-pub(super) fn ended(exit: wire::Exit) -> Exit {
-    Exit {
-        ended: match (exit.reboot, exit.code, exit.signal) {
-            (Some(true), _, _) => Ended::Reboot,
-            (Some(false), _, _) => Ended::Poweroff,
-            (None, Some(_), _) => Ended::Exited,
-            (None, None, Some(_)) => Ended::Killed,
-            (None, None, None) => Ended::Unknown,
-        },
-        code: exit.code,
-        signal: exit.signal,
-        at_unix_ms: exit.at_unix_ms,
-        oom_killed: exit.oom_killed,
-    }
-}
-
-fn status_of(state: &State, frozen: bool) -> Status {
-    Status {
-        phase: match state.init {
-            Some(_) if frozen => Phase::Paused,
-            Some(_) => Phase::Running,
-            None => Phase::Stopped,
-        },
-        pid: state.init.map(|i| i.pid),
-        started_unix_ms: state.init.map(|_| state.started_unix_ms),
-        boots: state.boots,
-        last_exit: state.last_exit.map(ended),
-    }
 }
 
 impl Drop for Container {
@@ -92,27 +53,16 @@ impl Container {
         state: &State,
         others: &Live,
     ) -> Arc<Self> {
-        let (status, _) = watch::channel(status_of(state, group.is_frozen()));
-        let connection = Arc::new(connection);
-        let shared = Arc::new(Link {
-            connection: Mutex::new(Arc::clone(&connection)),
-            status,
-            closing: AtomicBool::new(false),
-        });
-        let reader = tokio::spawn(read(
-            Arc::clone(&shared),
-            connection,
-            spec.node.clone(),
-            dir.clone(),
-            group.clone(),
-        ));
+        let followed = Arc::new(Followed::new(Arc::new(connection), state, group.is_frozen()));
+        let reader =
+            tokio::spawn(Arc::clone(&followed).read(spec.node.clone(), dir.clone(), group.clone()));
         Arc::new(Self {
             node: spec.node.clone(),
             dir,
             group,
             monitor: state.monitor,
             spec: Mutex::new(Arc::new(spec.clone())),
-            shared,
+            followed,
             others: Arc::clone(others),
             reader,
         })
@@ -125,19 +75,16 @@ impl Container {
 
     /// Tells the reader that the end of the monitor is wanted.
     pub(super) fn close(&self) {
-        self.shared.closing.store(true, Ordering::Release);
+        self.followed.close();
     }
 
     /// Tells those who watch that the node is gone.
     pub(super) fn closed(&self) {
-        self.shared.status.send_modify(|s| {
-            s.phase = Phase::Lost;
-            s.pid = None;
-        });
+        self.followed.closed();
     }
 
     pub(super) fn connection(&self) -> Shared {
-        Arc::clone(&self.shared.connection.lock().unwrap_or_else(PoisonError::into_inner))
+        self.followed.connection()
     }
 
     /// Asks the monitor something that has no answer but yes or no.
@@ -155,7 +102,7 @@ impl Container {
     }
 
     pub(super) fn running(&self) -> Result<u32> {
-        let status = *self.shared.status.borrow();
+        let status = self.followed.status();
         match (status.phase, status.pid) {
             (Phase::Running | Phase::Paused, Some(pid)) => Ok(pid),
             (Phase::Lost, _) => {
@@ -171,7 +118,7 @@ impl Container {
 
     /// Waits until the node is stopped; its exit.
     async fn stopped(&self, patience: Duration) -> Result<Exit> {
-        let mut watch = self.shared.status.subscribe();
+        let mut watch = self.followed.watch();
         let wait = watch.wait_for(|s| matches!(s.phase, Phase::Stopped | Phase::Lost));
         match tokio::time::timeout(patience, wait).await {
             Ok(Ok(status)) => Ok(status.last_exit.unwrap_or(Exit {
@@ -264,12 +211,7 @@ impl Container {
         let group = self.group.clone();
         let frozen = blocking(move || group.freeze(freeze)).await?;
         self.cgroup(frozen)?;
-        self.shared.status.send_modify(|s| {
-            // It may have ended meanwhile; then there is nothing to pause.
-            if matches!(s.phase, Phase::Running | Phase::Paused) {
-                s.phase = if freeze { Phase::Paused } else { Phase::Running };
-            }
-        });
+        self.followed.frozen(freeze);
         Ok(())
     }
 
@@ -287,63 +229,6 @@ impl Container {
         let socket = open().map_err(|e| Error::io("use the console", e))?;
         let (output, input) = socket.into_split();
         Ok(Console { input: Box::pin(input), output: Box::pin(output) })
-    }
-}
-
-/// Reads events until the monitor is gone, connecting again when only the connection is.
-async fn read(link: Arc<Link>, mut connection: Shared, node: String, dir: PathBuf, group: Group) {
-    loop {
-        while let Some(event) = connection.next_event().await {
-            match event {
-                Event::Started(state) | Event::Hello(state) => {
-                    link.status.send_replace(status_of(&state, false));
-                }
-                Event::Exited(state) => {
-                    link.status.send_replace(status_of(&state, false));
-                }
-                Event::ExecExited { .. } => {}
-            }
-        }
-        if link.closing.load(Ordering::Acquire) {
-            return;
-        }
-        match again(&node, &dir).await {
-            Ok((new, state)) => {
-                connection = Arc::new(new);
-                *link.connection.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Arc::clone(&connection);
-                link.status.send_replace(status_of(&state, group.is_frozen()));
-            }
-            Err(error) => {
-                tracing::warn!(node, %error, "monitor is lost");
-                link.status.send_modify(|s| s.phase = Phase::Lost);
-                return;
-            }
-        }
-    }
-}
-
-/// Connects to a node's monitor and learns its state.
-pub(super) async fn again(node: &str, dir: &std::path::Path) -> Result<(Connection, State)> {
-    let fail = |what: String| Error::Monitor { node: node.to_owned(), what };
-    let socket = connect_in(dir).map_err(|e| fail(format!("cannot be reached: {e}")))?;
-    let connection = Connection::new(node, socket)?;
-    let reply = {
-        let asked = connection.ask(Ask::State, &[]);
-        tokio::pin!(asked);
-        loop {
-            tokio::select! {
-                biased;
-                reply = &mut asked => break reply?,
-                event = connection.next_event() => if event.is_none() {
-                    return Err(fail("closed the connection".to_owned()));
-                },
-            }
-        }
-    };
-    match reply.answer {
-        Answer::State(state) => Ok((connection, state)),
-        other => Err(fail(format!("answers with {other:?}"))),
     }
 }
 
@@ -367,11 +252,11 @@ impl Instance for Container {
     }
 
     fn status(&self) -> Status {
-        *self.shared.status.borrow()
+        self.followed.status()
     }
 
     fn watch(&self) -> watch::Receiver<Status> {
-        self.shared.status.subscribe()
+        self.followed.watch()
     }
 
     fn boot<'a>(&'a self, spec: &'a NodeSpec) -> BoxFuture<'a, Result<()>> {

@@ -23,6 +23,7 @@ mod connection;
 mod destroy;
 mod devices;
 mod disk;
+mod followed;
 mod instance;
 mod over;
 mod program;
@@ -184,7 +185,7 @@ impl ContainerDriver {
             destroy::destroy(&spec.node, dir, &group, None).await?;
             new = make_folder(spec, dir)?;
         }
-        if !new && let Ok((connection, state)) = instance::again(&spec.node, dir).await {
+        if !new && let Ok((connection, state)) = followed::again(&spec.node, dir).await {
             let container =
                 Container::new(spec, dir.to_owned(), group, connection, &state, &self.live);
             self.remember(spec, &container);
@@ -275,13 +276,13 @@ impl ContainerDriver {
                         at_unix_ms: r.started_unix_ms,
                         oom_killed: false,
                     }),
-                    None => r.last_exit.map(instance::ended),
+                    None => r.last_exit.map(followed::ended),
                 });
                 return Ok(Recovered::Gone { last_exit });
             }
             Err(e) => return Err(Error::io(format!("reach the monitor in {}", dir.display()), e)),
         }
-        let (connection, state) = instance::again(&spec.node, dir).await?;
+        let (connection, state) = followed::again(&spec.node, dir).await?;
         let container = Container::new(spec, dir.to_owned(), group, connection, &state, &self.live);
         self.remember(spec, &container);
         Ok(Recovered::Live(container))
