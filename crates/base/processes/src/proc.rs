@@ -262,6 +262,31 @@ impl Table {
             self.names.look(&self.folder, pid, &mut each);
         }
     }
+
+    /// Takes in what somebody else saw: the name that a process has now. One that is not in the table is left to the next
+    /// look.
+    pub fn learn(&mut self, pid: i32, comm: &[u8]) {
+        if let Some(seen) = self.names.seen.get_mut(&pid) {
+            seen.rename(comm);
+        }
+    }
+
+    /// Who was there at the last look, under the names last seen or learnt. Some may have gone.
+    pub fn known(&self) -> impl Iterator<Item = (i32, &[u8])> {
+        self.names.seen.iter().map(|(pid, seen)| (*pid, seen.name()))
+    }
+}
+
+impl Seen {
+    fn name(&self) -> &[u8] {
+        &self.comm[..usize::from(self.length)]
+    }
+
+    fn rename(&mut self, comm: &[u8]) {
+        let comm = &comm[..comm.len().min(self.comm.len())];
+        self.comm[..comm.len()].copy_from_slice(comm);
+        self.length = comm.len() as u8;
+    }
 }
 
 impl Names {
@@ -292,9 +317,8 @@ impl Names {
         if opened.is_some() {
             seen.file = opened.filter(|_| room || seen.file.is_some());
         }
-        fresh |= seen.comm[..usize::from(seen.length)] != *comm;
-        seen.comm[..comm.len()].copy_from_slice(comm);
-        seen.length = comm.len() as u8;
+        fresh |= seen.name() != comm;
+        seen.rename(comm);
         seen.round = self.round;
         each(pid, comm, fresh);
     }
@@ -339,5 +363,19 @@ mod tests {
             })
             .expect("it can be read");
         assert_eq!((first, seen, fresh_again), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_name_that_was_learnt_is_known_and_not_new() {
+        let mut table = Table::new().expect("/proc is there");
+        let own = std::process::id().cast_signed();
+        table.learn(own, b"nobody-yet");
+        assert_eq!(table.known().count(), 0);
+        table.scan_these([own], |_, _, _| {});
+        table.learn(own, b"a-name-that-is-longer-than-it-may-be");
+        assert_eq!(table.known().collect::<Vec<_>>(), [(own, &b"a-name-that-is-l"[..])]);
+        let mut fresh = false;
+        table.scan_these([own], |_, _, new| fresh = new);
+        assert!(fresh, "it is called otherwise");
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     model::{Package, Presence},
     operate::shown,
     service::Answer,
-    watch::{Identity, Rule, proc},
+    watch::{Candidate, Identity, Rule, proc},
 };
 
 fn package(package: &Package) -> Value {
@@ -129,11 +129,9 @@ pub fn process_status(name: &str, by: By) -> Result<Value> {
     proc::Table::new()
         .and_then(|mut table| {
             table.scan(|pid, comm, _| {
-                if pid != own
-                    && rule.matches(pid, comm)
-                    && let Some(stat) = proc::stat(pid)
-                {
-                    found.push(Identity { pid, start: stat.start });
+                let candidate = Candidate::new(pid, comm);
+                if pid != own && rule.matches(&candidate) {
+                    found.extend(candidate.identity());
                 }
             })
         })

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    Identity, Request,
+    Candidate, Identity, Request,
     pidfd::{self, Ended},
     rule::Rule,
 };
@@ -96,12 +96,47 @@ impl Function {
         }
     }
 
-    pub(super) fn track(
+    /// Looks at a process that may be the function's; `false`: it has gone, or is about to, and another may have its name.
+    pub(super) fn consider(
         &mut self,
         id: &str,
-        identity: Identity,
+        candidate: &Candidate<'_>,
         requests: &mpsc::WeakSender<Request>,
-    ) {
+    ) -> bool {
+        let pid = candidate.pid;
+        let tracked = self.tracked.get(&pid).map(|tracked| tracked.start);
+        if tracked.is_none() && !self.rule.may_be(candidate.comm) {
+            return true;
+        }
+        let matches = self.rule.matches(candidate);
+        let identity = candidate.identity();
+        match (tracked, matches) {
+            (Some(known), true) if identity.is_some_and(|now| now.start == known) => {}
+            // Its descriptor will tell, and how it ended.
+            (Some(known), false)
+                if identity.is_none_or(|now| now.start == known && !candidate.alive()) => {}
+            (Some(_), _) => {
+                // Another name now, or another process under the number.
+                if let Some(tracked) = self.tracked.remove(&pid) {
+                    tracked.waiter.abort();
+                }
+                if let Some(identity) = identity.filter(|_| matches) {
+                    self.track(id, identity, requests);
+                }
+                self.publish(Some((pid, Ended::default())));
+            }
+            (None, true) => {
+                if let Some(identity) = identity {
+                    self.track(id, identity, requests);
+                    self.publish(None);
+                }
+            }
+            (None, false) => return candidate.alive(),
+        }
+        true
+    }
+
+    fn track(&mut self, id: &str, identity: Identity, requests: &mpsc::WeakSender<Request>) {
         let held = match pidfd::open(identity.pid, identity.start).and_then(pidfd::watched) {
             Ok(held) => held,
             // Gone again: a life so short that nobody can hold it is still one, unless a child of it goes on.

@@ -7,6 +7,7 @@
 //! connector, the scan runs four times a second, until somebody who sees the events attends ([`Watcher::attend`]) and
 //! sends them ([`Watcher::hear`]).
 
+mod candidate;
 mod function;
 pub(crate) mod pidfd;
 pub(crate) mod rule;
@@ -24,6 +25,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+pub(crate) use candidate::Candidate;
 pub(crate) use function::{Seen, View};
 use pidfd::Ended;
 pub(crate) use rule::{Ours, Rule};

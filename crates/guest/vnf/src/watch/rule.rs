@@ -7,7 +7,7 @@ use std::{
 
 use vnode_vnfpkg::{By, Process, Scope};
 
-use super::{Identity, proc};
+use super::{Candidate, Identity};
 use crate::user;
 
 /// Bytes of a name that the kernel keeps.
@@ -124,35 +124,36 @@ impl Rule {
             }
     }
 
-    /// Whether a process of that name and number is the function's.
-    pub(crate) fn matches(&self, pid: i32, comm: &[u8]) -> bool {
-        self.may_be(comm) && self.by(pid, comm) && self.further(pid)
+    /// Whether a process is the function's.
+    pub(crate) fn matches(&self, candidate: &Candidate<'_>) -> bool {
+        self.may_be(candidate.comm) && self.by(candidate) && self.further(candidate)
     }
 
-    fn by(&self, pid: i32, comm: &[u8]) -> bool {
+    fn by(&self, candidate: &Candidate<'_>) -> bool {
+        let comm = candidate.comm;
         let name = self.process.name.as_bytes();
         match self.process.by {
             By::Comm | By::Pgrep => true,
             By::Argv0 => {
-                proc::command_line(pid).first().is_some_and(|argument| base(argument) == name)
+                candidate.arguments().first().is_some_and(|argument| base(argument) == name)
             }
-            By::Exe => proc::exe(pid).is_some_and(|exe| exe == name),
+            By::Exe => candidate.exe().is_some_and(|exe| exe == name),
             By::Pidfile => {
                 let text = std::fs::read_to_string(&self.process.name).unwrap_or_default();
-                text.trim().parse() == Ok(pid)
+                text.trim().parse() == Ok(candidate.pid)
             }
             By::Name => {
                 if name.len() <= COMM && comm == name {
                     return true;
                 }
-                let arguments = proc::command_line(pid);
+                let arguments = candidate.arguments();
                 let first = arguments.first().map_or(&[][..], Vec::as_slice);
                 // `python3 -u script`: the first that is no option.
                 let script =
                     || arguments.iter().skip(1).find(|argument| !argument.starts_with(b"-"));
                 if name.len() > COMM && comm == &name[..COMM] {
                     return base(first) == name
-                        || proc::exe(pid).is_some_and(|exe| base(&exe) == name)
+                        || candidate.exe().is_some_and(|exe| base(exe) == name)
                         || (is_interpreter(base(first))
                             && script().is_some_and(|script| base(script) == name));
                 }
@@ -161,20 +162,20 @@ impl Rule {
         }
     }
 
-    fn further(&self, pid: i32) -> bool {
-        if self.uid.is_some_and(|uid| proc::owner(pid) != Some(uid)) {
+    fn further(&self, candidate: &Candidate<'_>) -> bool {
+        if self.uid.is_some_and(|uid| candidate.owner() != Some(uid)) {
             return false;
         }
         if !self.process.args.is_empty() {
-            let arguments = proc::command_line(pid);
+            let arguments = candidate.arguments();
             let has =
                 |wanted: &String| arguments.iter().any(|argument| argument == wanted.as_bytes());
             if !self.process.args.iter().all(has) {
                 return false;
             }
         }
-        proc::stat(pid).is_some_and(|stat| stat.alive() && !stat.kernel)
-            && (self.reaches_below() || proc::in_our_namespace(pid))
+        candidate.stat().is_some_and(|stat| stat.alive() && !stat.kernel)
+            && (self.reaches_below() || candidate.in_our_namespace())
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::{sync::mpsc, time::sleep_until};
 use vnode_processes::{Moment, Sentry, Sighting, Word, proc::Table};
 
 use super::{
-    Attending, Identity, Ours, Request,
+    Attending, Candidate, Identity, Ours, Request,
     function::Function,
     pidfd::Ended,
     proc,
@@ -75,6 +75,10 @@ pub(super) struct Task {
     confirm: BTreeSet<String>,
     /// A process had gone when we looked at it, after the last look at all.
     missed: bool,
+    /// The connector tells us.
+    connected: bool,
+    /// The table has the names of all but those born since the last look: whatever changed one was told, and is in it.
+    current: bool,
     attending: Arc<Attending>,
 }
 
@@ -96,6 +100,8 @@ impl Task {
             requests,
             confirm: BTreeSet::new(),
             missed: false,
+            connected: false,
+            current: false,
             attending,
         })
     }
@@ -109,6 +115,7 @@ impl Task {
         let mut full = Instant::now() + RECONCILE;
         // Before that, a look costs more than its share.
         let mut rested = Instant::now();
+        self.connected = sentry.is_some();
         let attending = Arc::clone(&self.attending);
         let mut attended = attending.anybody();
         loop {
@@ -120,6 +127,7 @@ impl Task {
                     None => {
                         tracing::error!("the process connector is broken: polling");
                         sentry = None;
+                        (self.connected, self.current) = (false, false);
                         next = Instant::now();
                     }
                 },
@@ -163,8 +171,8 @@ impl Task {
                 let function = Function::new(*rule);
                 let view = Arc::clone(&function.view);
                 self.names.add(&id, &function.rule);
-                self.functions.insert(id, function);
-                self.scan(true);
+                self.functions.insert(id.clone(), function);
+                self.first_look(&id);
                 // Who asked may have gone.
                 let _ = reply.send(view);
             }
@@ -174,27 +182,13 @@ impl Task {
             Request::Hear(Word::Missed) => self.missed = true,
             Request::Hear(Word::Lost) => self.scan(true),
             Request::Baseline { rule, reply } => {
-                let mut found = Vec::new();
-                let (own, ours) = (self.own, self.ours.clone());
-                let mut fresh = Vec::new();
-                let scanned = self.table.scan(|pid, comm, new| {
-                    if new {
-                        fresh.push((pid, comm.to_vec()));
-                    }
-                    if pid != own
-                        && !ours.contains(pid)
-                        && rule.matches(pid, comm)
-                        && let Some(stat) = proc::stat(pid)
-                    {
-                        found.push(Identity { pid, start: stat.start });
-                    }
-                });
-                if let Err(error) = scanned {
-                    tracing::error!(%error, "cannot look at processes");
-                }
-                for (pid, comm) in fresh {
-                    self.consider(pid, &comm);
-                }
+                self.refresh();
+                let (own, ours) = (self.own, &self.ours);
+                let there =
+                    self.table.known().filter(|(pid, _)| *pid != own && !ours.contains(*pid));
+                let candidates = there.map(|(pid, comm)| Candidate::new(pid, comm));
+                let found = candidates.filter(|c| rule.matches(c)).filter_map(|c| c.identity());
+                let found = found.collect();
                 // Who asked may have gone.
                 let _ = reply.send(found);
             }
@@ -206,13 +200,19 @@ impl Task {
         if let Some(function) = self.functions.remove(id) {
             function.tracked.values().for_each(|tracked| tracked.waiter.abort());
             self.names.remove(id);
+            // Where nothing is watched, nobody looks at what is told.
+            self.current &= !self.functions.is_empty();
         }
     }
 
     fn noticed(&mut self, noticed: Noticed) {
         match noticed {
-            Noticed::Changed { pid, comm } => self.consider(pid, &comm),
+            Noticed::Changed { pid, comm } => {
+                self.table.learn(pid, &comm);
+                self.consider(pid, &comm);
+            }
             Noticed::Named { seen, below } => {
+                self.table.learn(seen.pid, seen.comm.as_bytes());
                 self.consider(seen.pid, seen.comm.as_bytes());
                 self.was_there(&seen, below);
             }
@@ -258,6 +258,28 @@ impl Task {
         }
     }
 
+    /// Takes the names of all processes into the table: by a look at those born since the last, where every change since
+    /// was told, else by a look at all.
+    fn refresh(&mut self) {
+        let older = self.looked.older.filter(|_| self.current);
+        self.scan_of(false, older.and_then(Moment::born_since));
+    }
+
+    /// The first look for a function.
+    fn first_look(&mut self, id: &str) {
+        self.refresh();
+        let Some(function) = self.functions.get_mut(id) else { return };
+        for (pid, comm) in self.table.known() {
+            if pid == self.own || self.ours.contains(pid) {
+                continue;
+            }
+            self.missed |= !function.consider(id, &Candidate::new(pid, comm), &self.requests);
+        }
+        if !function.brief.is_empty() {
+            self.confirm.insert(id.to_owned());
+        }
+    }
+
     /// Looks at all; `whole`: also at those that have not changed their names.
     fn scan(&mut self, whole: bool) {
         self.scan_of(whole, None);
@@ -268,8 +290,10 @@ impl Task {
         let began = Looked::begins();
         let mut changed = Vec::new();
         let functions = &self.functions;
+        let all = some.is_none();
         let each = |pid: i32, comm: &[u8], fresh: bool| {
-            if (fresh || whole)
+            // Of some, which were born lately, one may have a number whose last bearer had the same name.
+            if (fresh || whole || !all)
                 && functions.values().any(|f| f.rule.may_be(comm) || f.tracked.contains_key(&pid))
             {
                 changed.push((pid, comm.to_vec()));
@@ -283,8 +307,16 @@ impl Task {
             None => self.table.scan(each),
         };
         match result {
-            Ok(()) => self.looked.over(began),
-            Err(error) => tracing::error!(%error, "cannot look at processes"),
+            Ok(()) => {
+                self.looked.over(began);
+                if all {
+                    self.current = self.connected && !self.functions.is_empty();
+                }
+            }
+            Err(error) => {
+                self.current = false;
+                tracing::error!(%error, "cannot look at processes");
+            }
         }
         for (pid, comm) in changed {
             self.consider(pid, &comm);
@@ -313,42 +345,9 @@ impl Task {
         if pid == self.own || self.ours.contains(pid) {
             return;
         }
+        let candidate = Candidate::new(pid, comm);
         for (id, function) in &mut self.functions {
-            let tracked = function.tracked.get(&pid).map(|tracked| tracked.start);
-            if tracked.is_none() && !function.rule.may_be(comm) {
-                continue;
-            }
-            let matches = function.rule.matches(pid, comm);
-            let start = if matches || tracked.is_some() {
-                proc::stat(pid).map(|stat| stat.start)
-            } else {
-                None
-            };
-            match (tracked, matches) {
-                (Some(known), true) if start == Some(known) => {}
-                // Its descriptor will tell, and how it ended.
-                (Some(known), false)
-                    if start.is_none()
-                        || proc::stat(pid).is_some_and(|s| s.start == known && !s.alive()) => {}
-                (Some(_), _) => {
-                    // Another name now, or another process under the number.
-                    if let Some(tracked) = function.tracked.remove(&pid) {
-                        tracked.waiter.abort();
-                    }
-                    if let (true, Some(start)) = (matches, start) {
-                        function.track(id, Identity { pid, start }, &self.requests);
-                    }
-                    function.publish(Some((pid, Ended::default())));
-                }
-                (None, true) => {
-                    if let Some(start) = start {
-                        function.track(id, Identity { pid, start }, &self.requests);
-                        function.publish(None);
-                    }
-                }
-                // Ended and not reaped is as good as gone.
-                (None, false) => self.missed |= proc::stat(pid).is_none_or(|stat| !stat.alive()),
-            }
+            self.missed |= !function.consider(id, &candidate, &self.requests);
             if !function.brief.is_empty() {
                 self.confirm.insert(id.clone());
             }

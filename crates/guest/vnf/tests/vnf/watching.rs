@@ -1,10 +1,10 @@
 //! Processes that come and go (PW-01 to PW-40), and the seed's status question (RQ-01).
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use serde_json::json;
 
-use crate::common::{Pkg, Process, Service, eventually, unique};
+use crate::common::{Pkg, Process, Service, eventually, read, unique};
 
 fn watch(service: &Service, state: &str, name: &str) {
     eventually(&format!("{name} is {state}"), || {
@@ -242,6 +242,26 @@ fn pw_17_pw_18_what_runs_already_and_what_instantiate_starts() {
     assert_eq!(service.told()[4..], ["end", "START"]);
     let pid = service.told()[3].replace("pid ", "");
     Command::new("kill").arg(pid).status().expect("kill");
+}
+
+#[test]
+fn pw_17_one_that_took_its_name_after_the_last_look_at_all() {
+    let service = Service::start();
+    let name = unique("n");
+    let rename = format!("read line; printf %s {name} >/proc/$$/comm; read line");
+    let mut elder = Process::start(Command::new("sh").args(["-c", &rename]));
+    service.instantiate(&Pkg::watched(&service, "first", &unique("f")));
+    // From now on a look need not be one at all: of the elder's new name it is told.
+    std::thread::sleep(std::time::Duration::from_millis(150));
+    service.instantiate(&Pkg::watched(&service, "second", &unique("g")));
+    elder.line();
+    let comm = format!("/proc/{}/comm", elder.0.id());
+    eventually("it has its name", || (read(Path::new(&comm)).trim() == name).then_some(()));
+    service.instantiate(&Pkg::watched(&service, "adopts", &name));
+    watch(&service, "PRESENT", "adopts");
+    assert_eq!(service.told(), Vec::<String>::new());
+    elder.stop();
+    service.tells(&["TERMINATE"]);
 }
 
 #[test]
