@@ -145,8 +145,12 @@ pub(crate) fn put_instance(instance: &Instance) -> Result<Change> {
     put(format!("{INSTANCE}{}", instance.id), instance)
 }
 
+fn operation_key(instance: &str, id: &str) -> String {
+    format!("{OPERATION}{instance}/{id}")
+}
+
 pub(crate) fn put_operation(op: &Occurrence) -> Result<Change> {
-    put(format!("{OPERATION}{}/{}", op.instance, op.id), op)
+    put(operation_key(&op.instance, &op.id), op)
 }
 
 impl Core {
@@ -258,8 +262,15 @@ impl Core {
         put_instance(instance).map(Some)
     }
 
-    /// The same for an operation that is not final.
-    pub(crate) fn change_operation(
+    /// Changes an operation that is not final, in memory; its next record takes that along.
+    pub(crate) fn change_operation(&self, id: &str, change: impl FnOnce(&mut Occurrence)) {
+        if let Some(op) = self.tables().operations.get_mut(id) {
+            change(op);
+        }
+    }
+
+    /// The same, and gives the change that stores it.
+    pub(crate) fn record_operation(
         &self,
         id: &str,
         change: impl FnOnce(&mut Occurrence),
@@ -287,6 +298,21 @@ impl Core {
         all.into_iter().find(|op| op.id == id).ok_or_else(|| {
             Failure::not_found(format!("there is no operation `{}`", id.escape_debug()))
         })
+    }
+
+    /// An operation of an instance, as it is stored.
+    pub(crate) async fn stored_operation(
+        &self,
+        instance: &str,
+        id: &str,
+    ) -> Result<Option<Occurrence>> {
+        let found = self.store.get(&operation_key(instance, id)).await;
+        match found.map_err(|error| Failure::internal("read the store", &error))? {
+            Some(entry) => record::decode(&entry.value, &[])
+                .map(Some)
+                .map_err(|error| Failure::internal("read an operation", &error)),
+            None => Ok(None),
+        }
     }
 
     /// All operations, the oldest first.

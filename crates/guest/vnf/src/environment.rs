@@ -282,7 +282,7 @@ impl Core {
             "signal": outcome.signal, "timedOut": outcome.timed_out,
         }));
         if !values.is_empty() {
-            self.change_operation(&op.id, |op| op.outputs.extend(values))?;
+            self.change_operation(&op.id, |op| op.outputs.extend(values));
         }
         Ok(outcome)
     }

@@ -85,10 +85,10 @@ async fn mend(core: &Arc<Core>, id: &str, health: &Health, why: &str) {
         HealthAction::Report => return,
         HealthAction::Heal => core.begin(id, Kind::Heal, ask).await,
         HealthAction::Restart => match core.begin(id, Kind::Operate, ask.clone()).await {
-            Ok(stopping) => {
-                core.wait(&stopping).await;
-                core.begin(id, Kind::Operate, Ask { start: true, ..ask }).await
-            }
+            Ok(stopping) => match core.wait(&stopping).await {
+                Ok(_) => core.begin(id, Kind::Operate, Ask { start: true, ..ask }).await,
+                Err(error) => Err(error),
+            },
             other => other,
         },
     };

@@ -204,16 +204,27 @@ impl Core {
     }
 
     /// Waits until an operation is final or rests in FAILED_TEMP.
-    pub(crate) async fn wait(&self, id: &str) -> Option<Occurrence> {
+    ///
+    /// # Errors
+    /// When there is none, or the store cannot be read.
+    pub(crate) async fn wait(&self, id: &str) -> Result<Occurrence> {
+        let mut instance = None;
         loop {
             let ended = self.ended.notified();
             tokio::pin!(ended);
             ended.as_mut().enable();
-            let now = self.tables().operations.get(id).map(|op| op.state);
+            let now = self.tables().operations.get(id).cloned();
             match now {
-                None => return self.operation(id).await.ok(),
-                Some(State::FailedTemp) => return self.operation(id).await.ok(),
-                Some(_) => ended.await,
+                Some(op) if op.state == State::FailedTemp => return Ok(op),
+                Some(op) => {
+                    instance = Some(op.instance);
+                    ended.await;
+                }
+                None => {
+                    let Some(instance) = instance else { return self.operation(id).await };
+                    let stored = self.stored_operation(&instance, id).await?;
+                    return stored.ok_or_else(|| Failure::not_found("the operation is gone"));
+                }
             }
         }
     }

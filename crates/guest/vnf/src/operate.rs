@@ -99,7 +99,8 @@ impl Core {
             }
             tables.instances.insert(instance.id.clone(), instance.clone());
         }
-        if let Err(error) = self.commit(vec![change]).await {
+        // What is begun for it takes it along.
+        if let Err(error) = self.commit_lazily(vec![change]).await {
             self.tables().instances.remove(&instance.id);
             return Err(error);
         }
@@ -193,11 +194,14 @@ impl Core {
         plan.recovery = Recovery::GoOn;
         plan.data = json!({ "operation": op.id, "back": back });
         let steps = if back { &op.back } else { &op.steps };
-        let mut previous = None;
+        let mut needs = Vec::new();
+        let mut looked = false;
         for (index, step) in steps.iter().enumerate() {
             if matches!(step.progress, Progress::Done | Progress::Skipped) {
                 continue;
             }
+            let (looks, copies) =
+                (matches!(step.work, Work::Baseline), matches!(step.work, Work::Copy { .. }));
             let (kind, deadline) = match &step.work {
                 Work::Script { event, index, revision, .. } => {
                     let instance = self.instance(&op.instance)?;
@@ -217,10 +221,11 @@ impl Core {
             };
             let step =
                 PlanStep::new(kind, &step.name).deadline(deadline).waits().data(json!(index));
-            previous = Some(plan.push(match previous {
-                Some(previous) => step.needs([previous]),
-                None => step,
-            }));
+            // The copy and the look at what runs already wait for different things.
+            let beside = looked && copies;
+            let id = plan.push(if beside { step } else { step.needs(needs.drain(..)) });
+            needs.push(id);
+            looked = looks;
         }
         let engine =
             self.engine.get().ok_or_else(|| Failure::conflict("the service is starting"))?;
@@ -228,7 +233,7 @@ impl Core {
             .submit(plan)
             .await
             .map_err(|error| Failure::internal("begin the operation", &error))?;
-        self.change_operation(id, |op| op.run = Some(run.to_string()))?;
+        self.change_operation(id, |op| op.run = Some(run.to_string()));
         Ok(())
     }
 

@@ -111,7 +111,7 @@ impl Core {
         let list =
             |op: &crate::model::Occurrence| if back { op.back.clone() } else { op.steps.clone() };
         if self.tables().left.interrupted.contains(id) {
-            self.change_operation(id, |op| op.error = Some(Trouble::interrupted()))?;
+            self.change_operation(id, |op| op.error = Some(Trouble::interrupted()));
             return Err(Failure::conflict("interrupted"));
         }
         let op = self.operation(id).await?;
@@ -194,7 +194,7 @@ impl Core {
                     ..Trouble::default()
                 });
             }
-        })?;
+        });
         result.map(drop)
     }
 
@@ -262,7 +262,7 @@ impl Core {
                 if let Some(step) = steps.get_mut(index) {
                     (step.exit_code, step.signal) = (code, signal);
                 }
-            })?;
+            });
             crate::onboard::point("vnf.script.ran")?;
             if outcome.ok() {
                 return Ok(Progress::Done);
@@ -276,18 +276,18 @@ impl Core {
             }
             let trouble = self.trouble(&declared.path, &outcome, &descriptor, &instance);
             if declared.on_error == OnError::Continue && !outcome.cancelled {
-                self.change_operation(id, |op| op.warnings.push(trouble.detail.clone()))?;
+                self.change_operation(id, |op| op.warnings.push(trouble.detail.clone()));
                 return Ok(Progress::Done);
             }
             let detail = trouble.detail.clone();
-            self.change_operation(id, |op| op.error = Some(trouble))?;
+            self.change_operation(id, |op| op.error = Some(trouble));
             return Err(Failure::script(id, detail, "script-failed"));
         }
     }
 
     /// Puts a script on record as running, for good.
     async fn on_record(&self, id: &str, back: bool, index: usize, attempt: u32) -> Result<()> {
-        let record = self.change_operation(id, |op| {
+        let record = self.record_operation(id, |op| {
             let steps = if back { &mut op.back } else { &mut op.steps };
             if let Some(step) = steps.get_mut(index) {
                 step.progress = Progress::Running;

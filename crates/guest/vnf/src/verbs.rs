@@ -158,10 +158,7 @@ where
             let id = operation_of(manager, &operation)?;
             core.cancel(&id, if force { CancelMode::Forceful } else { CancelMode::Graceful })
                 .await?;
-            core.wait(&id)
-                .await
-                .map(|op| json!(op))
-                .ok_or_else(|| Failure::not_found("the operation is gone"))
+            core.wait(&id).await.map(|op| json!(op))
         }
         Request::Operations { name } => {
             let id = name.map(|name| core.instance(&name)).transpose()?.map(|instance| instance.id);
@@ -223,7 +220,7 @@ async fn ended(manager: &Manager, id: &str, no_wait: bool) -> Result<Value> {
     if no_wait {
         return core.operation(id).await.map(|op| json!(op));
     }
-    let op = core.wait(id).await.ok_or_else(|| Failure::not_found("the operation is gone"))?;
+    let op = core.wait(id).await?;
     if matches!(op.state, State::Completed | State::RolledBack) {
         return Ok(json!(op));
     }

@@ -103,7 +103,7 @@ impl Follow {
         self.core.tables().operations.entry(begun.op.clone()).or_insert_with(|| hook.op.clone());
         self.core.change_operation(&begun.op, |op| {
             op.steps.iter_mut().take(begun.index).for_each(|step| step.progress = Progress::Done);
-        })?;
+        });
         let event = begun.event;
         let first = begun.attempt.saturating_sub(begun.tries.saturating_sub(1));
         let from = Some((begun, known));
@@ -119,7 +119,7 @@ impl Follow {
         self.core.change_operation(&op.id, |op| {
             op.state = if ok { State::Completed } else { State::Failed };
             op.entered = Timestamp::now();
-        })?;
+        });
         let watch = WatchState { acted, boot: self.core.boot.clone(), processes, attempt: 0 };
         self.core.change_instance(&self.id, |instance| instance.watch = watch)?;
         let done = self.core.operation(&op.id).await?;
@@ -199,7 +199,7 @@ impl Follow {
                         (step.exit_code, step.signal) = (outcome.code, outcome.signal);
                         step.progress = if fine { Progress::Done } else { Progress::Failed };
                     }
-                })?;
+                });
                 if fine {
                     break;
                 }
@@ -220,10 +220,10 @@ impl Follow {
                 );
                 if script.on_error == OnError::Continue {
                     self.core
-                        .change_operation(&op.id, |op| op.warnings.push(trouble.detail.clone()))?;
+                        .change_operation(&op.id, |op| op.warnings.push(trouble.detail.clone()));
                     break;
                 }
-                self.core.change_operation(&op.id, |op| op.error = Some(trouble))?;
+                self.core.change_operation(&op.id, |op| op.error = Some(trouble));
                 return Ok(false);
             }
         }

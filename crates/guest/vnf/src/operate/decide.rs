@@ -41,7 +41,7 @@ impl Core {
                     step.progress = Progress::Pending;
                 }
             }
-        })?;
+        });
         self.again(op, false).await
     }
 
@@ -64,13 +64,13 @@ impl Core {
             op.entered = Timestamp::now();
             op.cancel = None;
             op.back.iter_mut().for_each(|step| step.progress = Progress::Pending);
-        })?;
+        });
         self.again(op, true).await
     }
 
     async fn again(self: &Arc<Self>, before: Occurrence, back: bool) -> Result<()> {
         if let Err(error) = self.submit(&before.id, back).await {
-            self.change_operation(&before.id, |op| *op = before.clone())?;
+            self.change_operation(&before.id, |op| *op = before.clone());
             return Err(error);
         }
         Ok(())
@@ -79,7 +79,7 @@ impl Core {
     /// Takes a failed operation as it is.
     pub(crate) async fn fail(self: &Arc<Self>, id: &str) -> Result<Occurrence> {
         self.rests(id)?;
-        let op = self.change_operation(id, |op| {
+        let op = self.record_operation(id, |op| {
             op.state = State::Failed;
             op.entered = Timestamp::now();
         })?;

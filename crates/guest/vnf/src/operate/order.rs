@@ -143,7 +143,7 @@ impl Core {
             ..Ask::default()
         };
         let begun = self.begin(id, Kind::Operate, ask).await?;
-        let op = self.wait(&begun).await.ok_or_else(|| Failure::not_found("it is gone"))?;
+        let op = self.wait(&begun).await?;
         if op.state == State::Completed {
             return Ok(());
         }
