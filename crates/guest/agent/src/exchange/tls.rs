@@ -110,6 +110,8 @@ impl Tls {
 /// Whether the client has shown who it is, and as whom.
 async fn shake(acceptor: TlsAcceptor, stream: TcpStream, token: Option<Arc<Vec<u8>>>) -> Shaken {
     let shaking = async {
+        // Credit and answers are small, and somebody waits for each.
+        stream.set_nodelay(true)?;
         let mut stream = acceptor.accept(stream).await?;
         if let Some([certificate, ..]) = stream.get_ref().1.peer_certificates() {
             // As `openssl x509 -fingerprint -sha256` has it, without its colons.
