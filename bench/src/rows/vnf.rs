@@ -174,7 +174,10 @@ fn package(dir: &Path, process: &str) -> String {
 fn archive(folder: &Path, descriptor: &str, files: &[(&str, &[u8])]) -> String {
     std::fs::write(folder.join("lifecycle.json"), descriptor).expect("it is writable");
     for (name, data) in files {
-        std::fs::write(folder.join(name), data).expect("it is writable");
+        let path = folder.join(name);
+        std::fs::write(&path, data).expect("it is writable");
+        let rights = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, rights).expect("it is ours");
     }
     let path = folder.with_extension("tar").display().to_string();
     let status = Command::new("tar").arg("-C").arg(folder).args(["-cf", &path, "."]).status();
@@ -275,7 +278,8 @@ fn hooks(
     }
 }
 
-/// 1 MiB and three scripts that do nothing, beside unpacking, syncing five times, and starting three programs.
+/// 1 MiB and three scripts that do nothing, beside unpacking, syncing five times, and starting the three scripts, in the
+/// environment that they have from us.
 fn instantiate(table: &mut Table, dir: &Path, service: &Service<'_>) {
     let folder = dir.join("large");
     std::fs::create_dir_all(&folder).expect("the host's directory is writable");
@@ -304,12 +308,12 @@ fn instantiate(table: &mut Table, dir: &Path, service: &Service<'_>) {
             let file = File::create(place.join("journal")).expect("it is writable");
             file.sync_all().expect("it can be synced");
         }
-        for _ in 0..3 {
-            run(&mut Command::new("/bin/true"));
+        for script in ["a.sh", "b.sh", "c.sh"] {
+            run(Command::new(place.join(script)).env_clear().env("LANG", "C.UTF-8"));
         }
         floor.push(begun.elapsed().as_secs_f64() * 1e3);
     }
-    let name = "unpacking, syncing, starting three programs";
+    let name = "unpacking, syncing, starting the three scripts";
     table.ratio(
         "vnf: instantiate 1 MiB with three empty scripts",
         &ours,
