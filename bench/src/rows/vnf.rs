@@ -84,7 +84,7 @@ pub(crate) fn measure(table: &mut Table) {
 
     let service = Service::start(&program, dir.join("state"), &[]);
     assert!(service.vnf(&["push", &package, "--instantiate"]), "the package is taken");
-    hooks(table, dir, &mut Direct::new(&target), "", HOOKS, (1.0, 2.0));
+    hooks(table, dir, &target, "", HOOKS, (1.0, 2.0));
     std::thread::sleep(Duration::from_secs(2));
     let before = busy(service.child.id());
     std::thread::sleep(IDLE);
@@ -100,7 +100,7 @@ pub(crate) fn measure(table: &mut Table) {
 
     let service = Service::start(&program, dir.join("polled"), &["--poll"]);
     assert!(service.vnf(&["push", &package, "--instantiate"]), "the package is taken");
-    hooks(table, dir, &mut Direct::new(&target), " (polling)", POLLED, (300.0, 20.0));
+    hooks(table, dir, &target, " (polling)", POLLED, (300.0, 20.0));
     drop(service);
     for sleeper in &mut sleepers {
         sleeper.kill().and_then(|()| sleeper.wait()).expect("it is ours");
@@ -185,38 +185,6 @@ fn archive(folder: &Path, descriptor: &str, files: &[(&str, &[u8])]) -> String {
     path
 }
 
-/// The process of a function, which comes and goes.
-trait Target {
-    /// Gives the moment before which it was not there.
-    fn begin(&mut self) -> Instant;
-    fn end(&mut self);
-}
-
-/// A child of ours.
-struct Direct<'a> {
-    program: &'a Path,
-    child: Option<Child>,
-}
-
-impl<'a> Direct<'a> {
-    fn new(program: &'a Path) -> Self {
-        Self { program, child: None }
-    }
-}
-
-impl Target for Direct<'_> {
-    fn begin(&mut self) -> Instant {
-        // It is there with its name only when its program is, and then the kernel lets us go on, before it tells others.
-        self.child = Some(Command::new(self.program).arg("1000").spawn().expect("it starts"));
-        Instant::now()
-    }
-
-    fn end(&mut self) {
-        let mut child = self.child.take().expect("it was begun");
-        child.kill().and_then(|()| child.wait()).expect("it is ours");
-    }
-}
-
 /// Waits until somebody has written to the fifo.
 fn told(fifo: &Path) -> Instant {
     let mut byte = [0];
@@ -225,24 +193,19 @@ fn told(fifo: &Path) -> Instant {
 }
 
 /// From the beginning of the process, and from its end, until the hook's script has told; beside a shell that does the same.
-fn hooks(
-    table: &mut Table,
-    dir: &Path,
-    target: &mut dyn Target,
-    how: &str,
-    rounds: usize,
-    most: (f64, f64),
-) {
+fn hooks(table: &mut Table, dir: &Path, target: &Path, how: &str, rounds: usize, most: (f64, f64)) {
     let fifo = dir.join("told");
     let (mut appear, mut vanish, mut floor) = (Vec::new(), Vec::new(), Vec::new());
     let milliseconds = |from: Instant, to: Instant| (to - from).as_secs_f64() * 1e3;
     for _ in 0..rounds {
-        let begun = target.begin();
+        let mut process = Command::new(target).arg("1000").spawn().expect("it starts");
+        // It has its name only when its program is there, and then the kernel lets us go on, before it tells others.
+        let begun = Instant::now();
         appear.push(milliseconds(begun, told(&fifo)));
         // The end of the hook must be on record before the next.
         std::thread::sleep(Duration::from_millis(30));
         let begun = Instant::now();
-        target.end();
+        process.kill().and_then(|()| process.wait()).expect("it is ours");
         vanish.push(milliseconds(begun, told(&fifo)));
         std::thread::sleep(Duration::from_millis(30));
         let begun = Instant::now();

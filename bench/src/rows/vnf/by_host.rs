@@ -4,15 +4,16 @@
 //! the same words and over the same two programs, for a daemon of its own would change this machine.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Sender};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use vnode_processes::{Connector, Sighting, Told, Word, proc};
 use vnode_testkit::eventually;
 
-use super::{HOOKS, Target, hooks};
+use super::{HOOKS, hooks};
 use crate::table::Table;
 
 /// A program with everything below it in a namespace of process numbers.
@@ -49,44 +50,13 @@ impl Drop for Node {
     }
 }
 
-/// The process of a function, begun and ended by a shell that is inside already.
-struct Inside {
-    shell: Child,
-}
-
-impl Inside {
-    fn new(node: &Node, program: &Path) -> Self {
-        let script = "while read go; do \"$0\" 1000 & read stop; kill -9 $!; wait $!; done";
-        let mut command = node.command(Path::new("sh"));
-        command.args(["-c", script]).arg(program).stdin(Stdio::piped()).stderr(Stdio::null());
-        Self { shell: command.spawn().expect("it starts") }
-    }
-
-    fn line(&mut self) {
-        let input = self.shell.stdin.as_mut().expect("piped");
-        input.write_all(b"\n").expect("the shell reads");
-    }
-}
-
-impl Target for Inside {
-    fn begin(&mut self) -> Instant {
-        // Before the shell has read it.
-        let begun = Instant::now();
-        self.line();
-        begun
-    }
-
-    fn end(&mut self) {
-        self.line();
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        // The end of its input ends it.
-        drop(self.shell.stdin.take());
-        self.shell.wait().expect("it is ours");
-    }
+/// From here on this thread's children are processes of the namespace that `first` is the first of.
+fn enter(first: i32) {
+    let first = rustix::process::Pid::from_raw(first).expect("a number of a process");
+    let first = rustix::process::pidfd_open(first, rustix::process::PidfdFlags::empty());
+    let first = first.expect("it lives");
+    let kind = rustix::thread::ThreadNameSpaceType::PROCESS_ID;
+    rustix::thread::move_into_thread_name_spaces(first.as_fd(), kind).expect("we are root");
 }
 
 pub(super) fn measure(table: &mut Table, dir: &Path, program: &Path, package: &str, target: &Path) {
@@ -113,7 +83,12 @@ pub(super) fn measure(table: &mut Table, dir: &Path, program: &Path, package: &s
     let told = std::thread::spawn(move || tell(namespace, words, &ready));
     if first.contains("\"watch\":\"host\"") && listens.recv().is_ok() {
         let how = " (in a container, told by the host)";
-        hooks(table, dir, &mut Inside::new(&node, target), how, HOOKS, (1.0, 2.0));
+        // Its processes are begun and ended as those beside an agent that is told by the kernel.
+        let measuring = || {
+            enter(node.first);
+            hooks(table, dir, target, how, HOOKS, (1.0, 2.0));
+        };
+        std::thread::scope(|scope| scope.spawn(measuring).join()).expect("it measures");
     } else {
         table.missing("vnf (in a container, told by the host)", "the kernel tells nobody here");
     }
