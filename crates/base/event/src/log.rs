@@ -35,8 +35,6 @@ const CEILING: &str = "event-ceiling";
 pub(crate) const CEILING_STEP: u64 = 1 << 20;
 /// Events in one batch to the store, and in one page read from it.
 pub(crate) const BATCH: usize = 512;
-/// Events that live subscribers may lie behind.
-const BACKLOG: usize = 2048;
 /// Events kept unstored when the store cannot write, at most; the oldest go first.
 const UNSTORED: usize = 65_536;
 
@@ -47,11 +45,13 @@ pub struct Options {
     pub keep_count: u64,
     /// Age up to which events are kept.
     pub keep_age: Duration,
+    /// Events that live subscribers may lie behind; each takes some 40 bytes of memory from the beginning.
+    pub backlog: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { keep_count: 50_000, keep_age: Duration::from_secs(30 * 24 * 3600) }
+        Self { keep_count: 50_000, keep_age: Duration::from_secs(30 * 24 * 3600), backlog: 2048 }
     }
 }
 
@@ -123,6 +123,7 @@ impl Log {
         };
         let ceiling = next + CEILING_STEP;
         let log = Arc::new(Self {
+            live: broadcast::Sender::new(options.backlog),
             store,
             options,
             state: Mutex::new(State {
@@ -132,7 +133,6 @@ impl Log {
                 held_back: BTreeMap::new(),
                 lost: 0,
             }),
-            live: broadcast::Sender::new(BACKLOG),
             wake: Arc::new(Notify::new()),
             flushing: tokio::sync::Mutex::new(Kept::default()),
         });

@@ -22,6 +22,8 @@ use crate::{
     watch::Watcher,
 };
 
+/// Events that who follows them may lie behind.
+const BACKLOG: usize = 512;
 /// Events kept.
 const EVENTS: u64 = 10_000;
 
@@ -46,7 +48,7 @@ impl Manager {
         })?;
         // Only who holds the store may sweep.
         prepare_folders(&state)?;
-        let keep = Keep { keep_count: EVENTS, ..Keep::default() };
+        let keep = Keep { keep_count: EVENTS, backlog: BACKLOG, ..Keep::default() };
         let log = Log::open(Arc::clone(&store), keep)
             .await
             .map_err(|error| Failure::internal("open the events", &error))?;
