@@ -268,6 +268,14 @@ impl Dir {
             .map_err(|errno| failed("remove", path, errno))
     }
 
+    /// Removes a folder that is empty.
+    pub fn remove_dir(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        let (parent, name) = self.parent(path)?;
+        rustix::fs::unlinkat(&parent.fd, &name, AtFlags::REMOVEDIR)
+            .map_err(|errno| failed("remove", path, errno))
+    }
+
     /// Removes `path` with everything below it; nothing there is success.
     ///
     /// Links are removed, not followed. A mount point inside is an error, so that what is mounted is never

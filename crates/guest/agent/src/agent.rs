@@ -17,10 +17,15 @@ use crate::{
     config::{ChannelConfig, Config, ExchangeConfig, Fault, ParserConfig},
     context::Context,
     exchange::{
-        Exchange, ExchangePlugin, Isa, Stdio, StreamExchange, Tls, Unix, Virtio, Vsock, xenstore,
+        Exchange, ExchangePlugin, Isa, Refused, Stdio, StreamExchange, Tls, Unix, Virtio, Vsock,
+        xenstore,
     },
     limits::Budget,
-    parser::{Parser, ParserPlugin, Session, native::Native, openstack, qga},
+    parser::{
+        Parser, ParserPlugin, Session,
+        native::{self, Native},
+        openstack, qga,
+    },
 };
 
 /// How long a stop waits for what is being worked on (R-D8).
@@ -190,12 +195,21 @@ pub fn build(
     budget: &Budget,
 ) -> Option<Channel> {
     let stream = |exchange: Box<dyn StreamExchange>| Some(Exchange::Stream(exchange));
+    // Only our own form has words for it.
+    let refusal = |why| match &config.parser {
+        ParserConfig::Native => native::refusal(why),
+        _ => Vec::new(),
+    };
     let exchange = match &config.exchange {
-        ExchangeConfig::Unix { path, users } => stream(Box::new(Unix::new(path, users.clone()))),
+        ExchangeConfig::Unix { path, users } => {
+            stream(Box::new(Unix::new(path, users.clone()).refusing(refusal(Refused::User))))
+        }
         ExchangeConfig::Virtio { path } => stream(Box::new(Virtio::new(path))),
         ExchangeConfig::Isa { path, baud } => stream(Box::new(Isa::new(path, *baud))),
         ExchangeConfig::Vsock { port, peers } => stream(Box::new(Vsock::new(*port, peers.clone()))),
-        ExchangeConfig::Tls(config) => stream(Box::new(Tls::new(config.clone()))),
+        ExchangeConfig::Tls(config) => {
+            stream(Box::new(Tls::new(config.clone()).refusing(refusal(Refused::Token))))
+        }
         ExchangeConfig::Stdio => stream(Box::<Stdio>::default()),
         ExchangeConfig::Xenstore(settings) => xenstore::exchange(settings).map(Exchange::Message),
         ExchangeConfig::Plugin(program) => {

@@ -87,6 +87,15 @@ impl fmt::Display for Peer {
     }
 }
 
+/// Why a peer is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Its user is none of those who may connect.
+    User,
+    /// What it showed is no token of ours.
+    Token,
+}
+
 /// One connection of a stream exchange.
 pub struct Connection {
     pub stream: Box<dyn Io>,

@@ -10,7 +10,7 @@ use rustls::{
 };
 use sha2::{Digest, Sha256};
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
@@ -31,6 +31,7 @@ type Shaken = io::Result<(TlsStream<TcpStream>, Option<String>)>;
 /// The exchange.
 pub struct Tls {
     config: TlsConfig,
+    refusal: Arc<[u8]>,
     listening: Option<Listening>,
 }
 
@@ -49,7 +50,13 @@ impl fmt::Debug for Tls {
 
 impl Tls {
     pub fn new(config: TlsConfig) -> Self {
-        Self { config, listening: None }
+        Self { config, refusal: Arc::default(), listening: None }
+    }
+
+    /// What is said to a client whose token is not ours, before the connection is closed; by default nothing.
+    #[must_use]
+    pub fn refusing(self, refusal: Vec<u8>) -> Self {
+        Self { refusal: refusal.into(), ..self }
     }
 
     fn acceptor(&self) -> Result<TlsAcceptor, ExchangeError> {
@@ -108,7 +115,12 @@ impl Tls {
 }
 
 /// Whether the client has shown who it is, and as whom.
-async fn shake(acceptor: TlsAcceptor, stream: TcpStream, token: Option<Arc<Vec<u8>>>) -> Shaken {
+async fn shake(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    token: Option<Arc<Vec<u8>>>,
+    refusal: Arc<[u8]>,
+) -> Shaken {
     let shaking = async {
         // Credit and answers are small, and somebody waits for each.
         stream.set_nodelay(true)?;
@@ -124,18 +136,23 @@ async fn shake(acceptor: TlsAcceptor, stream: TcpStream, token: Option<Arc<Vec<u
             return Err(io::Error::from(io::ErrorKind::PermissionDenied));
         };
         let mut line = Vec::with_capacity(TOKEN_BYTES);
-        loop {
+        // One that is longer is wrong as well.
+        while line.len() <= TOKEN_BYTES {
             match stream.read_u8().await? {
                 b'\n' => break,
-                byte if line.len() < TOKEN_BYTES => line.push(byte),
-                _ => return Err(io::ErrorKind::PermissionDenied.into()),
+                byte => line.push(byte),
             }
         }
         let line = line.trim_ascii_end();
         // Takes as long wherever the first difference is.
         let differ = line.len() != token.len()
             || line.iter().zip(token.iter()).fold(0, |all, (a, b)| all | (a ^ b)) != 0;
-        if differ { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok((stream, None)) }
+        if differ {
+            stream.write_all(&refusal).await?;
+            stream.shutdown().await?;
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok((stream, None))
     };
     tokio::time::timeout(HANDSHAKE, shaking).await?
 }
@@ -182,7 +199,9 @@ impl StreamExchange for Tls {
                     accepted = listening.listener.accept(), if room => {
                         let (stream, _) = accepted.map_err(failed)?;
                         let token = listening.token.clone();
-                        listening.shaking.spawn(shake(listening.acceptor.clone(), stream, token));
+                        let (acceptor, refusal) =
+                            (listening.acceptor.clone(), Arc::clone(&self.refusal));
+                        listening.shaking.spawn(shake(acceptor, stream, token, refusal));
                     }
                 }
             }

@@ -19,6 +19,7 @@ use super::{Connection, ExchangeError, Io, Peer, StreamExchange};
 pub struct Unix {
     path: PathBuf,
     users: Vec<u32>,
+    refusal: Vec<u8>,
     listener: Option<Listening>,
 }
 
@@ -47,7 +48,13 @@ fn identity(path: &std::path::Path) -> io::Result<(u64, u64)> {
 impl Unix {
     /// Listens at `path`; `users` may connect besides root and our own user.
     pub fn new(path: impl Into<PathBuf>, users: Vec<u32>) -> Self {
-        Self { path: path.into(), users, listener: None }
+        Self { path: path.into(), users, refusal: Vec::new(), listener: None }
+    }
+
+    /// What is said to a user who may not connect, before the connection is closed; by default nothing.
+    #[must_use]
+    pub fn refusing(self, refusal: Vec<u8>) -> Self {
+        Self { refusal, ..self }
     }
 
     fn bind(&self) -> Result<Listening, ExchangeError> {
@@ -123,6 +130,8 @@ impl StreamExchange for Unix {
                         uid = peer.uid(),
                         "user may not connect"
                     );
+                    // A new socket takes so little at once. Who has gone is refused all the same.
+                    let _ = stream.try_write(&self.refusal);
                     continue;
                 }
                 return Ok(Connection {

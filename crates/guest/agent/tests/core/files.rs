@@ -64,6 +64,22 @@ async fn files_go_in_and_out_unchanged() {
 }
 
 #[tokio::test]
+async fn rq_02_a_hundred_mebibytes_come_back_as_they_went_and_are_not_doubled() {
+    let agent = Agent::start("");
+    let mut client = agent.connect().await;
+    let content = content(1 << 20).repeat(100);
+    let path = agent.path("large");
+    for _ in 0..2 {
+        let request = put(&mut client, json!({"path": path}), &content).await;
+        client.send(request, Frame::DataEnd).await;
+        assert_eq!(client.end(request).await.ok()["bytes"], content.len());
+        assert_eq!(path.metadata().unwrap().len(), content.len() as u64);
+    }
+    let ended = client.call("file-get", json!({"path": path})).await;
+    assert!(ended.data == content);
+}
+
+#[tokio::test]
 async fn a_file_that_is_given_up_leaves_the_old_one_and_nothing_else() {
     let agent = Agent::start("");
     std::fs::create_dir(agent.path("d")).unwrap();

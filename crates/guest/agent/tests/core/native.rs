@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vnode_protocol::frame::{Frame, WINDOW};
 
-use super::support::{Agent, code};
+use super::support::{Agent, Client, code};
 
 #[tokio::test]
 async fn ping_and_info_answer() {
@@ -91,6 +91,73 @@ async fn input_goes_to_the_program_as_it_takes_it() {
         .output()
         .unwrap();
     assert_eq!(ended.stdout, expected.stdout);
+}
+
+#[tokio::test]
+async fn rq_27_ten_mebibytes_through_cat_come_back_and_nobody_waits_for_the_other() {
+    let agent = Agent::start("");
+    let mut client = agent.connect().await;
+    let request = client.begin("exec", json!({"argv": ["cat"], "stdin": true})).await;
+    let piece: Vec<u8> = (0..=255).cycle().take(32 << 10).collect();
+    let (mut window, mut came) = (WINDOW as usize, Vec::new());
+    let mut take = async |client: &mut Client, window: &mut usize| {
+        let tagged = client.next().await.unwrap();
+        match tagged.frame {
+            Frame::Credit(bytes) => *window += bytes as usize,
+            Frame::Stdout(bytes) => {
+                let credit = Frame::Credit(bytes.len() as u32);
+                came.extend(bytes);
+                client.send(request, credit).await;
+            }
+            Frame::Exit(exit) => return Some(exit),
+            other => panic!("{other:?}"),
+        }
+        None
+    };
+    for _ in 0..320 {
+        while window < piece.len() {
+            assert_eq!(take(&mut client, &mut window).await, None);
+        }
+        window -= piece.len();
+        client.send(request, Frame::Stdin(piece.clone())).await;
+    }
+    client.send(request, Frame::StdinEnd).await;
+    let exit = loop {
+        if let Some(exit) = take(&mut client, &mut window).await {
+            break exit;
+        }
+    };
+    assert_eq!(exit.code, Some(0));
+    assert!(came == piece.repeat(320));
+}
+
+#[tokio::test]
+async fn rq_11_a_gibibyte_of_output_arrives_and_takes_no_memory() {
+    const ALL: u64 = 1 << 30;
+    let agent = Agent::start("");
+    let mut client = agent.connect().await;
+    let value = json!({"argv": ["head", "-c", ALL.to_string(), "/dev/zero"]});
+    let before = agent.memory("RssAnon");
+    let request = client.begin("exec", value).await;
+    let (mut came, mut looked, mut most) = (0, 0, 0);
+    let exit = loop {
+        match client.next().await.unwrap().frame {
+            Frame::Stdout(bytes) => {
+                came += bytes.len() as u64;
+                let credit = Frame::Credit(bytes.len() as u32);
+                client.reader.recycle(bytes);
+                client.send(request, credit).await;
+                if came >= looked {
+                    most = most.max(agent.memory("RssAnon"));
+                    looked += ALL / 16;
+                }
+            }
+            Frame::Exit(exit) => break exit,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((exit.code, came), (Some(0), ALL));
+    assert!(most < before + (32 << 20), "{before} bytes, then {most}");
 }
 
 #[tokio::test]

@@ -23,6 +23,16 @@ async fn rq_01_rq_07_a_process_is_there_and_a_file_is_taken_away() {
         "not-found"
     );
     assert_eq!(client.call("file-delete", json!({"path": "x"})).await.error()["code"], "usage");
+    // A folder goes when nothing is in it.
+    let folder = agent.path("folder");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("file"), "x").unwrap();
+    let full = client.call("file-delete", json!({"path": folder})).await;
+    assert_eq!(full.error()["code"], "failed", "{full:?}");
+    assert!(full.error()["causes"].to_string().contains("not empty"), "{full:?}");
+    std::fs::remove_file(folder.join("file")).unwrap();
+    assert_eq!(client.call("file-delete", json!({"path": folder})).await.ok(), &json!({}));
+    assert!(!folder.exists());
     let push = client.call("vnf", json!({"verb": "push", "length": 1})).await;
     assert_eq!(push.error()["code"], "unsupported");
     assert_eq!(client.call("vnf", json!({"verb": "nonsense"})).await.error()["code"], "usage");

@@ -73,13 +73,23 @@ struct DeleteRequest {
     path: String,
 }
 
-native!(FileDelete, "file-delete", "Takes a file away; a folder is none.", |context, value| {
-    let request: DeleteRequest = read(value)?;
-    let place = context.place(&request.path)?;
-    let removed = place.folder.remove_file(&place.below);
-    removed.map_err(|error| open_failed("remove", &place.path, error))?;
-    Ok(json!({}))
-});
+native!(
+    FileDelete,
+    "file-delete",
+    "Takes a file away, or a folder in which nothing is.",
+    |context, value| {
+        let request: DeleteRequest = read(value)?;
+        let place = context.place(&request.path)?;
+        let removed = match place.folder.remove_file(&place.below) {
+            Err(error) if error.raw_os_error() == Some(libc::EISDIR) => {
+                place.folder.remove_dir(&place.below)
+            }
+            removed => removed,
+        };
+        removed.map_err(|error| open_failed("remove", &place.path, error))?;
+        Ok(json!({}))
+    }
+);
 
 /// `[command.vnf]`.
 #[derive(Deserialize, Default)]

@@ -3,7 +3,7 @@
 //! A request is a [`Frame::Request`] with `{"command": NAME, "value": ...}`; its frames bear the number the client
 //! chose. It ends with [`Frame::Response`], [`Frame::Exit`] or [`Frame::Error`], also after [`Frame::Cancel`]. Each
 //! side sends at most [`frame::WINDOW`] bytes of a stream, and then what [`Frame::Credit`] grants. A client that
-//! sends more, or frames that are none, is cut.
+//! sends more, or frames that are none, is cut. Who may not connect is told so by an error of request 0, and cut.
 
 use std::{
     collections::HashMap,
@@ -31,7 +31,7 @@ use crate::{
         Class, CommandError, Form,
         native::{Ended, StreamIo},
     },
-    exchange::{Connection, Io},
+    exchange::{Connection, Io, Refused},
 };
 
 mod flow;
@@ -311,8 +311,21 @@ fn error_frame(error: &CommandError) -> Frame {
         causes.push(cut(error.to_string()));
         cause = error.source();
     }
-    let problem = json!({"code": code, "text": cut(error.to_string()), "causes": causes});
+    problem_frame(code, error.to_string(), &causes)
+}
+
+fn problem_frame(code: &str, text: String, causes: &[String]) -> Frame {
+    let problem = json!({"code": code, "text": cut(text), "causes": causes});
     Frame::Error(problem.to_string().into_bytes())
+}
+
+/// What a peer is told that is not let in: the API's codes of 401 and 403, as of request 0, which is nobody's.
+pub(crate) fn refusal(why: Refused) -> Vec<u8> {
+    let (code, text) = match why {
+        Refused::User => ("forbidden", "this user may not connect; the channel's `users` may"),
+        Refused::Token => ("unauthorized", "a valid token is needed"),
+    };
+    Tagged { request: 0, frame: problem_frame(code, text.to_owned(), &[]) }.encode()
 }
 
 /// Texts may hold what a client sent; an error frame stays small.
