@@ -48,7 +48,10 @@ pub enum Error {
         #[source]
         source: Box<redb::Error>,
     },
-    #[error("the store {path} is damaged: {reason}; move it away, or put a copy in its place")]
+    #[error(
+        "the store {path} is damaged: {reason}; start with --repair to go on with what is whole, or put a copy in its \
+         place"
+    )]
     Damaged { path: PathBuf, reason: String },
     #[error("a commit could not be written: {reason}")]
     Write { reason: String },

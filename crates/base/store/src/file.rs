@@ -10,6 +10,7 @@
 //! another name and renamed, so that a crash while it is made leaves nothing half made.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     fs::{self, DirBuilder, File, OpenOptions},
     io,
@@ -32,6 +33,7 @@ use crate::{
     Change, Changes, Entry, Error, Result, Store, Watch,
     lockfile::LockFile,
     memory::{after_prefix, check, validate},
+    pages::{Damage, Pages},
     watch::Watchers,
 };
 
@@ -44,6 +46,8 @@ const FORMAT: u64 = 1;
 const CACHE_BYTES: usize = 4 << 20;
 /// Requests in one transaction, at most.
 const GROUP: usize = 256;
+/// Wrong pages of a damaged file whose bytes are tried to tell which one it is; each may take a second.
+const TRIES: usize = 2;
 /// How long a lazy commit may wait for its fsync.
 const LAZY: Duration = Duration::from_secs(1);
 
@@ -75,21 +79,16 @@ struct Request {
 impl Engine {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let io = |doing| move |source| Error::Io { doing, path: path.to_owned(), source };
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(folder)
+            .create(folder_of(path))
             .map_err(io("make the folder of"))?;
         let lock = LockFile::take(path)?;
         if !path.try_exists().map_err(io("look for"))? {
-            create(path, folder)?;
+            create(path, 0, &BTreeMap::new())?;
         }
-        let file = OpenOptions::new().read(true).write(true).open(path).map_err(io("open"))?;
-        let database = Arc::new(open_database(path, file)?);
+        let database = Arc::new(open_whole(path)?);
         let revision = read_meta(&database, path)?;
         let watchers = Arc::new(Watchers::default());
         let (requests, inbox) = mpsc::channel();
@@ -225,8 +224,19 @@ fn builder() -> Builder {
     builder
 }
 
-/// Makes an empty store under a temporary name, then gives it its own.
-fn create(path: &Path, folder: &Path) -> Result<()> {
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes a store of these entries under a temporary name, then gives it its own.
+pub(crate) fn create(
+    path: &Path,
+    revision: u64,
+    entries: &BTreeMap<String, (u64, Vec<u8>)>,
+) -> Result<()> {
     let io = |doing| move |source| Error::Io { doing, path: path.to_owned(), source };
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
@@ -239,21 +249,69 @@ fn create(path: &Path, folder: &Path) -> Result<()> {
         .mode(0o600)
         .open(&new)
         .map_err(io("create"))?;
-    let database = open_database(path, file)?;
+    let database = open_database(path, file, true)?.ok_or_else(|| Error::Damaged {
+        path: path.to_owned(),
+        reason: "it is not whole though it was just made".to_owned(),
+    })?;
     let transaction = database.begin_write().map_err(engine("begin to write"))?;
     {
         let mut meta = transaction.open_table(META).map_err(engine("make its table"))?;
         meta.insert("format", FORMAT).map_err(engine("write its version"))?;
-        meta.insert("revision", 0).map_err(engine("write its revision"))?;
-        transaction.open_table(VALUES).map_err(engine("make its table"))?;
+        meta.insert("revision", revision).map_err(engine("write its revision"))?;
+        let mut values = transaction.open_table(VALUES).map_err(engine("make its table"))?;
+        for (key, (revision, value)) in entries {
+            values.insert(key.as_str(), (*revision, value.as_slice())).map_err(engine("write"))?;
+        }
     }
     transaction.commit().map_err(engine("commit"))?;
     drop(database);
     fs::rename(&new, path).map_err(io("create"))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("create"))
+    File::open(folder_of(path)).and_then(|folder| folder.sync_all()).map_err(io("create"))
 }
 
-fn open_database(path: &Path, file: File) -> Result<Database> {
+/// Opens a file that is there, or says where it is damaged and leaves it as it is.
+fn open_whole(path: &Path) -> Result<Database> {
+    let io = |doing| move |source| Error::Io { doing, path: path.to_owned(), source };
+    let open = || OpenOptions::new().read(true).write(true).open(path).map_err(io("open"));
+    let refused = match open_database(path, open()?, false) {
+        Ok(Some(database)) => return Ok(database),
+        Ok(None) => None,
+        Err(error @ (Error::Damaged { .. } | Error::Foreign { source: Some(_), .. })) => {
+            Some(error)
+        }
+        Err(error) => return Err(error),
+    };
+    let file = open()?;
+    let found = match Pages::open(&file, TRIES).map_err(io("read"))? {
+        Some(mut pages) => Some(pages.read().map_err(io("read"))?),
+        None => None,
+    };
+    let first = found.as_ref().and_then(|found| found.damage.first());
+    let reason = match (refused, first) {
+        // No byte of it is altered, it is not there: a crash came while it was written.
+        (None, _) if found.as_ref().is_none_or(|found| found.lacks || found.before) => {
+            tracing::warn!(store = %path.display(), "the last commit was cut off and is not there");
+            let opened = open_database(path, file, true)?;
+            return opened.ok_or_else(|| Error::Damaged {
+                path: path.to_owned(),
+                reason: "no commit in it is whole".to_owned(),
+            });
+        }
+        (_, Some(Damage { offset, length: 1, .. })) => {
+            format!("byte {offset} is not what was written")
+        }
+        (_, Some(Damage { offset, length, .. })) => {
+            format!("the {length} bytes from byte {offset} are not what was written")
+        }
+        (Some(error), None) => return Err(error),
+        (None, None) => "its newest commit is not whole".to_owned(),
+    };
+    Err(Error::Damaged { path: path.to_owned(), reason })
+}
+
+/// Opens a file of the engine's. Where the newest commit is not whole it opens the one before if it `may_go_back`, and
+/// gives `None` else.
+fn open_database(path: &Path, file: File, may_go_back: bool) -> Result<Option<Database>> {
     let foreign = |source: Option<Box<dyn std::error::Error + Send + Sync>>| Error::Foreign {
         path: path.to_owned(),
         source,
@@ -265,10 +323,18 @@ fn open_database(path: &Path, file: File) -> Result<Database> {
         }
         Err(error) => return Err(engine("lock its file")(error)),
     };
+    let mut builder = builder();
+    builder.set_repair_callback(move |session| {
+        // The first third is over only where the newest commit was read and is not whole.
+        if !may_go_back && session.progress() > 0.0 && session.progress() < 0.5 {
+            session.abort();
+        }
+    });
     // A damaged file must end in an error, not in the end of the daemon.
-    let opened = catch_unwind(AssertUnwindSafe(|| builder().create_with_backend(backend)));
+    let opened = catch_unwind(AssertUnwindSafe(|| builder.create_with_backend(backend)));
     match opened {
-        Ok(Ok(database)) => Ok(database),
+        Ok(Ok(database)) => Ok(Some(database)),
+        Ok(Err(DatabaseError::RepairAborted)) => Ok(None),
         Ok(Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch)) => {
             Err(Error::Held { path: path.to_owned(), holder: String::new() })
         }

@@ -3,6 +3,7 @@
 //! * [`Store`]: what an engine gives. Two engines: one redb file ([`open`]) and process memory ([`memory`]).
 //! * [`record`]: the envelope of a value, with magic, schema version and checksum, so that corruption is
 //!   told from absence and an old value is migrated.
+//! * [`repair`]: makes a damaged file one that opens, with what is whole in it.
 //!
 //! Invariants: a commit that returned is there after SIGKILL at any later instant; a commit that failed
 //! left nothing; one process at a time holds a file.
@@ -16,10 +17,14 @@ mod error;
 mod file;
 mod lockfile;
 mod memory;
+mod pages;
 pub mod record;
+mod repair;
 mod watch;
 
 pub use error::{Error, Result};
+pub use pages::Damage;
+pub use repair::{Repaired, repair};
 pub use watch::{Changes, Notice, Watch};
 
 /// Longest key, bytes.
@@ -139,7 +144,8 @@ pub trait Store: Send + Sync + fmt::Debug {
 ///
 /// # Errors
 /// [`Error::Held`] when another process has it open, [`Error::Foreign`] when the file is not a store of
-/// ours, [`Error::Newer`] when a newer vnode wrote it.
+/// ours, [`Error::Newer`] when a newer vnode wrote it, [`Error::Damaged`] with the place when it was altered by
+/// somebody else; that leaves the file as it is.
 pub fn open(path: &Path) -> Result<Arc<dyn Store>> {
     Ok(Arc::new(file::Engine::open(path)?))
 }

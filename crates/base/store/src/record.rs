@@ -47,6 +47,31 @@ pub fn encode<T: Serialize + ?Sized>(schema_version: u32, value: &T) -> Result<V
 /// [`Error::Corrupt`] when a byte is wrong or the payload does not fit `T`, [`Error::Newer`] when a newer
 /// vnode wrote the value, [`Error::Migration`] when an old value cannot be brought up.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], migrations: &[Migration]) -> Result<T> {
+    let version = version(bytes)?;
+    let known = u32::try_from(migrations.len() + 1).unwrap_or(u32::MAX);
+    if version > known {
+        return Err(Error::Newer { what: "a stored value".to_owned(), found: version, known });
+    }
+    let payload = &bytes[HEADER_BYTES..];
+    let not_json = |error: serde_json::Error| Error::Corrupt { reason: error.to_string() };
+    if version == known {
+        return serde_json::from_slice(payload).map_err(not_json);
+    }
+    let mut value: Value = serde_json::from_slice(payload).map_err(not_json)?;
+    for from in version..known {
+        value = migrations[from as usize - 1](value)
+            .map_err(|reason| Error::Migration { from, reason })?;
+    }
+    serde_json::from_value(value).map_err(not_json)
+}
+
+/// Whether each byte is as [`encode`] wrote it.
+pub(crate) fn is_whole(bytes: &[u8]) -> bool {
+    version(bytes).is_ok()
+}
+
+/// The schema version of a record that is whole.
+fn version(bytes: &[u8]) -> Result<u32> {
     let corrupt = |reason: &str| Error::Corrupt { reason: reason.to_owned() };
     if bytes.len() < HEADER_BYTES {
         return Err(Error::Corrupt { reason: format!("{} bytes are no record", bytes.len()) });
@@ -62,25 +87,10 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], migrations: &[Migration]) -> Re
     if word(12) != checksum(bytes) {
         return Err(corrupt("its checksum does not match"));
     }
-    let known = u32::try_from(migrations.len() + 1).unwrap_or(u32::MAX);
-    let version = word(4);
-    if version == 0 {
-        return Err(corrupt("schema version 0"));
+    match word(4) {
+        0 => Err(corrupt("schema version 0")),
+        version => Ok(version),
     }
-    if version > known {
-        return Err(Error::Newer { what: "a stored value".to_owned(), found: version, known });
-    }
-    let payload = &bytes[HEADER_BYTES..];
-    let not_json = |error: serde_json::Error| Error::Corrupt { reason: error.to_string() };
-    if version == known {
-        return serde_json::from_slice(payload).map_err(not_json);
-    }
-    let mut value: Value = serde_json::from_slice(payload).map_err(not_json)?;
-    for from in version..known {
-        value = migrations[from as usize - 1](value)
-            .map_err(|reason| Error::Migration { from, reason })?;
-    }
-    serde_json::from_value(value).map_err(not_json)
 }
 
 fn checksum(bytes: &[u8]) -> u32 {

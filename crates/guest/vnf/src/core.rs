@@ -41,6 +41,8 @@ pub struct Settings {
     pub poll: bool,
     /// Whether secret parameters may stand in the logs of scripts.
     pub log_secrets: bool,
+    /// Whether a damaged store is opened with what is whole in it.
+    pub repair: bool,
 }
 
 impl Settings {
@@ -55,6 +57,7 @@ impl Settings {
             allow_downgrade: false,
             poll: false,
             log_secrets: false,
+            repair: false,
         }
     }
 }

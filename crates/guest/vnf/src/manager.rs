@@ -2,15 +2,16 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use vnode_event::{Log, Options as Keep};
 use vnode_operation::{Engine, Options};
+use vnode_store::Repaired;
 
 use crate::{
     core::{Core, Settings, prepare_folders, put_instance, put_operation},
@@ -43,9 +44,15 @@ impl Manager {
         let state = settings.state.clone();
         std::fs::create_dir_all(&state)
             .map_err(|error| Failure::internal(&format!("make `{}`", state.display()), &error))?;
-        let store = vnode_store::open(&state.join("vnf.redb")).map_err(|error| {
+        let failed = |error: vnode_store::Error| {
             Failure::internal(&format!("open the store in `{}`", state.display()), &error)
-        })?;
+        };
+        let path = state.join("vnf.redb");
+        let repaired = match settings.repair {
+            true => vnode_store::repair(&path).map_err(failed)?,
+            false => None,
+        };
+        let store = vnode_store::open(&path).map_err(failed)?;
         // Only who holds the store may sweep.
         prepare_folders(&state)?;
         let keep = Keep { keep_count: EVENTS, backlog: BACKLOG, ..Keep::default() };
@@ -56,6 +63,9 @@ impl Manager {
             .await
             .map_err(|error| Failure::internal("look at processes", &error))?;
         let core = Arc::new(Core::load(settings, store, log, watcher).await?);
+        if let Some(repaired) = &repaired {
+            core.tell_of(repaired);
+        }
         core.take_over().await?;
         let goes_on: HashMap<String, Option<String>> = {
             let tables = core.tables();
@@ -82,6 +92,7 @@ impl Manager {
                 .map_err(|error| Failure::internal("take up an operation", &error))?;
         }
         core.settle(&goes_on.into_keys().collect()).await?;
+        core.sweep(repaired.as_ref().is_some_and(|repaired| !repaired.is_all));
         let manager = Self { core };
         let instances: Vec<String> = manager.core.tables().instances.keys().cloned().collect();
         for id in instances {
@@ -127,6 +138,32 @@ impl Manager {
 }
 
 impl Core {
+    /// Says what a repair of the store has done.
+    fn tell_of(&self, repaired: &Repaired) {
+        let damage: Vec<Value> = repaired
+            .damage
+            .iter()
+            .map(|damage| {
+                json!({ "offset": damage.offset, "length": damage.length, "mended": damage.mended })
+            })
+            .collect();
+        let kept = repaired.kept.display().to_string();
+        let data = json!({
+            "kept": kept,
+            "damage": damage,
+            "entries": repaired.entries,
+            "all": repaired.is_all,
+            "lost": repaired.lost,
+            "went_back": repaired.went_back,
+        });
+        if repaired.is_all {
+            tracing::warn!(kept, "the store was damaged; nothing is lost");
+        } else {
+            tracing::error!(kept, %data, "the store was damaged, and not all of it is there");
+        }
+        self.event("store.repaired", "service", None, data);
+    }
+
     /// After the engine has taken up what it knew: hooks that were cut off, and whatever does not fit together; but not
     /// what goes on.
     async fn settle(&self, goes_on: &HashSet<String>) -> Result<()> {
@@ -168,12 +205,11 @@ impl Core {
         if !changes.is_empty() {
             self.commit(changes).await?;
         }
-        self.sweep();
         Ok(())
     }
 
-    /// Removes what a crash left on the disk and no record names.
-    fn sweep(&self) {
+    /// Removes what a crash left on the disk and no record names. Where records are lost it is laid aside.
+    fn sweep(&self, lay_aside: bool) {
         let tables = self.tables();
         let names = |folder: PathBuf| {
             let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -199,10 +235,20 @@ impl Core {
         }
         drop(tables);
         for path in left {
-            if let Err(error) = tree::remove(&path) {
+            let gone = if lay_aside { self.lay_aside(&path) } else { tree::remove(&path) };
+            if let Err(error) = gone {
                 tracing::warn!(path = %path.display(), %error, "something is left over and cannot be removed");
             }
         }
+    }
+
+    /// What no record names may be of one that is lost: its user decides.
+    fn lay_aside(&self, path: &Path) -> std::io::Result<()> {
+        let relative = path.strip_prefix(&self.paths.state).unwrap_or(path);
+        let name = relative.to_string_lossy().replace('/', "-");
+        let folder = self.paths.state.join("unnamed");
+        std::fs::create_dir_all(&folder)?;
+        std::fs::rename(path, folder.join(name))
     }
 
     /// Waits until an operation is final or rests in FAILED_TEMP.

@@ -55,6 +55,9 @@ pub struct Serve {
     /// Let secret parameters stand in the logs of scripts
     #[arg(long)]
     pub log_secrets: bool,
+    /// Go on with what is whole of a damaged store: its file is kept beside it, and what is lost is told
+    #[arg(long)]
+    pub repair: bool,
     /// Answer the byte protocol of the seed's manager too. It knows no user: whoever reaches its ports may do all
     #[arg(long)]
     pub legacy: bool,

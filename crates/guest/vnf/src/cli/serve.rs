@@ -70,6 +70,7 @@ async fn serve(state: &Path, options: &Serve) -> Result<()> {
         allow_downgrade: options.allow_downgrade,
         poll: options.poll,
         log_secrets: options.log_secrets,
+        repair: options.repair,
         ..Settings::new(state)
     };
     // Before anything is taken over, which a refusal would let go of again.

@@ -220,6 +220,14 @@ impl Service {
         self.child.as_ref().expect("it runs").id()
     }
 
+    /// A number of its `/proc/PID/status`, KiB.
+    pub(crate) fn memory(&self, field: &str) -> u64 {
+        let text = read(format!("/proc/{}/status", self.pid()).as_ref());
+        let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        number.unwrap_or_else(|| panic!("no {field} in {text}"))
+    }
+
     /// Waits until it has ended by itself.
     pub(crate) fn ended(&mut self) {
         if let Some(mut child) = self.child.take() {
