@@ -139,7 +139,8 @@ fn op_16_pw_40_start_command_restart_and_stop() {
     let program = service.program(&name);
     let package = Pkg::watched(&service, "x", &name)
         .set("start_command", json!([program, service.lifeline()]))
-        .set("restart", json!({ "policy": "on-failure", "delay_ms": 10, "max_attempts": 2 }));
+        .set("restart", json!({ "policy": "on-failure", "delay_ms": 10, "max_attempts": 2 }))
+        .calm();
     service.instantiate(&package);
     let mut expected = vec!["START"];
     service.tells(&expected);

@@ -16,7 +16,10 @@ fn work(service: &Service, name: &str) -> String {
 #[test]
 fn ex_01_both_streams_are_whole_in_the_log() {
     let service = Service::start();
-    let body = "i=0; while test $i -lt 2000; do echo out $i; echo err $i >&2; i=$((i+1)); done; head -c 2000000 /dev/zero | tr '\\0' x";
+    // Ten mebibytes to each, besides.
+    let body = "i=0; while test $i -lt 2000; do echo out $i; echo err $i >&2; i=$((i+1)); done
+        lots() { head -c 10485760 /dev/zero | tr '\\0' $1 | fold -w 1023; }
+        lots x & lots y >&2; wait";
     service.instantiate(&Pkg::new(&service, "loud", "p").on("INSTANTIATE", body));
     let lines = service.items(json!({ "verb": "logs", "name": "loud" }));
     let of = |stream: &str| -> String {
@@ -27,10 +30,11 @@ fn ex_01_both_streams_are_whole_in_the_log() {
             .collect()
     };
     let numbered = |word: &str| (0..2000).map(|i| format!("{word} {i}\n")).collect::<String>();
-    assert_eq!(of("stderr"), numbered("err"));
-    let out = of("stdout");
-    assert!(out.starts_with(&numbered("out")));
-    assert_eq!(out.len() - numbered("out").len(), 2_000_000);
+    for (stream, word, letter) in [("stdout", "out", "x"), ("stderr", "err", "y")] {
+        let all = of(stream);
+        let rest = all.strip_prefix(&numbered(word)).expect("in its order");
+        assert!(rest.replace('\n', "") == letter.repeat(10 << 20), "{stream}");
+    }
 }
 
 #[test]
@@ -142,10 +146,12 @@ fn read_state(pid: &str) -> Option<char> {
 fn ex_07_to_ex_11_ex_19_what_a_script_finds() {
     let service = Service::start();
     let body = "ls /proc/self/fd > fds; cat > stdin; echo $? >> stdin; env > environment; \
-                (: < /dev/tty) 2>/dev/null; echo $? > tty; { umask; pwd; id -u; } > place; grep -E 'Sig(Blk|Ign)' /proc/$$/status > signals";
+                (: < /dev/tty) 2>/dev/null; echo $? > tty; { umask; pwd; id -u; } > place; \
+                { wc -c < lib/large.deb; wc -c < \"${0%/*}/lib/large.deb\"; } > sizes; grep -E 'Sig(Blk|Ign)' /proc/$$/status > signals";
     let package = Pkg::new(&service, "finds", "proc1")
         .set("environment", json!({ "MODE": "prod" }))
         .set("parameters", json!({ "uplink": { "required": true } }))
+        .file("lib/large.deb", &"x".repeat(5 << 20))
         .on("INSTANTIATE", body);
     service.push(&package);
     assert_eq!(
@@ -161,6 +167,8 @@ fn ex_07_to_ex_11_ex_19_what_a_script_finds() {
     // What `ls` itself opens is the fourth.
     assert_eq!(file("fds"), "0\n1\n2\n3\n");
     assert_eq!(file("stdin"), "0\n", "the end at once");
+    // PK-12: both ways to a file of the package.
+    assert_eq!(file("sizes"), "5242880\n5242880\n");
     assert_ne!(file("tty"), "0\n");
     assert_eq!(file("place"), format!("0022\n{work}\n0\n"));
     let environment = file("environment");
@@ -244,4 +252,19 @@ fn ex_11_ex_17_another_user_and_its_limits() {
     let op = service.instantiate(&package);
     assert_eq!(read(format!("{}/place", work(&service, "small")).as_ref()), "nobody\n30\n");
     assert_eq!(op["outputs"]["done"], "1");
+    // Ten processes, and no more, of a user that has no others.
+    let line = service.lifeline();
+    let forks = format!(
+        "(i=0; while test $i -lt 100; do cat {line} & i=$((i+1)); echo $i > forks; done) 2> errors; echo $? > ended"
+    );
+    let package = Pkg::new(&service, "forks", &unique("p"))
+        .set("user", json!("games"))
+        .set("limits", json!({ "pids_max": 10 }))
+        .with("INSTANTIATE", json!({ "background": "kill" }), &[json!({})], &[&forks]);
+    service.instantiate(&package);
+    let file = |name: &str| read(format!("{}/{name}", work(&service, "forks")).as_ref());
+    assert_ne!(file("ended"), "0\n");
+    assert!(file("errors").to_lowercase().contains("fork"), "{}", file("errors"));
+    let forks: u32 = file("forks").trim().parse().expect("a number");
+    assert!((1..10).contains(&forks), "{forks}");
 }

@@ -18,16 +18,19 @@ fn pw_03_many_starts_are_as_many_hooks() {
     let name = unique("m");
     service.instantiate(&Pkg::watched(&service, "many", &name).calm());
     let mut expected = Vec::new();
-    for _ in 0..20 {
+    for round in 0..100_u64 {
         let running = service.run_as(&name);
         expected.push("START");
         service.tells(&expected);
-        service.settled();
+        // The hook is over, or just ending, or has long been when the process goes, and when the next comes.
+        std::thread::sleep(std::time::Duration::from_millis(round * 7 % 13));
         running.stop();
         expected.push("TERMINATE");
         service.tells(&expected);
-        service.settled();
+        std::thread::sleep(std::time::Duration::from_millis(round * 5 % 11));
     }
+    service.settled();
+    assert_eq!(service.told(), expected);
 }
 
 /// One after the other, each by its name, with a watcher that is shared.
