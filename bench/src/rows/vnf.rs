@@ -2,6 +2,7 @@
 
 mod by_host;
 mod copies;
+mod load;
 
 use std::fs::File;
 use std::io::Read;
@@ -94,6 +95,8 @@ pub(crate) fn measure(table: &mut Table) {
     instantiate(table, dir, &service);
     brief(table, dir, &service, &target);
     drop(service);
+    load::storm(table, &host, &program, &package, &target);
+    load::many(table, dir, &program, &package);
 
     copies::measure(table, dir, &program);
     by_host::measure(table, dir, &program, &package, &target);
@@ -109,25 +112,46 @@ pub(crate) fn measure(table: &mut Table) {
 
 /// Lives of a few milliseconds, while somebody else starts programs without end: how many had their START.
 fn brief(table: &mut Table, dir: &Path, service: &Service<'_>, target: &Path) {
-    let starts = || {
+    let mut load = Command::new("sh");
+    load.args(["-c", "while :; do /bin/true; done"]).stdin(Stdio::null());
+    let mut load = load.spawn().expect("it starts");
+    let (seen, of) = lives(dir, service, target, Duration::from_millis(BRIEF_MS), BRIEF);
+    load.kill().and_then(|()| load.wait()).expect("it is ours");
+    table.row(
+        &format!("vnf: lives of {BRIEF_MS} ms that had their START, under load"),
+        &format!("{seen} of {of}"),
+        "-",
+        "all",
+        Some(seen >= of),
+        serde_json::json!({ "seen": seen, "of": of }),
+    );
+}
+
+/// Lives of a function's process, one after the other: how many had both hooks, and of how many.
+fn lives(
+    dir: &Path,
+    service: &Service<'_>,
+    target: &Path,
+    life: Duration,
+    of: usize,
+) -> (usize, usize) {
+    let hooks = |event: &str| {
         let mut command = Command::new(service.program);
         command.args(["vnf", "--state-dir"]).arg(&service.state).args(["events", "--json"]);
         let out = command.output().expect("it runs").stdout;
         let text = String::from_utf8_lossy(&out).into_owned();
+        let event = format!("\"{event}\"");
         text.lines()
-            .filter(|line| line.contains("\"vnf.script.ended\"") && line.contains("\"START\""))
+            .filter(|line| line.contains("\"vnf.script.ended\"") && line.contains(&event))
             .count()
     };
     // Hooks tell on a fifo: somebody must listen, or they wait.
     let mut fifo = File::options();
     std::os::unix::fs::OpenOptionsExt::custom_flags(fifo.read(true).write(true), NONBLOCK);
     let mut fifo = fifo.open(dir.join("told")).expect("it is there");
-    let before = starts();
-    let mut load = Command::new("sh");
-    load.args(["-c", "while :; do /bin/true; done"]).stdin(Stdio::null());
-    let mut load = load.spawn().expect("it starts");
-    let seconds = format!("0.{BRIEF_MS:03}");
-    for _ in 0..BRIEF {
+    let (starts, ends) = (hooks("START"), hooks("TERMINATE"));
+    let seconds = format!("{:.3}", life.as_secs_f64());
+    for _ in 0..of {
         let mut child = Command::new(target).arg(&seconds).spawn().expect("it starts");
         child.wait().expect("it is ours");
         // What comes while a hook runs is one more, however many they are: both hooks of this life have told first.
@@ -143,18 +167,9 @@ fn brief(table: &mut Table, dir: &Path, service: &Service<'_>, target: &Path) {
         // The end of the hook must be on record before the next.
         std::thread::sleep(Duration::from_millis(30));
     }
-    load.kill().and_then(|()| load.wait()).expect("it is ours");
-    std::thread::sleep(Duration::from_secs(1));
+    std::thread::sleep(Duration::from_millis(500));
     drop(fifo);
-    let seen = starts() - before;
-    table.row(
-        &format!("vnf: lives of {BRIEF_MS} ms that had their START, under load"),
-        &format!("{seen} of {BRIEF}"),
-        "-",
-        "all",
-        Some(seen >= BRIEF),
-        serde_json::json!({ "seen": seen, "of": BRIEF }),
-    );
+    ((hooks("START") - starts).min(hooks("TERMINATE") - ends), of)
 }
 
 /// A package whose hooks tell on a fifo.
