@@ -1032,7 +1032,7 @@ _vnode() {
             return 0
             ;;
         vnode__subcmd__daemon)
-            opts="-q -h --listen --tls-cert --tls-key --workers --monitor --agent --default-registry --registry-mirror --insecure-registry --auth-file --proxy --no-user-namespaces --host-commands --opennebula --log-level --ready-fd --state-dir --json --quiet --host --token --ca --help stop status"
+            opts="-q -h --listen --tls-cert --tls-key --workers --monitor --agent --default-registry --registry-mirror --insecure-registry --auth-file --proxy --no-user-namespaces --host-commands --repair --opennebula --log-level --ready-fd --state-dir --json --quiet --host --token --ca --help stop status"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

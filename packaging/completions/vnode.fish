@@ -1175,6 +1175,7 @@ complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_
 complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l no-user-namespaces -d 'Root in a node is root of the host too, without its capabilities; by default it is nobody there, where the kernel can do that'
 complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l host-commands -d 'Let topology files run commands on this host (`stages` with `target: host`)'
+complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l repair -d 'Go on with what is whole of a damaged store: its file is kept beside it, and what is lost is logged'
 complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -l json -d 'Print JSON: one document, or one line each for what streams'
 complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand daemon; and not __fish_seen_subcommand_from stop status" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub user_namespaces: bool,
     /// Topologies may run commands on the host.
     pub host_commands: bool,
+    /// A damaged store is opened with what is whole in it.
+    pub repair: bool,
     /// Settings of a cloud that follows the images of signed lists.
     pub opennebula: Option<PathBuf>,
     /// Descriptor that waits for word that we are ready.
@@ -137,6 +139,7 @@ async fn open_host(settings: &Settings) -> Result<Arc<Host>> {
         images: settings.images.clone(),
         user_namespaces: settings.user_namespaces,
         host_commands: settings.host_commands,
+        repair: settings.repair,
     };
     let cloud = settings.opennebula.as_deref().map(|file| cloud(file, &settings.state_dir));
     let cloud = cloud.transpose()?;

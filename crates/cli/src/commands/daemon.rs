@@ -94,6 +94,9 @@ pub(crate) struct Args {
         value_parser = FalseyValueParser::new()
     )]
     host_commands: bool,
+    /// Go on with what is whole of a damaged store: its file is kept beside it, and what is lost is logged
+    #[arg(long)]
+    repair: bool,
     /// Let this OpenNebula cloud follow the images of signed lists: its settings, TOML
     #[arg(long, value_name = "FILE", env = "VNODE_OPENNEBULA", hide_env_values = true)]
     opennebula: Option<PathBuf>,
@@ -169,6 +172,7 @@ fn serve(args: Args, context: &Context) -> Result {
         images,
         user_namespaces: !args.no_user_namespaces,
         host_commands: args.host_commands,
+        repair: args.repair,
         opennebula: args.opennebula,
         ready_fd: args.ready_fd,
     })

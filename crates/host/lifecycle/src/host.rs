@@ -38,6 +38,8 @@ pub struct Options {
     pub user_namespaces: bool,
     /// Let topologies run commands on the host (`stages: exec: target: host`).
     pub host_commands: bool,
+    /// Open a damaged store with what is whole in it; what that is, is logged.
+    pub repair: bool,
 }
 
 /// This machine's labs. Shared by `Arc`.
@@ -72,10 +74,17 @@ impl Host {
     /// The folder is held by another daemon, the store is damaged, or the driver cannot start.
     pub async fn open(options: Options) -> Result<Arc<Self>> {
         make_private(&options.state_dir)?;
-        let store = vnode_store::open(&options.state_dir.join("store.redb")).map_err(|source| {
+        let failed = |source: vnode_store::Error| {
             Error::failed(format!("cannot open the state in `{}`", options.state_dir.display()))
                 .because(source)
-        })?;
+        };
+        let path = options.state_dir.join("store.redb");
+        if options.repair
+            && let Some(repaired) = vnode_store::repair(&path).map_err(failed)?
+        {
+            tracing::warn!(?repaired, "the store was damaged");
+        }
+        let store = vnode_store::open(&path).map_err(failed)?;
         let instance = instance(&*store).await?;
         let events = Log::open(Arc::clone(&store), vnode_event::Options::default())
             .await
