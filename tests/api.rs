@@ -42,6 +42,14 @@ fn openapi_metrics_and_nodes_are_served() {
     assert!(out.contains("\"openapi\"") && out.ends_with("200"), "{out:.200}");
     let out = get(&host, "/metrics").ok().stdout;
     assert!(out.contains("# TYPE vnode_") && out.contains("# EOF"), "{out}");
+    // how long locks are held is told, level by level.
+    let taken = |level: &str| {
+        let start = format!("vnode_lock_taken_total{{level=\"{level}\"}} ");
+        let line = out.lines().find_map(|l| l.strip_prefix(&start)).unwrap_or_default();
+        line.parse::<u64>().unwrap_or_default()
+    };
+    assert!(taken("node") > 0 && taken("allocator") > 0 && taken("host-root") > 0, "{out}");
+    assert!(out.contains("vnode_lock_held_seconds_total{level=\"node\"}"), "{out}");
     let out = get(&host, "/v1/nodes/nobody").ok().stdout;
     assert!(out.ends_with("404") && out.contains("nobody"), "{out}");
     let out = get(&host, "/no/such/path").ok().stdout;

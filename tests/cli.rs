@@ -141,14 +141,79 @@ fn a_pipe_gets_plain_lines_and_json_is_json() {
     let file = host.write("two.clab.yml", &pair("two", "")).display().to_string();
     let out = host.vnode(&["up", &file]).ok();
     assert!(!out.all().contains('\u{1b}'), "no escape sequences: {}", out.all());
+    let operations = host.vnode(&["op", "ls", "--json"]).ok().json();
+    let id = operations[0]["id"].as_str().expect("there was one").to_owned();
+    let man = host.dir().join("man").display().to_string();
+    host.vnode(&["create", "still", "--json", "--", "sleep", "infinity"]).ok().json();
     for args in [
-        &["ps", "--json"][..],
-        &["inspect", "a", "--json"],
-        &["inspect", "two", "--json"],
-        &["link", "ls", "--json"],
-        &["image", "ls", "--json"],
+        &["ps"][..],
+        &["inspect", "a"],
+        &["inspect", "two"],
+        &["state", "a"],
+        &["link", "ls"],
+        &["link", "set", vnode_tests::LINK, "rate=10mbit"],
+        &["link", "down", vnode_tests::LINK],
+        &["link", "up", vnode_tests::LINK],
+        &["link", "reset", vnode_tests::LINK],
+        &["image", "ls"],
+        &["image", "gc"],
+        &["op", "ls"],
+        &["op", "show", &id],
+        &["op", "follow", &id],
+        &["doctor"],
+        &["version"],
+        &["daemon", "status"],
+        &["timeline", "show", "two"],
+        &["snapshot", "ls", "still"],
+        &["mount", "still"],
+        &["unmount", "still"],
+        &["boot", "still"],
+        &["reboot", "still", "--hard"],
+        &["pause", "still"],
+        &["resume", "still"],
+        &["halt", "still", "--time", "0"],
+        &["destroy", "still"],
+        &["exec", "a", "--", "echo", "out"],
+        &["token", "create", "one"],
+        &["token", "ls"],
+        &["token", "rm", "one"],
+        &["check", &file],
+        &["graph", &file],
+        &["export", &file],
+        &["apply", &file],
+        &["apply", &file, "--dry-run"],
+        &["clean", "--dry-run"],
+        &["completion", "bash"],
+        &["man", &man],
     ] {
-        host.vnode(args).ok().json();
+        let out = host.vnode(&[args, &["--json"]].concat());
+        if args[0] == "exec" {
+            // What stands behind the program is the program's own.
+            assert_eq!(out.ok().stdout, "out --json\n");
+            continue;
+        }
+        // `doctor` ends with 1 where this machine lacks what is needed.
+        assert!(out.code == 0 || args[0] == "doctor", "{}", out.all());
+        out.json();
+    }
+    assert_eq!(
+        host.vnode(&["exec", "--json", "a", "--", "echo", "out"]).ok().json()["stdout"],
+        "out\n"
+    );
+    for args in [&["events"][..], &["logs", "a"], &["wait", "a"]] {
+        let out = host.vnode(&[args, &["--json"]].concat()).ok();
+        for line in out.stdout.lines() {
+            assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{args:?}: {line}");
+        }
+    }
+    // Errors as well.
+    for args in [&["inspect", "nobody"][..], &["op", "show", "none"], &["down", "./none.yml"]] {
+        let out = host.vnode(&[args, &["--json"]].concat());
+        assert!(
+            out.code != 0 && out.json()["error"]["text"].is_string(),
+            "{args:?}: {}",
+            out.all()
+        );
     }
     let out = host.vnode(&["down", &file, "--json"]).ok();
     for line in out.stdout.lines().filter(|l| !l.trim().is_empty()) {
@@ -179,4 +244,46 @@ fn the_daemon_is_started_when_needed_and_stopped_when_told() {
     assert!(host.daemon_process().is_some());
     host.vnode(&["daemon", "stop"]).ok();
     eventually("the daemon ends", SOON, || host.daemon_process().is_none().then_some(()));
+}
+
+#[test]
+fn a_message_names_the_thing_the_cause_and_the_way_out() {
+    needs!(Root);
+    let host = Host::new();
+    let file = up(&host, &lab("one", "a:", ""));
+    let broken = host.write("two.clab.yml", &lab("two", "b: {cmd: /no/such}\nc:", ""));
+    let broken = broken.display().to_string();
+    for (args, code, words) in [
+        (&["up", &file][..], 1, &["lab `one` is already there", "`vnode apply FILE`"][..]),
+        (
+            &["up", &broken],
+            3,
+            &["cannot boot node `b`", "`/no/such`", "`vnode apply FILE`", "`vnode down two`"],
+        ),
+        (&["exec", "one/zz", "--", "true"], 1, &["no node `zz` in lab `one`", "`vnode ps one`"]),
+        (&["boot", "zz"], 1, &["no node `zz`", "`vnode ps`"]),
+        (&["capture", "a:eth9"], 1, &["node `a` has no interface `eth9`", "-- ip link`"]),
+        (&["link", "down", "nope"], 1, &["no link `nope`", "`vnode link ls`"]),
+        (
+            &["image", "pull", "BAD NAME"],
+            1,
+            &["`BAD NAME` is not an image name", "docker-archive:"],
+        ),
+        (&["mount", "a"], 1, &["node `a` is running", "halt it first"]),
+        (&["snapshot", "take", "a", "x"], 1, &["node `a` is running", "halt it first"]),
+        (&["op", "show", "12"], 1, &["no operation `12`", "`vnode op ls`"]),
+        (&["timeline", "pause", "one"], 1, &["lab `one` has no timeline", "`events`"]),
+        (&["--host", "localhost:1", "ps"], 1, &["`localhost:1`", "refused", "--listen"]),
+        (&["create", "bad name"], 2, &["`bad name` is no name", "a letter or digit"]),
+    ] {
+        let out = host.vnode(args).exits(code);
+        for word in words {
+            assert!(out.stderr.contains(word), "{args:?} says nothing of {word}: {}", out.all());
+        }
+        assert!(
+            out.stderr.lines().filter(|l| l.starts_with("error: ")).count() == 1,
+            "{}",
+            out.all()
+        );
+    }
 }

@@ -288,6 +288,8 @@ fn t85_nothing_waits_for_a_download_that_stands_still() {
         let all = all.as_array().cloned().unwrap_or_default();
         all.into_iter().find(|o| o["state"] == "running")
     });
+    // it is listed from the first moment on, as what it is.
+    assert_eq!(vnode_tests::state(&host, "late"), "creating");
     // Meanwhile fifty others come, work and go, and every question is answered.
     let file = vnode_tests::up(&host, &vnode_tests::star("star", 50));
     assert!(host.ping("n1", &vnode_tests::star_address(50)));

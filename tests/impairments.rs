@@ -158,6 +158,36 @@ fn t66_the_files_queue_is_the_kernels() {
 }
 
 #[test]
+fn r11_no_frame_passes_before_its_shaper_is_in_place() {
+    needs!(Root, Program("tc"));
+    let host = Host::new();
+    // IPv6 sends by itself as soon as an interface is up, and the first process pings at once.
+    let text = pair("first", "impair: {rate: 100mbit}")
+        .replace("    a:\n", "    a: {cmd: ping -n -q -i 0.1 10.0.0.2}\n");
+    up(&host, &text);
+    eventually("frames have been sent", SOON, || {
+        let sent =
+            host.exec("a", &["cat", "/sys/class/net/eth1/statistics/tx_packets"]).ok().stdout;
+        (sent.trim().parse::<u64>().unwrap() > 5).then_some(())
+    });
+    for name in ["a", "b"] {
+        let pid = vnode_tests::pid(&host, name);
+        // First what the interface has sent, then what of it its queue has let go.
+        let script =
+            "cat /sys/class/net/eth1/statistics/tx_packets; tc -s qdisc show dev eth1 root";
+        let args = ["-t", &pid, "-n", "unshare", "-m", "sh", "-c"];
+        let script = format!("mount -t sysfs sysfs /sys; {script}");
+        let out = host.run("nsenter", &[&args[..], &[script.as_str()]].concat()).ok().stdout;
+        let (sent, queue) = out.split_once('\n').expect("two answers");
+        let sent: u64 = sent.trim().parse().unwrap();
+        let passed = queue
+            .lines()
+            .find_map(|l| l.trim().strip_prefix("Sent ")?.split_whitespace().nth(2)?.parse().ok());
+        assert!(passed.is_some_and(|passed: u64| passed >= sent && sent > 0), "{name}: {out}");
+    }
+}
+
+#[test]
 fn t67_a_link_that_is_down_carries_nothing_and_takes_changes() {
     needs_or_guest!(Root, Netem);
     let host = Host::new();

@@ -26,7 +26,8 @@ fn t29_create_again_is_the_same_node_and_another_definition_a_conflict() {
     let host = Host::new();
     host.vnode(&["create", "solo", "--", "sleep", "infinity"]).ok();
     let vmid = node(&host, "solo")["vmid"].clone();
-    host.vnode(&["create", "solo", "--", "sleep", "infinity"]).ok();
+    let again = host.vnode(&["create", "solo", "--json", "--", "sleep", "infinity"]).ok().json();
+    assert_eq!(again["state"], "unchanged", "{again}");
     assert_eq!(node(&host, "solo")["vmid"], vmid);
     let out = host.vnode(&["create", "solo", "--", "sleep", "5"]).exits(1);
     assert!(out.all().contains("solo"), "{}", out.all());
@@ -142,6 +143,9 @@ fn t46_a_guest_that_ignores_the_request_is_forced() {
     host.vnode(&["halt", "a", "--time", "1"]).ok();
     assert_eq!(state(&host, "a"), "stopped");
     host.vnode(&["halt", "a"]).ok();
+    // what is not there does not run.
+    let absent = host.vnode(&["halt", "nobody"]).ok();
+    assert!(absent.stderr.contains("absent"), "{}", absent.all());
 }
 
 #[test]
@@ -215,8 +219,12 @@ fn t51_destroy_twice_and_of_nothing_succeeds() {
     let host = Host::new();
     host.vnode(&["create", "solo", "--boot", "--", "sleep", "infinity"]).ok();
     host.vnode(&["destroy", "solo"]).ok();
-    host.vnode(&["destroy", "solo"]).ok();
-    host.vnode(&["destroy", "never-was"]).ok();
+    for name in ["solo", "never-was", "lab/never-was"] {
+        let out = host.vnode(&["destroy", name]).ok();
+        assert!(out.stderr.contains("absent"), "{name}: {}", out.all());
+        let out = host.vnode(&["destroy", name, "--json"]).ok().json();
+        assert_eq!(out["state"], "absent", "{name}: {out}");
+    }
 }
 
 #[test]

@@ -102,41 +102,77 @@ fn the_readme_names_no_command_that_is_not_there() {
     assert!(seen > 20, "the table was understood: {seen}");
 }
 
-/// All Rust sources of the workspace, as one text.
-fn sources() -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+/// A Rust source, or all that are in a folder, as one text.
+fn sources_in(place: &Path) -> String {
     let mut all = String::new();
-    let mut rest = vec![root.join("crates"), root.join("tests")];
-    while let Some(dir) = rest.pop() {
-        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                rest.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                all.push_str(&std::fs::read_to_string(&path).expect("a source can be read"));
-            }
+    let mut rest = vec![place.to_owned()];
+    while let Some(path) = rest.pop() {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+            rest.extend(entries.map(|entry| entry.path()));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            all.push_str(&std::fs::read_to_string(&path).expect("a source can be read"));
         }
     }
     all
+}
+
+/// The row of a case in tests/CASES.md.
+fn row<'a>(text: &'a str, case: &str) -> &'a str {
+    let start = format!("| {case} | ");
+    let rows: Vec<&str> = text.lines().filter(|l| l.starts_with(&start)).collect();
+    let [row] = rows[..] else { panic!("{} rows for {case}", rows.len()) };
+    row
+}
+
+/// Every test that a row names is there, in the file that it says.
+fn assert_tests_are_there(case: &str, row: &str) -> usize {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let named: Vec<(&str, &str)> =
+        row.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.rsplit_once("::")).collect();
+    for (file, test) in &named {
+        let module = file.split("::").next().expect("a path has a beginning");
+        // `file::test` is in tests/, `crate/file::test` beside that crate: in its tests, or in its sources.
+        let found = match module.split_once('/') {
+            None => vec![root.join(format!("{module}.rs"))],
+            Some((name, _)) => {
+                let groups =
+                    ["base", "host", "guest", "."].map(|group| root.join("../crates").join(group));
+                groups
+                    .iter()
+                    .map(|group| group.join(name))
+                    .filter(|folder| folder.is_dir())
+                    .collect()
+            }
+        };
+        let text: String = found.iter().map(|path| sources_in(path)).collect();
+        assert!(text.contains(&format!("fn {test}(")), "{case}: `{file}::{test}` is not there");
+    }
+    named.len()
 }
 
 #[test]
 fn the_list_of_cases_has_every_case_and_names_tests_that_are_there() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("CASES.md");
     let text = std::fs::read_to_string(path).expect("the list is there");
-    let sources = sources();
-    for number in 1..=102 {
-        let start = format!("| T-{number:02} | ");
-        let rows: Vec<&str> = text.lines().filter(|l| l.starts_with(&start)).collect();
-        let [row] = rows[..] else { panic!("{} rows for T-{number:02}", rows.len()) };
-        let tests: Vec<&str> = row.split('`').filter(|w| w.contains("::t")).collect();
-        let remark = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
-        assert!(!tests.is_empty() || !remark.is_empty(), "{row}: neither a test nor a reason");
-        let is_there = |test: &&str| {
-            let name = test.rsplit("::").next().expect("a path has an end");
-            sources.contains(&format!("fn {name}("))
-        };
-        // One name that was changed does not make the list wrong; a case without any of its tests does.
-        assert!(tests.is_empty() || tests.iter().any(is_there), "T-{number:02}: none of {tests:?}");
+    let cases = (1..=102).map(|number| format!("T-{number:02}"));
+    for case in cases.chain((1..=17).map(|number| format!("R-{number}"))) {
+        let row = row(&text, &case);
+        assert!(assert_tests_are_there(&case, row) > 0, "{case} has no test");
+    }
+}
+
+#[test]
+fn the_code_that_a_requirement_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("CASES.md")).expect("the list is there");
+    for number in 1..=17 {
+        let case = format!("R-{number}");
+        let code = row(&text, &case).split(" | ").nth(1).expect("a second column");
+        let files: Vec<&str> = code.split('`').skip(1).step_by(2).collect();
+        assert!(!files.is_empty(), "{case} names no code");
+        for file in files {
+            assert!(root.join("../crates").join(file).exists(), "{case}: no crates/{file}");
+        }
     }
 }

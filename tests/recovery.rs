@@ -201,7 +201,8 @@ fn t25_an_interrupted_up_stops_and_leaves_nothing() {
     let file = host.write("star.clab.yml", &vnode_tests::star("star", 60)).display().to_string();
     host.vnode(&["ps"]).ok();
     let before = host.snapshot();
-    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
+    use rustix::process::Signal;
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let mut child =
             host.vnode_command(&["up", &file]).stderr(std::process::Stdio::null()).spawn().unwrap();
         eventually("some nodes are there", SOON, || {
@@ -250,6 +251,8 @@ fn t55_nodes_and_traffic_go_on_without_a_daemon_and_the_next_adopts_them() {
     let at_kill = count();
     eventually("traffic goes on", SOON, || (count() > at_kill + 10).then_some(()));
     // One ends while nobody looks.
+    let killed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let killed = u64::try_from(killed.expect("after 1970").as_millis()).expect("not yet");
     host.run("kill", &["-9", &c]).ok();
     eventually("c is gone", SOON, || (host.run("kill", &["-0", &c]).code != 0).then_some(()));
     let after = nodes(&host); // starts the next daemon
@@ -262,7 +265,16 @@ fn t55_nodes_and_traffic_go_on_without_a_daemon_and_the_next_adopts_them() {
     }
     wait_for_state(&host, "c", "stopped");
     let exit = node(&host, "c")["last_exit"].as_str().unwrap_or_default().to_owned();
-    assert!(exit.contains('9'), "{exit}");
+    assert!(exit.contains("signal 9"), "{exit}");
+    // With the time at which it ended, which nobody of ours saw.
+    let ends = host.vnode(&["events", "--kind", "node.exited", "--json"]).ok().stdout;
+    let ended: Vec<serde_json::Value> =
+        ends.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let ended = ended.iter().find(|event| event["subject"] == "lab/two/node/c");
+    let at = ended.and_then(|event| event["data"]["at_unix_ms"].as_u64()).unwrap_or_default();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = u64::try_from(now.expect("after 1970").as_millis()).expect("not yet");
+    assert!(killed <= at && at <= now, "{killed} {at} {now}: {ends}");
     assert!(host.ping("b", "10.0.0.1"));
     // No echo was lost all the while.
     let pings = host.exec("a", &["cat", "/root/pings"]).ok().stdout;

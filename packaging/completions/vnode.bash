@@ -169,6 +169,9 @@ _vnode() {
             vnode,vnf)
                 cmd="vnode__subcmd__vnf"
                 ;;
+            vnode,wait)
+                cmd="vnode__subcmd__wait"
+                ;;
             vnode__subcmd__agent,info)
                 cmd="vnode__subcmd__agent__subcmd__info"
                 ;;
@@ -434,7 +437,7 @@ _vnode() {
 
     case "${cmd}" in
         vnode)
-            opts="-q -h -V --state-dir --json --quiet --host --token --ca --help --version up down apply check ps ls inspect exec shell sh console logs cp agent component vnf create boot start halt stop reboot restart pause resume save restore screenshot destroy state mount unmount link snapshot timeline capture graph export import events op operation image doctor clean daemon token completion man version __complete"
+            opts="-q -h -V --state-dir --json --quiet --host --token --ca --help --version up down apply check ps ls inspect exec shell sh console logs cp agent component vnf create boot start halt stop reboot restart pause resume save restore screenshot destroy state wait mount unmount link snapshot timeline capture graph export import events op operation image doctor clean daemon token completion man version __complete"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1310,7 +1313,7 @@ _vnode() {
             return 0
             ;;
         vnode__subcmd__exec)
-            opts="-e -w -u -t -T -n -q -h --env --workdir --user --tty --no-tty --no-stdin --privileged --agent --state-dir --json --quiet --host --token --ca --help"
+            opts="-e -w -u -t -T -n -q -h --env --workdir --user --tty --no-tty --no-stdin --privileged --agent --time --state-dir --json --quiet --host --token --ca --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1337,6 +1340,10 @@ _vnode() {
                     return 0
                     ;;
                 -u)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --time)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -4753,6 +4760,48 @@ _vnode() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vnode__subcmd__wait)
+            opts="-t -q -h --for --time --state-dir --json --quiet --host --token --ca --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --for)
+                    COMPREPLY=($(compgen -W "accepted created started reachable ready" -- "${cur}"))
+                    return 0
+                    ;;
+                --time)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -t)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
     esac
 }
 
@@ -4765,7 +4814,7 @@ fi
 _vnode_nodes() {
     _vnode "$@"
     case "${COMP_WORDS[1]}" in
-        exec|shell|sh|console|logs|boot|start|halt|stop|reboot|restart|pause|resume|save|restore|screenshot|destroy|state|mount|unmount|inspect)
+        exec|shell|sh|console|logs|boot|start|halt|stop|reboot|restart|pause|resume|save|restore|screenshot|destroy|state|wait|mount|unmount|inspect)
             if [[ "${COMP_WORDS[COMP_CWORD]}" != -* && $COMP_CWORD -eq 2 ]]; then
                 COMPREPLY+=($(compgen -W "$(vnode __complete 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))
             fi

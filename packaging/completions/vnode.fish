@@ -62,7 +62,8 @@ complete -c vnode -n "__fish_vnode_needs_command" -f -a "restore" -d 'Let a virt
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "screenshot" -d 'Take a picture of a virtual machine\'s screen'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "destroy" -d 'Destroy a node and its disk'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "state" -d 'Print a node\'s state in one word'
-complete -c vnode -n "__fish_vnode_needs_command" -f -a "mount" -d 'Mount a stopped node\'s root on this host and print the folder'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "wait" -d 'Wait until a node has come so far, or has failed'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "mount" -d 'Mount a stopped node\'s root on this host and print the folder, or run a program on it'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "unmount" -d 'Unmount what `mount` mounted'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "link" -d 'Show links and change what they do to frames'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "snapshot" -d 'Keep copies of a stopped node\'s disk, and go back to them'
@@ -143,6 +144,7 @@ complete -c vnode -n "__fish_vnode_using_subcommand inspect" -s h -l help -d 'Pr
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -s e -l env -d 'Variable of the program; may be repeated' -r
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -s w -l workdir -d 'Folder it starts in' -r
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -s u -l user -d 'User it runs as, USER[:GROUP]' -r
+complete -c vnode -n "__fish_vnode_using_subcommand exec" -l time -d 'Seconds it may run; then it is killed with all it started, and the exit code is 4' -r
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -l state-dir -d 'Folder of all state' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -l host -d 'Talk to the daemon of another host, over TLS' -r
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
@@ -626,6 +628,19 @@ complete -c vnode -n "__fish_vnode_using_subcommand state" -l ca -d 'Certificate
 complete -c vnode -n "__fish_vnode_using_subcommand state" -l json -d 'Print JSON: one document, or one line each for what streams'
 complete -c vnode -n "__fish_vnode_using_subcommand state" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand state" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand wait" -l for -d 'Level to wait for: its record is there, its disk and namespace, its first process runs, it answers (its health check, or a machine\'s agent or address), its startup commands have run' -r -f -a "accepted\t''
+created\t''
+started\t''
+reachable\t''
+ready\t''"
+complete -c vnode -n "__fish_vnode_using_subcommand wait" -s t -l time -d 'Seconds until the wait is over and ends with 4; without it there is no deadline' -r
+complete -c vnode -n "__fish_vnode_using_subcommand wait" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand wait" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand wait" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand wait" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand wait" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand wait" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand wait" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c vnode -n "__fish_vnode_using_subcommand mount" -l state-dir -d 'Folder of all state' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand mount" -l host -d 'Talk to the daemon of another host, over TLS' -r
 complete -c vnode -n "__fish_vnode_using_subcommand mount" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
@@ -1255,4 +1270,4 @@ complete -c vnode -n "__fish_vnode_using_subcommand __complete" -l json -d 'Prin
 complete -c vnode -n "__fish_vnode_using_subcommand __complete" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand __complete" -s h -l help -d 'Print help (see more with \'--help\')'
 
-complete -c vnode -n "__fish_seen_subcommand_from exec shell sh console logs boot start halt stop reboot restart pause resume save restore screenshot destroy state mount unmount inspect" -f -a "(vnode __complete 2>/dev/null)"
+complete -c vnode -n "__fish_seen_subcommand_from exec shell sh console logs boot start halt stop reboot restart pause resume save restore screenshot destroy state wait mount unmount inspect" -f -a "(vnode __complete 2>/dev/null)"

@@ -133,10 +133,14 @@ pub(crate) enum Command {
     Destroy(commands::destroy::Args),
     /// Print a node's state in one word
     State(commands::state::Args),
-    /// Mount a stopped node's root on this host and print the folder
-    Mount(commands::mount::Args),
+    /// Wait until a node has come so far, or has failed
+    Wait(commands::wait::Args),
+    /// Mount a stopped node's root on this host and print the folder, or run a program on it
+    ///
+    /// With PROGRAM the root is there as long as that runs: `vnode mount r1 -- sh -c 'cp keys "$VNODE_ROOT/etc/"'`.
+    Mount(commands::mount::Mount),
     /// Unmount what `mount` mounted
-    Unmount(commands::mount::Args),
+    Unmount(commands::mount::Unmount),
     /// Show links and change what they do to frames
     Link(commands::link::Args),
     /// Keep copies of a stopped node's disk, and go back to them

@@ -136,6 +136,7 @@ async fn ask(command: Command, context: &Context) -> Result {
         C::Resume(args) => commands::pause::run(args, context, "resume").await,
         C::Destroy(args) => commands::destroy::run(args, context).await,
         C::State(args) => commands::state::run(args, context).await,
+        C::Wait(args) => commands::wait::run(args, context).await,
         C::Mount(args) => commands::mount::mount(args, context).await,
         C::Unmount(args) => commands::mount::unmount(args, context).await,
         C::Link(args) => commands::link::run(args, context).await,

@@ -42,7 +42,7 @@ pub(crate) async fn follow(mut client: Client, id: &str, context: &Context) -> R
             "problem" => return Err(read(&message.data)?),
             "ended" => {
                 let ended: Ended = read(&message.data)?;
-                progress.end(&ended.summary);
+                progress.end(&ended);
                 return finish(ended, context);
             }
             _ => {}

@@ -21,6 +21,7 @@ use crate::{
     journal,
     outcome::Outcome,
     plan::{OperationId, Plan, Recovery},
+    pressure::Throttle,
     run::{Run, whole},
     runner::Runner,
     status::{Follow, Status, Summary},
@@ -30,7 +31,7 @@ use crate::{
 /// Bounds of the engine.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Steps that work at the same time, over all operations.
+    /// Steps that work at the same time, over all operations; fewer while the machine is short of memory or its disks lag.
     pub workers: usize,
     /// Time a step has to stop after its deadline or a cancellation; then its future is dropped.
     pub grace: Duration,
@@ -85,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<Log>,
     pub(crate) options: Options,
     pub(crate) workers: Arc<Semaphore>,
+    /// How many of them one operation may use now.
+    pub(crate) throttle: Throttle,
     /// The engine ends, its operations do not.
     pub(crate) stopping: CancellationToken,
     runners: RwLock<HashMap<String, Arc<dyn Runner>>>,
@@ -142,6 +145,7 @@ impl Engine {
             shared: Arc::new(Shared {
                 store,
                 events,
+                throttle: Throttle::new(options.workers),
                 options,
                 workers,
                 stopping: CancellationToken::new(),

@@ -26,6 +26,7 @@ mod journal;
 pub mod lock;
 mod outcome;
 mod plan;
+mod pressure;
 mod run;
 mod runner;
 mod status;

@@ -1,4 +1,4 @@
-//! The lock order of R-8 as types: host root, then images, then nodes, then the allocator, then the
+//! The lock order of R-8 as types: host root, then images, then nodes, then links, then the allocator, then the
 //! firewall. A guard gives only locks further down, and lives no longer than the guard above it.
 
 use std::{
@@ -43,15 +43,16 @@ macro_rules! levels {
 }
 
 levels! {
-    5 Nothing: "Nothing is held yet.", above HostRoot Image Node Allocator Firewall;
-    0 HostRoot: "Once-a-host set-up: forwarding, roots of cgroups, chains.", above Image Node Allocator Firewall;
-    1 Image: "One image: fetched and unpacked by one at a time.", above Node Allocator Firewall;
-    2 Node: "One node: one operation at a time.", above Allocator Firewall;
-    3 Allocator: "Addresses, names and numbers being given out.", above Firewall;
-    4 Firewall: "Packet filter and name service of the control network.", above;
+    6 Nothing: "Nothing is held yet.", above HostRoot Image Node Link Allocator Firewall;
+    0 HostRoot: "Once-a-host set-up: forwarding, roots of cgroups, chains.", above Image Node Link Allocator Firewall;
+    1 Image: "One image: fetched and unpacked by one at a time.", above Node Link Allocator Firewall;
+    2 Node: "One node: one operation at a time.", above Link Allocator Firewall;
+    3 Link: "What links do to frames: one change at a time.", above Allocator Firewall;
+    4 Allocator: "Addresses, names and numbers being given out.", above Firewall;
+    5 Firewall: "Packet filter and name service of the control network.", above;
 }
 
-const NAMES: [&str; 5] = ["host-root", "image", "node", "allocator", "firewall"];
+const NAMES: [&str; 6] = ["host-root", "image", "node", "link", "allocator", "firewall"];
 
 /// All locks of one daemon. They live in its memory, so they are gone with its process (T-87); the lock of
 /// the store keeps a second daemon away.
@@ -61,8 +62,8 @@ pub struct Locks(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     /// One table for each level; the levels without ids use the id "".
-    tables: [Table; 5],
-    counters: [Counters; 5],
+    tables: [Table; NAMES.len()],
+    counters: [Counters; NAMES.len()],
 }
 
 type Table = Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>;
@@ -104,6 +105,26 @@ impl Locks {
             _above: PhantomData,
             _level: PhantomData,
         }
+    }
+
+    /// The lock of the host, for whoever holds nothing: what [`begin`](Self::begin) gives, in one.
+    pub async fn host_root(&self) -> Guard<'static, HostRoot> {
+        self.take(vec![String::new()]).await
+    }
+
+    /// The lock of one node, for whoever holds nothing.
+    pub async fn node(&self, id: &str) -> Guard<'static, Node> {
+        self.take(vec![id.to_owned()]).await
+    }
+
+    /// The lock of the links, for whoever holds nothing.
+    pub async fn link(&self) -> Guard<'static, Link> {
+        self.take(vec![String::new()]).await
+    }
+
+    /// The lock of the allocator, for whoever holds nothing.
+    pub async fn allocator(&self) -> Guard<'static, Allocator> {
+        self.take(vec![String::new()]).await
     }
 
     /// What each level has cost so far, in the order of the levels.
@@ -261,6 +282,14 @@ impl<L: Level> Guard<'_, L> {
         ids.sort_unstable();
         ids.dedup();
         self.locks.take(ids).await
+    }
+
+    /// Takes the lock of the links.
+    pub async fn link(&mut self) -> Guard<'_, Link>
+    where
+        L: Above<Link>,
+    {
+        self.locks.take(vec![String::new()]).await
     }
 
     /// Takes the lock of the allocator.

@@ -167,7 +167,8 @@ impl Run {
     }
 
     fn start_jobs(&mut self) {
-        while self.working < self.shared.options.workers {
+        let most = self.shared.throttle.now();
+        while self.working < most {
             let (position, job, token) =
                 match (self.undo_ready.pop_front(), matches!(self.course, Course::Forward)) {
                     (Some(step), _) => (step, Job::Invert, CancellationToken::new()),

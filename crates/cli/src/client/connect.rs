@@ -118,7 +118,9 @@ async fn there(address: &str, ca: Option<&Path>) -> Result<Stream, Problem> {
     let unreachable = |error: io::Error| {
         Problem::from_error(Code::Unavailable, &error).in_front(format!("cannot reach `{address}`"))
     };
-    let stream = TcpStream::connect(address).await.map_err(unreachable)?;
+    let stream = TcpStream::connect(address).await.map_err(|error| {
+        unreachable(error).hint("on that host `vnode daemon --listen ADDRESS:PORT` opens the door")
+    })?;
     stream.set_nodelay(true).map_err(unreachable)?;
     let stream =
         tokio_rustls::TlsConnector::from(config).connect(name, stream).await.map_err(|error| {
@@ -148,6 +150,13 @@ fn client_config(ca: Option<&Path>) -> Result<Arc<rustls::ClientConfig>, Problem
             return Err(Problem::from_error(Code::Usage, &error)
                 .in_front(format!("cannot use the certificates in `{}`", path.display())));
         }
+    }
+    if roots.is_empty() {
+        return Err(Problem::new(
+            Code::Usage,
+            format!("`{}` holds no certificate", path.display()),
+        )
+        .hint("it is a PEM file, as `api-cert.pem` in the daemon's state folder"));
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)

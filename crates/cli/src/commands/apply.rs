@@ -24,7 +24,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
     let query = query(&[("dry_run", args.dry_run.then(|| "true".into()))]);
     let path = format!("/v1/labs{query}");
     let applied: Option<Applied> = client.call(Method::PUT, &path, &message).await?;
-    let Some(applied) = applied else { return super::nothing(context) };
+    let Some(applied) = applied else { return super::nothing("unchanged", context) };
     if let Some(operation) = applied.operation {
         if !context.output.json {
             print(&applied.changes, context)?;

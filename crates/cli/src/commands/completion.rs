@@ -15,7 +15,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result {
-    context.output.text(&script(args.shell))?;
+    let script = script(args.shell);
+    if context.output.json {
+        let shell = args.shell.to_string();
+        context.output.json(&serde_json::json!({ "shell": shell, "script": script }))?;
+    } else {
+        context.output.text(&script)?;
+    }
     Ok(0)
 }
 
@@ -37,7 +43,7 @@ const BASH: &str = r#"
 _vnode_nodes() {
     _vnode "$@"
     case "${COMP_WORDS[1]}" in
-        exec|shell|sh|console|logs|boot|start|halt|stop|reboot|restart|pause|resume|save|restore|screenshot|destroy|state|mount|unmount|inspect)
+        exec|shell|sh|console|logs|boot|start|halt|stop|reboot|restart|pause|resume|save|restore|screenshot|destroy|state|wait|mount|unmount|inspect)
             if [[ "${COMP_WORDS[COMP_CWORD]}" != -* && $COMP_CWORD -eq 2 ]]; then
                 COMPREPLY+=($(compgen -W "$(vnode __complete 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))
             fi
@@ -48,7 +54,7 @@ complete -F _vnode_nodes -o nosort -o bashdefault -o default vnode
 "#;
 
 const FISH: &str = r#"
-complete -c vnode -n "__fish_seen_subcommand_from exec shell sh console logs boot start halt stop reboot restart pause resume save restore screenshot destroy state mount unmount inspect" -f -a "(vnode __complete 2>/dev/null)"
+complete -c vnode -n "__fish_seen_subcommand_from exec shell sh console logs boot start halt stop reboot restart pause resume save restore screenshot destroy state wait mount unmount inspect" -f -a "(vnode __complete 2>/dev/null)"
 "#;
 
 #[derive(Debug, clap::Args)]

@@ -45,6 +45,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
     let accepted: Option<Accepted> = client.call(Method::POST, "/v1/nodes", &request).await?;
     match accepted {
         Some(accepted) => super::follow(client, &accepted, context).await,
-        None => super::nothing(context),
+        None => super::nothing("unchanged", context),
     }
 }

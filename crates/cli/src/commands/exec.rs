@@ -1,5 +1,8 @@
 //! `vnode exec`
 
+use std::time::Duration;
+
+use vnode_api::{Code, Problem};
 use vnode_lifecycle::request::{Exec, Through};
 
 use super::node_path;
@@ -34,6 +37,9 @@ pub(crate) struct Args {
     /// Have the node's agent start it, instead of doing so from outside
     #[arg(long, conflicts_with = "privileged")]
     agent: bool,
+    /// Seconds it may run; then it is killed with all it started, and the exit code is 4
+    #[arg(long, value_name = "SECONDS", value_parser = super::seconds)]
+    time: Option<Duration>,
     /// Program and its arguments
     #[arg(
         required = true,
@@ -56,6 +62,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
         privileged: args.privileged,
         through: if args.agent { Through::Agent } else { Through::Node },
     };
+    let limit = args.time;
     let ends = Ends {
         // A program may have a terminal although we have none: then ours need not be raw.
         terminal: tty && interactive,
@@ -63,7 +70,15 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
         detach: false,
         keep: context.output.json,
     };
-    inside(&args.node, request, ends, context).await
+    let Some(limit) = limit else { return inside(&args.node, request, ends, context).await };
+    let program = request.argv[0].clone();
+    // Whoever leaves takes the program along: its stream ends.
+    let ran = tokio::time::timeout(limit, inside(&args.node, request, ends, context)).await;
+    ran.unwrap_or_else(|_| {
+        let (node, seconds) = (&args.node, limit.as_secs_f64());
+        Err(Problem::new(Code::Deadline, format!("`{program}` in node `{node}` was killed"))
+            .cause(format!("it ran longer than {seconds} s")))
+    })
 }
 
 /// Runs a program and ends with its exit status.

@@ -8,7 +8,7 @@ use crate::{Context, Result};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// NODE or LAB/NODE
+    /// NODE or LAB/NODE; one that is not there is no error
     node: String,
     /// Seconds between asking and killing; the node's own when absent
     #[arg(long, short, value_name = "SECONDS", value_parser = super::seconds)]

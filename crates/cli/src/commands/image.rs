@@ -92,7 +92,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
     };
     match accepted {
         Some(accepted) => super::follow(client, &accepted, context).await,
-        None => super::nothing(context),
+        None => super::nothing("unchanged", context),
     }
 }
 

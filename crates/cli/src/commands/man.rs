@@ -20,10 +20,17 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result {
             .in_front(format!("cannot write `{}`", path.display()))
     };
     std::fs::create_dir_all(&args.folder).map_err(|error| fail(&args.folder, &error))?;
+    let mut written = Vec::new();
     for (name, page) in pages() {
         let path = args.folder.join(&name);
         std::fs::write(&path, page).map_err(|error| fail(&path, &error))?;
-        context.output.note(&name);
+        if !context.output.json {
+            context.output.note(&name);
+        }
+        written.push(path);
+    }
+    if context.output.json {
+        context.output.json(&serde_json::json!({ "written": written }))?;
     }
     Ok(0)
 }

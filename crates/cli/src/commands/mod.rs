@@ -40,6 +40,7 @@ pub(crate) mod tool;
 pub(crate) mod up;
 pub(crate) mod version;
 pub(crate) mod vnf;
+pub(crate) mod wait;
 
 use hyper::Method;
 use vnode_api::message::Accepted;
@@ -57,7 +58,7 @@ pub(crate) async fn operate(context: &Context, method: Method, path: &str) -> Re
     let mut client = context.client().await?;
     match client.act::<Accepted>(method, path).await? {
         Some(accepted) => follow(client, &accepted, context).await,
-        None => nothing(context),
+        None => nothing("absent", context),
     }
 }
 
@@ -69,12 +70,12 @@ pub(crate) async fn follow(client: Client, accepted: &Accepted, context: &Contex
     crate::operation::follow(client, &accepted.operation, context).await
 }
 
-/// There was nothing to do.
-pub(crate) fn nothing(context: &Context) -> Result {
+/// There was nothing to do; `state` says why: `absent`, `unchanged`.
+pub(crate) fn nothing(state: &str, context: &Context) -> Result {
     if context.output.json {
-        context.output.json(&serde_json::json!({ "state": "absent" }))?;
+        context.output.json(&serde_json::json!({ "state": state }))?;
     }
-    context.output.note("nothing to do");
+    context.output.note(&format!("{state}: nothing to do"));
     Ok(0)
 }
 

@@ -28,7 +28,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
         Stop::early()?;
     }
     let accepted: Option<Accepted> = client.call(Method::POST, "/v1/labs", &message).await?;
-    let Some(accepted) = accepted else { return super::nothing(context) };
+    let Some(accepted) = accepted else { return super::nothing("unchanged", context) };
     if args.detach {
         return super::detached(&accepted, context);
     }

@@ -1,7 +1,9 @@
 //! How far an operation is: a bar on a terminal, a line now and then in a pipe, nothing with `--json`.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use vnode_operation::Summary;
+use vnode_api::Code;
+use vnode_api::message::Ended;
+use vnode_operation::{OperationState, Summary};
 
 use super::Output;
 
@@ -65,7 +67,8 @@ impl Progress {
     }
 
     /// Takes the bar away and says how it ended.
-    pub(crate) fn end(&mut self, summary: &Summary) {
+    pub(crate) fn end(&mut self, ended: &Ended) {
+        let summary = &ended.summary;
         if let Way::Bar(bar) = &self.way {
             bar.finish_and_clear();
         }
@@ -73,7 +76,14 @@ impl Progress {
             return;
         }
         let state = serde_json::to_value(summary.state).unwrap_or_default();
-        let state = state.as_str().unwrap_or_default().to_owned();
+        let state = match &ended.problem {
+            // What is about one thing has failed, whatever the operation calls it.
+            Some(problem) if summary.state == OperationState::Partly => match problem.code {
+                Code::PartlyDone => "partly",
+                _ => "failed",
+            },
+            _ => state.as_str().unwrap_or_default(),
+        };
         let took = summary.ended.map(|ended| ended.duration_since(summary.started));
         let took = took.map(|took| format!(" in {:.2} s", took.as_secs_f64())).unwrap_or_default();
         let (kind, subject) = (&summary.kind, &summary.subject);

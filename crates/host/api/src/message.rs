@@ -208,6 +208,14 @@ pub struct Version {
     pub state_dir: String,
 }
 
+/// A level that a node has reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reached {
+    pub node: String,
+    /// `accepted`, `created`, `started`, `reachable`, `ready`.
+    pub level: String,
+}
+
 /// Restricts a listing to one lab.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -1,6 +1,7 @@
 //! Numbers for Prometheus. Every label has a small fixed set of values: never a node's name.
 
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
@@ -9,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use vnode_lifecycle::view::Counts;
+use vnode_operation::lock::LevelStats;
 use vnode_operation::{OperationState, Summary};
 
 /// Bounds of the operations' durations, seconds.
@@ -37,6 +39,21 @@ struct OfKind {
     kind: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfLevel {
+    /// `host-root`, `node`, ...: the levels of `vnode_operation::lock`.
+    level: &'static str,
+}
+
+/// What a level of locks has cost.
+#[derive(Debug, Default)]
+struct LockNumbers {
+    taken: Family<OfLevel, Counter>,
+    waited: Family<OfLevel, Counter>,
+    held: Family<OfLevel, Counter<f64, AtomicU64>>,
+    longest: Family<OfLevel, Gauge<f64, AtomicU64>>,
+}
+
 /// Kinds of operations beyond this many share the label `other`.
 const MAX_KINDS: usize = 64;
 
@@ -56,6 +73,7 @@ pub(crate) struct Metrics {
     events: Counter<u64, AtomicU64>,
     memory: Gauge,
     streams: Gauge,
+    locks: LockNumbers,
 }
 
 fn durations() -> Histogram {
@@ -78,6 +96,7 @@ impl Metrics {
             events: Counter::default(),
             memory: Gauge::default(),
             streams: Gauge::default(),
+            locks: LockNumbers::default(),
             registry: Registry::default(),
         };
         let m = &metrics;
@@ -111,6 +130,7 @@ impl Metrics {
             Unit::Bytes,
             m.memory.clone(),
         );
+        m.locks.register(&mut registry);
         Self { registry, ..metrics }
     }
 
@@ -169,12 +189,46 @@ impl Metrics {
         self.links.set(gauge(counts.links));
         self.images.set(gauge(counts.images));
         self.image_bytes.set(gauge(counts.image_bytes));
-        self.events.inner().store(counts.events_total, std::sync::atomic::Ordering::Relaxed);
+        self.events.inner().store(counts.events_total, Relaxed);
         self.memory.set(gauge(resident_bytes()));
         self.streams.set(gauge(streams as u64));
+        self.locks.set(&counts.locks);
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a string takes everything");
         text
+    }
+}
+
+impl LockNumbers {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("vnode_lock_taken", "Times a lock was taken", self.taken.clone());
+        registry.register(
+            "vnode_lock_waited",
+            "Times somebody had to wait for a lock",
+            self.waited.clone(),
+        );
+        registry.register_with_unit(
+            "vnode_lock_held",
+            "Time that locks were held",
+            Unit::Seconds,
+            self.held.clone(),
+        );
+        registry.register_with_unit(
+            "vnode_lock_longest_held",
+            "Longest time that a lock was held",
+            Unit::Seconds,
+            self.longest.clone(),
+        );
+    }
+
+    fn set(&self, levels: &[LevelStats]) {
+        for stats in levels {
+            let of = OfLevel { level: stats.level };
+            self.taken.get_or_create(&of).inner().store(stats.taken, Relaxed);
+            self.waited.get_or_create(&of).inner().store(stats.waited, Relaxed);
+            self.held.get_or_create(&of).inner().store(stats.held.as_secs_f64().to_bits(), Relaxed);
+            self.longest.get_or_create(&of).set(stats.longest.as_secs_f64());
+        }
     }
 }
 
@@ -200,6 +254,13 @@ mod tests {
         metrics.answered(200);
         let mut counts = Counts { labs: 1, events_total: 7, ..Counts::default() };
         counts.nodes_by_state.insert("running".into(), 3);
+        counts.locks.push(LevelStats {
+            level: "node",
+            taken: 5,
+            waited: 1,
+            held: std::time::Duration::from_millis(2500),
+            longest: std::time::Duration::from_millis(500),
+        });
         let page = metrics.page(&counts, 2);
         for line in [
             "vnode_nodes{state=\"running\"} 3",
@@ -207,6 +268,10 @@ mod tests {
             "vnode_events_total 7",
             "vnode_api_requests_total{class=\"2xx\"} 1",
             "vnode_api_streams 2",
+            "vnode_lock_taken_total{level=\"node\"} 5",
+            "vnode_lock_waited_total{level=\"node\"} 1",
+            "vnode_lock_held_seconds_total{level=\"node\"} 2.5",
+            "vnode_lock_longest_held_seconds{level=\"node\"} 0.5",
         ] {
             assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
         }

@@ -20,6 +20,12 @@ fn problem(kind: &str, subject: &str, outcome: &Outcome) -> Option<Problem> {
     let what = format!("`{kind}` of `{subject}`");
     let mut problem = match outcome {
         Outcome::Completed => return None,
+        // What is about one node or one image is done or not: there are no other parts.
+        Outcome::Partly { errors, left } if single(kind) && !errors.is_empty() => {
+            let mut problem = Problem::new(code(&errors[0]), format!("{what} failed"));
+            problem.causes.extend(errors.iter().map(told));
+            if left.is_empty() { problem } else { problem.cause(still_there(left)) }
+        }
         Outcome::Partly { errors, left } => {
             let mut problem = Problem::new(Code::PartlyDone, format!("{what} is partly done"));
             problem.causes.extend(errors.iter().map(told));
@@ -47,6 +53,12 @@ fn problem(kind: &str, subject: &str, outcome: &Outcome) -> Option<Problem> {
         }
         _ => Problem::new(Code::Failed, format!("{what} ended in an unknown way")),
     };
+    if matches!(kind, "lab.up" | "lab.apply") && problem.code == Code::PartlyDone {
+        let lab = subject.strip_prefix("lab/").unwrap_or(subject);
+        problem.hints.push(format!(
+            "`vnode apply FILE` tries again what is missing, `vnode down {lab}` takes the rest away"
+        ));
+    }
     for failure in outcome.failures() {
         for hint in &failure.error.hints {
             if !problem.hints.contains(hint) {
@@ -55,6 +67,11 @@ fn problem(kind: &str, subject: &str, outcome: &Outcome) -> Option<Problem> {
         }
     }
     Some(problem)
+}
+
+/// Whether operations of this kind are about one thing.
+fn single(kind: &str) -> bool {
+    kind.starts_with("node.") || matches!(kind, "image.pull" | "image.import")
 }
 
 /// A failure on one line. Most texts say themselves what could not be done; then the step's name is not
@@ -126,7 +143,8 @@ mod tests {
             problem("lab.up", "lab/l", &Outcome::Partly { errors, left: vec![] }).unwrap();
         assert_eq!(problem.code.exit_code(), 3);
         assert_eq!(problem.causes, ["create node `a`: no image `x`"]);
-        assert_eq!(problem.hints, ["pull it"]);
+        assert_eq!(problem.hints.last().map(String::as_str), Some("pull it"));
+        assert!(problem.hints[0].contains("`vnode down l`"), "{problem:?}");
     }
 
     #[test]
@@ -147,6 +165,17 @@ mod tests {
         let outcome = Outcome::RolledBack { cause, errors: vec![] };
         assert_eq!(problem("lab.up", "lab/l", &outcome).unwrap().code.exit_code(), 1);
         assert!(problem("lab.up", "lab/l", &Outcome::Completed).is_none());
+    }
+
+    #[test]
+    fn what_is_about_one_thing_is_never_partly_done() {
+        let errors = vec![failure("boot node `a`", StepError::new("no program `x`"))];
+        let outcome = Outcome::Partly { errors, left: vec![] };
+        let problem = problem("node.boot", "lab/l/node/a", &outcome).unwrap();
+        assert_eq!(problem.code.exit_code(), 1);
+        assert_eq!(problem.text, "`node.boot` of `lab/l/node/a` failed");
+        assert_eq!(problem.causes, ["boot node `a`: no program `x`"]);
+        assert!(problem.hints.is_empty(), "{problem:?}");
     }
 
     #[test]

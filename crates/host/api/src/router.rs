@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 use crate::error::{Code, Problem};
 use crate::metrics::Metrics;
 use crate::routes::{
-    agent, event, image, lab, link, list, machine, node, operation, snapshot, stream, timeline,
-    token,
+    agent, event, image, lab, link, list, machine, node, operation, readiness, snapshot, stream,
+    timeline, token,
 };
 use crate::serve::Peer;
 use crate::state::Api;
@@ -125,6 +125,7 @@ fn all() -> OpenApiRouter<Api> {
     let streams = OpenApiRouter::new()
         .routes(routes!(event::stream))
         .routes(routes!(operation::follow))
+        .routes(routes!(readiness::follow))
         .routes(routes!(stream::exec))
         .routes(routes!(stream::console))
         .routes(routes!(stream::logs))

@@ -321,8 +321,11 @@ impl Client {
     }
 
     fn unreachable(&self, endpoint: &Endpoint, source: reqwest::Error) -> Error {
-        // A plain server answers a TLS greeting with nonsense, which is the usual cause of this.
-        let hint = if source.is_connect() && endpoint.base.starts_with("https") {
+        let mut causes = std::iter::successors(std::error::Error::source(&source), |error| error.source());
+        let hint = if causes.any(|error| error.to_string().contains("dns error")) {
+            "; its name is not known here: `vnode daemon --registry-mirror` names another that has its images"
+        } else if source.is_connect() && endpoint.base.starts_with("https") {
+            // A plain server answers a TLS greeting with nonsense, which is the usual cause of this.
             "; if it speaks plain http, list it among the insecure registries"
         } else {
             ""

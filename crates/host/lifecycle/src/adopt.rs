@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::follow;
 use crate::inner::Inner;
 use crate::record::{self, HostRecord, LabRecord, LinkRecord, NodeRecord};
-use crate::registry::{Lab, NodeEntry};
+use crate::registry::{Lab, NodeEntry, lock};
 use crate::resolve;
 use crate::state::State;
 
@@ -50,10 +50,10 @@ pub(crate) async fn load(inner: &Inner) -> Result<()> {
         let name: Vec<&str> = key.splitn(3, '/').collect();
         let (lab, node) = (name[1].to_owned(), name.get(2).copied().unwrap_or_default().to_owned());
         let entry = match record::read::<NodeRecord>(&key, &entry.value) {
-            Ok(record) => NodeEntry::new(record),
+            Ok(record) => NodeEntry::new(record, &inner.locks),
             Err(error) => {
                 unreadable(inner, &key, &error);
-                NodeEntry::new(unknown(&lab, &node, &error))
+                NodeEntry::new(unknown(&lab, &node, &error), &inner.locks)
             }
         };
         if inner.registry.lab_mut(&lab, |lab| lab.nodes.insert(node, entry)).is_err() {
@@ -61,7 +61,7 @@ pub(crate) async fn load(inner: &Inner) -> Result<()> {
         }
     }
     if let Some(entry) = store.get(HostRecord::KEY).await.map_err(read)? {
-        *inner.host.lock().await = record::read(HostRecord::KEY, &entry.value)?;
+        *lock(&inner.host) = record::read(HostRecord::KEY, &entry.value)?;
     }
     Ok(())
 }

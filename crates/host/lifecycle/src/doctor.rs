@@ -166,7 +166,12 @@ impl Host {
                     "`vnode image gc`, or move the state with `--state-dir`",
                 )
             }
-            Err(error) => check("disk for state and images", false, error.to_string(), ""),
+            Err(error) => check(
+                "disk for state and images",
+                false,
+                error.to_string(),
+                "look at the folder with `df`, or choose another with `--state-dir`",
+            ),
         }
     }
 
@@ -188,6 +193,7 @@ impl Host {
         counts.images = images.len() as u64;
         counts.image_bytes = images.iter().map(|image| image.size_bytes).sum();
         counts.events_total = self.inner.events.last_seq();
+        counts.locks = self.inner.locks.stats();
         counts
     }
 }

@@ -125,6 +125,7 @@ async fn after_exit(inner: &Arc<Inner>, entry: &Arc<NodeEntry>, exit: &Exit) {
     match decision {
         Decision::Stay => {
             if !asked {
+                entry.signs.over(true);
                 inner.save_node(entry).await;
                 remove_if_asked(inner, entry);
             }

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 use vnode_driver::Driver;
 use vnode_driver::container::{ContainerDriver, Options as ContainerOptions};
 use vnode_event::Log;
+use vnode_operation::lock::{Allocator, Guard, Locks};
 use vnode_operation::{Engine, OperationId, Plan};
 
 use crate::adopt;
@@ -16,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::inner::{Inner, driver_error, network_error};
 use crate::plan;
 use crate::record::HostRecord;
-use crate::registry::{Lab, NodeEntry, Registry};
+use crate::registry::{Lab, NodeEntry, Registry, lock};
 use crate::runner::Steps;
 use crate::timeline;
 use crate::wanted::Records;
@@ -140,9 +141,8 @@ impl Host {
             served: std::sync::Mutex::default(),
             sightings: crate::functions::Sightings::default(),
             images: std::sync::Mutex::default(),
-            host: tokio::sync::Mutex::new(HostRecord::default()),
-            admission: tokio::sync::Mutex::default(),
-            link_slot: tokio::sync::Mutex::new(()),
+            host: std::sync::Mutex::default(),
+            locks: Locks::new(),
             facade: std::sync::OnceLock::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -173,11 +173,12 @@ impl Host {
         let boot_id =
             std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         {
-            let mut host = inner.host.lock().await;
-            if host.boot_id != boot_id {
+            let _root = inner.locks.host_root().await;
+            if lock(&inner.host).boot_id != boot_id {
                 // The kernel's parameters went with its last run.
-                *host = HostRecord { saved_sysctls: None, boot_id };
-                inner.save(vec![host.put()]).await?;
+                let record = HostRecord { saved_sysctls: None, boot_id };
+                inner.save(vec![record.put()]).await?;
+                *lock(&inner.host) = record;
             }
         }
         let lost = adopt::adopt(inner).await;
@@ -312,10 +313,10 @@ impl Host {
         &self,
         lab: &str,
         node: Option<&str>,
-    ) -> Result<tokio::sync::MutexGuard<'_, ()>> {
+    ) -> Result<Guard<'static, Allocator>> {
         loop {
             self.quiesce(lab, node).await?;
-            let admission = self.inner.admission.lock().await;
+            let admission = self.inner.locks.allocator().await;
             // Somebody may have begun the next one in between; that one is ended as well.
             if self.admit(lab).await.is_ok() {
                 return Ok(admission);
@@ -346,7 +347,8 @@ impl Host {
                     };
                 }),
                 None => {
-                    lab.nodes.insert(name.clone(), NodeEntry::new(record.clone()));
+                    lab.nodes
+                        .insert(name.clone(), NodeEntry::new(record.clone(), &self.inner.locks));
                 }
             }
         }

@@ -12,6 +12,7 @@ use vnode_driver::{Capabilities, Driver};
 use vnode_event::Log;
 use vnode_network::Owner;
 use vnode_operation::StepError;
+use vnode_operation::lock::Locks;
 use vnode_store::{Change, Store};
 
 use crate::error::{Error, Kind, Result};
@@ -43,12 +44,12 @@ pub(crate) struct Inner {
     pub(crate) sightings: crate::functions::Sightings,
     /// Images that steps of running operations stand on: held so that nothing collects them.
     pub(crate) images: Mutex<HashMap<String, vnode_image::Image>>,
-    pub(crate) host: tokio::sync::Mutex<HostRecord>,
-    /// Held from looking at the labs (what is there, what numbers and subnets are taken, whether one is being changed)
-    /// until the operation that changes one has begun: two requests never plan from the same state.
-    pub(crate) admission: tokio::sync::Mutex<()>,
-    /// One change of a link at a time.
-    pub(crate) link_slot: tokio::sync::Mutex<()>,
+    /// Who changes it holds the lock of the host.
+    pub(crate) host: Mutex<HostRecord>,
+    /// All that one waits for another for, in one order: the host's root, a node, links, the allocator. That of
+    /// the allocator is held from looking at the labs (what is there, what numbers and subnets are taken, whether one
+    /// is being changed) until the operation that changes one has begun: two requests never plan from the same state.
+    pub(crate) locks: Locks,
     /// The facade, for tasks that begin operations by themselves.
     pub(crate) facade: std::sync::OnceLock<std::sync::Weak<crate::host::Host>>,
     /// Ends every task of ours; nodes go on.

@@ -32,7 +32,7 @@ impl Host {
     /// A lab of that name is there; the machine cannot do what the topology asks.
     pub async fn up(&self, request: request::Up) -> Result<OperationId> {
         let name = request.lab.name.clone();
-        let _admission = self.inner.admission.lock().await;
+        let _admission = self.inner.locks.allocator().await;
         self.admit(&name).await?;
         if self.inner.registry.read().contains_key(&name) {
             return Err(Error::conflict(format!("lab `{name}` is already there"))
@@ -52,7 +52,7 @@ impl Host {
         request: request::Up,
         dry_run: bool,
     ) -> Result<(Vec<ChangeView>, Option<OperationId>)> {
-        let _admission = self.inner.admission.lock().await;
+        let _admission = self.inner.locks.allocator().await;
         self.admit(&request.lab.name).await?;
         self.change(request, dry_run).await
     }
@@ -357,7 +357,7 @@ impl Host {
     /// A node of that name with another definition is there (T-29).
     pub async fn create(&self, request: request::Create) -> Result<Option<OperationId>> {
         let name = request.lab.clone().unwrap_or_else(|| "default".to_owned());
-        let _admission = self.inner.admission.lock().await;
+        let _admission = self.inner.locks.allocator().await;
         self.admit(&name).await?;
         let mut model = match self.inner.registry.lab(&name, |lab| lab.record.lab.clone()) {
             Ok(model) => model,
@@ -405,11 +405,7 @@ impl Host {
     /// # Errors
     /// A node in state `unknown` without `force`.
     pub async fn destroy(&self, node: &str, force: bool) -> Result<Option<OperationId>> {
-        let entry = match self.inner.registry.find(node) {
-            Ok(entry) => entry,
-            Err(error) if error.kind == Kind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let Some(entry) = self.inner.registry.find_if_any(node)? else { return Ok(None) };
         let (lab, name, state) =
             entry.with(|record| (record.lab.clone(), record.node.clone(), record.state));
         if state == State::Unknown && !force {

@@ -34,6 +34,7 @@ pub mod names;
 mod nodes;
 pub mod plan;
 mod pump;
+mod ready;
 pub mod record;
 mod registry;
 pub mod request;
@@ -50,5 +51,6 @@ pub mod work;
 
 pub use error::Error;
 pub use host::{Host, Options};
+pub use ready::{Level, Readiness};
 pub use timeline::TimelineVerb;
 pub use vnode_driver::{Console, Exec, ExecControl, ExecExit, Reader, Stats, WindowSize, Writer};

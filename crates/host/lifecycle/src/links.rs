@@ -97,7 +97,7 @@ async fn change(
     kind: &str,
     edit: impl FnOnce(&mut LinkRecord) -> Result<()>,
 ) -> Result<()> {
-    let _one_at_a_time = inner.link_slot.lock().await;
+    let _one_at_a_time = inner.locks.link().await;
     let before = inner
         .registry
         .lab(lab, |lab| lab.links.get(link).cloned())?

@@ -172,16 +172,18 @@ impl Host {
         })
     }
 
-    /// Starts halting a node. `grace`: time between asking and killing; the node's own when absent.
+    /// Starts halting a node. `grace`: time between asking and killing; the node's own when absent. A node that is not
+    /// there does not run: `None`.
     ///
     /// # Errors
-    /// There is none.
-    pub async fn halt(&self, node: &str, grace: Option<Duration>) -> Result<OperationId> {
-        let entry = self.inner.registry.find(node)?;
+    /// Its name is several nodes'.
+    pub async fn halt(&self, node: &str, grace: Option<Duration>) -> Result<Option<OperationId>> {
+        let Some(entry) = self.inner.registry.find_if_any(node)? else { return Ok(None) };
         Self::refuse_unknown(&entry)?;
         let (lab, node, subject) = Self::subject(&entry);
         let grace_ms = grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
-        self.submit_steps("node.halt", subject, &[Work::NodeHalt { lab, node, grace_ms }]).await
+        let steps = [Work::NodeHalt { lab, node, grace_ms }];
+        self.submit_steps("node.halt", subject, &steps).await.map(Some)
     }
 
     /// Starts rebooting a node. `hard` kills instead of asking. Namespace, links and vmid stay (T-50).
@@ -385,12 +387,19 @@ impl Host {
         let entry = self.inner.registry.find(node)?;
         let fd = entry.live()?.netns().map_err(driver_error)?;
         // The user's name may be the long one.
-        let interface = vnode_network::interface_name(interface).map_err(network_error)?.kernel;
+        let name = vnode_network::interface_name(interface).map_err(network_error)?.kernel;
         let capture = blocking(move || {
             let ns = vnode_network::Ns::from_fd(fd)?;
-            Capture::open(&ns, &CaptureSpec { interface, snaplen: snap_length })
+            if !ns.has_interface(&name)? {
+                return Ok(None);
+            }
+            Capture::open(&ns, &CaptureSpec { interface: name, snaplen: snap_length }).map(Some)
         })
-        .await?;
+        .await?
+        .ok_or_else(|| {
+            Error::not_found(format!("node `{node}` has no interface `{interface}`"))
+                .hint(format!("`vnode exec {node} -- ip link` lists those it has"))
+        })?;
         Ok(Box::pin(crate::pump::reader(capture)))
     }
 

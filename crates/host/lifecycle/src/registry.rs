@@ -9,9 +9,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use vnode_driver::Instance;
 use vnode_operation::OperationId;
+use vnode_operation::lock::{Guard, Locks, Node};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::health::Health;
+use crate::ready::Signs;
 use crate::record::{LabRecord, LinkRecord, NodeRecord};
 use crate::restart::History;
 use crate::state::{self, State};
@@ -41,7 +43,7 @@ pub(crate) struct NodeEntry {
     record: Mutex<NodeRecord>,
     instance: Mutex<Option<Arc<dyn Instance>>>,
     /// Held while the node is booted, halted, renewed or destroyed: one at a time (T-54).
-    pub(crate) slot: tokio::sync::Mutex<()>,
+    pub(crate) slot: Slot,
     /// The end of the first process is our own doing.
     asked: AtomicBool,
     /// The end that was recorded last: whoever notices it second finds it here.
@@ -50,8 +52,25 @@ pub(crate) struct NodeEntry {
     /// Ends the node's watcher and health check.
     pub(crate) tasks: Mutex<CancellationToken>,
     pub(crate) health: watch::Sender<Health>,
+    /// What its levels of readiness hang on beside its state and its health.
+    pub(crate) signs: Signs,
     /// Told when a service of network functions may have begun in it.
     pub(crate) functions: tokio::sync::Notify,
+}
+
+/// Where one node's lock is taken.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    locks: Locks,
+    /// `LAB/NODE`.
+    id: String,
+}
+
+impl Slot {
+    /// Whoever drops the future before it is done holds nothing.
+    pub(crate) async fn lock(&self) -> Guard<'static, Node> {
+        self.locks.node(&self.id).await
+    }
 }
 
 /// A lock whose holder panicked is as good as any other: every write to what it guards is one assignment.
@@ -60,16 +79,20 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl NodeEntry {
-    pub(crate) fn new(record: NodeRecord) -> Arc<Self> {
+    pub(crate) fn new(record: NodeRecord, locks: &Locks) -> Arc<Self> {
+        let id = format!("{}/{}", record.lab, record.node);
+        // What an earlier daemon made, it has configured, or the operation it was in does so again.
+        let signs = Signs::new(record.made);
         Arc::new(Self {
             record: Mutex::new(record),
             instance: Mutex::new(None),
-            slot: tokio::sync::Mutex::new(()),
+            slot: Slot { locks: locks.clone(), id },
             asked: AtomicBool::new(false),
             ended: Mutex::new(None),
             history: Mutex::new(History::default()),
             tasks: Mutex::new(CancellationToken::new()),
             health: watch::Sender::new(Health::None),
+            signs,
             functions: tokio::sync::Notify::new(),
         })
     }
@@ -98,6 +121,8 @@ impl NodeEntry {
         if next != State::Failed {
             record.reason = None;
         }
+        drop(record);
+        self.signs.moved();
         Ok(next)
     }
 
@@ -109,6 +134,8 @@ impl NodeEntry {
             record.since = Timestamp::now();
         }
         record.reason = None;
+        drop(record);
+        self.signs.moved();
     }
 
     pub(crate) fn fail(&self, reason: &str) {
@@ -116,6 +143,8 @@ impl NodeEntry {
         record.state = State::Failed;
         record.since = Timestamp::now();
         record.reason = Some(reason.to_owned());
+        drop(record);
+        self.signs.moved();
     }
 
     pub(crate) fn instance(&self) -> Option<Arc<dyn Instance>> {
@@ -193,8 +222,10 @@ impl Registry {
     }
 
     pub(crate) fn node(&self, lab: &str, node: &str) -> Result<Arc<NodeEntry>> {
-        self.lab(lab, |lab| lab.nodes.get(node).cloned())?
-            .ok_or_else(|| Error::not_found(format!("no node `{node}` in lab `{lab}`")))
+        self.lab(lab, |lab| lab.nodes.get(node).cloned())?.ok_or_else(|| {
+            Error::not_found(format!("no node `{node}` in lab `{lab}`"))
+                .hint(format!("`vnode ps {lab}` lists its nodes"))
+        })
     }
 
     /// `NODE` where that is unique on the host, else `LAB/NODE`.
@@ -218,6 +249,15 @@ impl Registry {
                 ))
                 .hint(format!("write `{lab}/{text}`")))
             }
+        }
+    }
+
+    /// As [`find`](Self::find), for what is done already where there is none of that name.
+    pub(crate) fn find_if_any(&self, text: &str) -> Result<Option<Arc<NodeEntry>>> {
+        match self.find(text) {
+            Ok(entry) => Ok(Some(entry)),
+            Err(error) if error.kind == Kind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

@@ -147,7 +147,7 @@ pub struct Check {
 }
 
 /// Numbers for the metrics page.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default)]
 pub struct Counts {
     pub nodes_by_state: std::collections::BTreeMap<String, u64>,
     pub labs: u64,
@@ -155,6 +155,8 @@ pub struct Counts {
     pub images: u64,
     pub image_bytes: u64,
     pub events_total: u64,
+    /// What each level of locks has cost.
+    pub locks: Vec<vnode_operation::lock::LevelStats>,
 }
 
 /// What `clean` found and removed.

@@ -175,6 +175,36 @@ fn t04_r4_a_restored_node_keeps_its_disk_whatever_fails() {
 }
 
 #[test]
+fn r16_every_step_has_a_deadline_and_words_for_people() {
+    let text = BASE.replace(
+        "b: {kind: linux}",
+        "b: {kind: linux, image: 'x:1', exec: [\"true\"], healthcheck: {test: [CMD, \"true\"]}, \
+         stages: {healthy: {wait-for: [{node: c, stage: healthy}]}, exit: {wait-for: [{node: a, stage: exit}]}}}",
+    );
+    let new = wanted(&text, None);
+    let old = made(new.clone());
+    let changed = wanted(&text.replace("a:eth1", "a:eth9").replace("8080", "8081"), Some(&old));
+    let plans = [
+        difference(None, &new, true).plan,
+        difference(Some(&old), &changed, true).plan,
+        down(&old, true, true),
+        restore(&old),
+    ];
+    let mut seen = 0;
+    for step in plans.iter().flat_map(|plan| &plan.steps) {
+        // A day is for what has a limit of its own besides.
+        let limit = step.deadline.as_secs();
+        assert!((1..=86_400).contains(&limit), "{}: {limit} s", step.name);
+        assert!(
+            !step.name.is_empty() && step.kind.contains('.') || step.kind == "settle",
+            "{step:?}"
+        );
+        seen += 1;
+    }
+    assert!(seen > 40, "{seen}");
+}
+
+#[test]
 fn t34_a_stage_that_waits_needs_the_others_last_step() {
     let text = "
 name: t
@@ -188,6 +218,36 @@ topology:
     let plan = difference(None, &wanted(text, None), true).plan;
     let id = |name: &str| plan.steps.iter().find(|step| step.name == name).expect(name).id;
     assert!(plan.steps[id("boot node `b`") as usize].needs.contains(&id("configure node `a`")));
+}
+
+#[test]
+fn t34_a_stage_is_over_when_what_it_runs_has_run() {
+    for stage in ["create", "create-links"] {
+        let text = format!(
+            "
+name: t
+topology:
+  nodes:
+    a:
+      kind: linux
+      stages: {{{stage}: {{exec: [{{command: \"true\", phase: on-exit}}]}}}}
+    b:
+      kind: linux
+      stages: {{create: {{wait-for: [{{node: a, stage: {stage}}}]}}}}
+    c:
+      kind: linux
+      stages: {{create: {{wait-for: [{{node: b, stage: create-links}}]}}}}
+  links:
+    - endpoints: [\"a:eth1\", \"b:eth1\"]
+"
+        );
+        let plan = difference(None, &wanted(&text, None), true).plan;
+        let step = |name: &str| plan.steps.iter().find(|step| step.name == name).expect(name);
+        assert!(step("create node `b`").needs.contains(&step("configure node `a`").id), "{stage}");
+        // Nothing to run: the stage is over with its own steps.
+        assert!(!step("create node `c`").needs.contains(&step("boot node `b`").id));
+        assert!(!step("create node `c`").needs.is_empty());
+    }
 }
 
 #[test]

@@ -153,7 +153,7 @@ async fn select(client: &mut Client, wanted: &ListImages, named: &[String]) -> R
 /// Begins work, follows it, and tells how it ended: 3 when a list or an image failed.
 pub(crate) async fn work(mut client: Client, request: &Request, context: &Context) -> Result {
     let Some((code, summary)) = worked(&mut client, request, context).await? else {
-        return crate::commands::nothing(context);
+        return crate::commands::nothing("unchanged", context);
     };
     if context.output.json {
         context.output.json(&summary)?;

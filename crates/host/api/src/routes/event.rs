@@ -91,6 +91,12 @@ pub(crate) fn sse(
     Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 
+/// A message of this kind with these data.
+pub(crate) fn told(kind: &str, value: &impl Serialize) -> Message {
+    // Plain data with string keys: it has a JSON form.
+    Message::default().event(kind).data(serde_json::to_string(value).unwrap_or_default())
+}
+
 /// Hands a message to the client; false when it is gone or too slow.
 pub(crate) async fn hand(sender: &mpsc::Sender<Message>, message: Message) -> bool {
     match sender.send_timeout(message, PATIENCE).await {

@@ -9,6 +9,7 @@ pub(crate) mod list;
 pub(crate) mod machine;
 pub(crate) mod node;
 pub(crate) mod operation;
+pub(crate) mod readiness;
 pub(crate) mod snapshot;
 pub(crate) mod stream;
 pub(crate) mod timeline;

@@ -75,17 +75,18 @@ pub(crate) async fn boot(
     Ok(accepted(api.host.boot(&node).await?))
 }
 
-/// Begins to halt a node: asks, and kills after the grace.
+/// Begins to halt a node: asks, and kills after the grace. A node that is not there is no error.
 #[utoipa::path(post, path = "/v1/nodes/{node}/halt", tag = "nodes",
     params(("node" = String, Path), HaltParams),
-    responses((status = 202, body = Accepted), (status = 409, body = Problem)))]
+    responses((status = 202, body = Accepted), (status = 204, description = "no such node"),
+        (status = 409, body = Problem)))]
 pub(crate) async fn halt(
     State(api): State<Api>,
     Path(node): Path<String>,
     Params(params): Params<HaltParams>,
 ) -> Result<Response, Problem> {
     let grace = params.grace_ms.map(Duration::from_millis);
-    Ok(accepted(api.host.halt(&node, grace).await?))
+    Ok(accepted_or_absent(api.host.halt(&node, grace).await?))
 }
 
 /// Begins to reboot a node; its namespace, links and addresses stay.

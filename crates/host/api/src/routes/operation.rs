@@ -10,7 +10,7 @@ use futures_util::Stream;
 use tokio::sync::mpsc;
 use vnode_operation::{OperationId, Status, Summary};
 
-use super::event::{hand, sse};
+use super::event::{hand, sse, told};
 use super::stream::room;
 use crate::error::{Code, Problem};
 use crate::message::Ended;
@@ -51,13 +51,13 @@ pub(crate) async fn follow(
                 if summary.state.is_ended() {
                     break;
                 }
-                if !hand(&sender, message("progress", &*summary)).await {
+                if !hand(&sender, told("progress", &*summary)).await {
                     return;
                 }
             }
             let end = match api.host.operations().status(id).await {
-                Ok(status) => message("ended", &Ended::from(status)),
-                Err(error) => message("problem", &Problem::from(error)),
+                Ok(status) => told("ended", &Ended::from(status)),
+                Err(error) => told("problem", &Problem::from(error)),
             };
             hand(&sender, end).await;
         };
@@ -88,9 +88,4 @@ fn parse(id: &str) -> Result<OperationId, Problem> {
             .in_front(format!("no operation `{id}`"))
             .hint("`vnode op ls` lists them")
     })
-}
-
-fn message(kind: &str, value: &impl serde::Serialize) -> Message {
-    // Plain data with string keys: it has a JSON form.
-    Message::default().event(kind).data(serde_json::to_string(value).unwrap_or_default())
 }

@@ -388,10 +388,14 @@ impl Planner {
                 });
             }
             let key = |stage| (name.clone(), stage);
-            if !wires.is_empty() {
-                self.entered.insert(key(StageName::CreateLinks), wires.clone());
-                self.finished.insert(key(StageName::CreateLinks), wires.clone());
-            }
+            // Without links the stage is over as soon as the node is there.
+            let linked = if wires.is_empty() {
+                created.get(name.as_str()).copied().into_iter().collect()
+            } else {
+                wires.clone()
+            };
+            self.entered.insert(key(StageName::CreateLinks), linked.clone());
+            self.finished.insert(key(StageName::CreateLinks), linked);
             let group = Some(format!("node {name}"));
             match &judged.nodes[name] {
                 Fate::Same => continue,
@@ -427,6 +431,13 @@ impl Planner {
                 let work = Work::NodeConfigure { lab: lab.clone(), node: name.clone() };
                 last = self.push(&work, group.clone(), &[boot], &[]);
                 self.finished.insert(key(StageName::Configure), vec![last]);
+                // What a stage runs belongs to it, and is run where a process is: only then is the stage over.
+                for stage in [StageName::Create, StageName::CreateLinks] {
+                    let runs = node.and_then(|node| node.stages.get(&stage));
+                    if runs.is_some_and(|stage| !stage.exec.is_empty()) {
+                        self.finished.insert(key(stage), vec![last]);
+                    }
+                }
             }
             let awaited = |stage| {
                 new.lab.lab.nodes.iter().flat_map(|other| other.stages.values()).any(|other| {

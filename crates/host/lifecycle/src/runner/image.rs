@@ -108,5 +108,9 @@ fn parse(text: &str) -> Result<Reference> {
 }
 
 fn image_error(image: &str, source: vnode_image::Error) -> Error {
+    if source.to_string().contains(image) {
+        // It says itself which one.
+        return Error::new(Kind::Failed, vnode_protocol::chain(&source));
+    }
     Error::new(Kind::Failed, format!("image `{image}`")).because(source)
 }

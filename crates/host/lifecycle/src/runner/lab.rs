@@ -10,10 +10,12 @@ use crate::error::{Error, Result};
 use crate::inner::{Inner, blocking};
 use crate::names;
 use crate::record::HostRecord;
+use crate::registry::lock;
 
 /// Kernel parameters of the host; what they were is written before they are changed.
 pub(super) async fn prepare(inner: &Arc<Inner>) -> Result<()> {
-    let mut host = inner.host.lock().await;
+    let _root = inner.locks.host_root().await;
+    let host = lock(&inner.host).clone();
     let network = inner.network.clone();
     let planned = blocking(move || vnode_network::control::root_plan(&network)).await?;
     if planned.changed.is_empty() {
@@ -24,9 +26,9 @@ pub(super) async fn prepare(inner: &Arc<Inner>) -> Result<()> {
     for (path, change) in planned.changed {
         saved.changed.entry(path).or_insert(change);
     }
-    let record = HostRecord { saved_sysctls: Some(saved), ..host.clone() };
+    let record = HostRecord { saved_sysctls: Some(saved), ..host };
     inner.save(vec![record.put()]).await?;
-    *host = record;
+    *lock(&inner.host) = record;
     let network = inner.network.clone();
     blocking(move || vnode_network::control::root_prepare(&network).map(drop)).await
 }
@@ -38,19 +40,20 @@ pub(super) async fn restore(inner: &Arc<Inner>) -> Result<()> {
     if others > 1 {
         return Ok(());
     }
-    let mut host = inner.host.lock().await;
+    let _root = inner.locks.host_root().await;
+    let host = lock(&inner.host).clone();
     let Some(saved) = host.saved_sysctls.clone() else { return Ok(()) };
     let network = inner.network.clone();
     blocking(move || vnode_network::control::root_restore(&network, &saved)).await?;
-    let record = HostRecord { saved_sysctls: None, ..host.clone() };
+    let record = HostRecord { saved_sysctls: None, ..host };
     inner.save(vec![record.put()]).await?;
-    *host = record;
+    *lock(&inner.host) = record;
     Ok(())
 }
 
 /// The image `host` keeps a small file system mounted while nodes stand on it.
 pub(super) async fn release_masks(inner: &Arc<Inner>) -> Result<()> {
-    crate::registry::lock(&inner.images).clear();
+    lock(&inner.images).clear();
     let used = inner.images_in_use();
     let catalogue = inner.catalogue.clone();
     tokio::task::spawn_blocking(move || catalogue.release_host_masks(&used))

@@ -13,7 +13,7 @@ pub(crate) use lab::write_names;
 pub(crate) use link::{addresses, namespace_of, set as set_link};
 pub(crate) use node::{definition, folder, start};
 pub(crate) use save::no_machine;
-pub(crate) use stage::run_in_node;
+pub(crate) use stage::{run_in_node, unhealthy};
 
 use std::sync::Arc;
 
@@ -227,6 +227,9 @@ impl Steps {
         let mut labs = self.inner.registry.write();
         let Some(lab) = labs.get_mut(name) else { return };
         lab.active = None;
+        for node in lab.nodes.values() {
+            node.signs.moved();
+        }
         for failure in outcome.failures() {
             let node = failure
                 .group

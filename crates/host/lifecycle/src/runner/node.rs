@@ -342,6 +342,7 @@ pub(crate) async fn start(
         .step(Event::Boot)
         .map_err(|refused| Error::state(format!("node `{}`: {refused}", spec.node)))?;
     entry.set_asked(false);
+    entry.signs.over(false);
     forward(inner, entry, true).await?;
     match instance.boot(&spec).await {
         Ok(()) => {

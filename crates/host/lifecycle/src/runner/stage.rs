@@ -52,6 +52,7 @@ pub(super) async fn configure(
         context.progress(index as u64, commands.len() as u64, "commands");
         run_hook(inner, context, &entry, command).await?;
     }
+    entry.signs.configured();
     Ok(())
 }
 
@@ -154,6 +155,12 @@ async fn last_words(entry: &NodeEntry) -> String {
     }
 }
 
+/// What is said of a node whose health check fails.
+pub(crate) async fn unhealthy(entry: &NodeEntry) -> Error {
+    let said = last_words(entry).await;
+    Error::failed(format!("node `{}` is unhealthy{said}", entry.with(|r| r.node.clone())))
+}
+
 /// Waits for the health check's verdict.
 pub(super) async fn healthy(
     inner: &Arc<Inner>,
@@ -168,10 +175,7 @@ pub(super) async fn healthy(
         match now {
             // Without a check, running is healthy.
             Health::None | Health::Healthy => return Ok(()),
-            Health::Unhealthy => {
-                let said = last_words(&entry).await;
-                return Err(Error::failed(format!("node `{name}` is unhealthy{said}")));
-            }
+            Health::Unhealthy => return Err(unhealthy(&entry).await),
             Health::Starting => {}
         }
         tokio::select! {

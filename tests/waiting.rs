@@ -1,0 +1,138 @@
+//! Who waits is told how far a node has come, for as long as it wants to wait; who is given a root gives it back.
+
+use std::process::Stdio;
+
+use vnode_testkit::{Host, eventually, needs};
+use vnode_tests::{SOON, lab, node, state, up, wait_for_state};
+
+#[test]
+fn r6_t58_a_waiter_names_its_level_and_its_deadline() {
+    needs!(Root);
+    let host = Host::new();
+    // `a` answers when it is told to, and its startup command ends when it is told to.
+    let nodes = "a:\n  healthcheck: {test: [CMD, test, -e, /root/answers], interval: 1, retries: 80000}\n  \
+                 exec: [\"sh -c 'until test -e /root/go; do sleep 0.05; done'\"]";
+    let file = host.write("slow.clab.yml", &lab("slow", nodes, "")).display().to_string();
+    let mut booter = host.vnode_command(&["up", &file]);
+    let mut booter = booter.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sh starts");
+    wait_for_state(&host, "a", "running");
+    let wait = |args: &[&str]| host.vnode(&[&["wait", "a"], args].concat());
+    let lines = |words: &[&str]| words.iter().map(|word| format!("{word}\n")).collect::<String>();
+    let started = ["accepted", "created", "started"];
+    assert_eq!(wait(&["--for", "started"]).ok().stdout, lines(&started));
+    // The deadline is neither success nor failure.
+    let late = wait(&["--for", "reachable", "--time", "0.3"]).exits(4);
+    assert!(late.stderr.contains("`a` is started and not reachable after 0.3 s"), "{}", late.all());
+    host.exec("a", &["touch", "/root/answers"]).ok();
+    assert_eq!(wait(&["--for", "reachable"]).ok().stdout, lines(&started) + "reachable\n");
+    wait(&["--time", "0.3"]).exits(4);
+    host.exec("a", &["touch", "/root/go"]).ok();
+    let ready = wait(&["--json"]).ok().stdout;
+    let last: serde_json::Value =
+        serde_json::from_str(ready.lines().last().expect("a line for each level")).expect("JSON");
+    assert_eq!(last, serde_json::json!({"node": "a", "level": "ready"}), "{ready}");
+    assert!(booter.wait().expect("a started child can be waited for").success());
+}
+
+#[test]
+fn r6_t58_who_waits_in_vain_is_told_at_once() {
+    needs!(Root);
+    let host = Host::new();
+    let missing = host.vnode(&["wait", "nobody"]).exits(1);
+    assert!(missing.stderr.contains("no node `nobody`"), "{}", missing.all());
+    // One whose first program is not there, one that ended, one that is stopped, one that goes.
+    assert_ne!(host.vnode(&["create", "none", "--boot", "--", "/no/such/program"]).code, 0);
+    let failed = host.vnode(&["wait", "none"]).exits(1);
+    assert!(failed.stderr.contains("/no/such/program"), "{}", failed.all());
+    let text = lab("ends", "a: {restart-policy: \"no\", cmd: sh -c \"exit 3\"}", "");
+    let file = host.write("ends.clab.yml", &text).display().to_string();
+    host.vnode(&["up", &file]);
+    let ended = host.vnode(&["wait", "a", "--for", "reachable"]);
+    // It may have been seen running before it ended.
+    if ended.code != 0 {
+        assert!(ended.exits(1).stderr.contains("exit 3"));
+    }
+    wait_for_state(&host, "a", "stopped");
+    let ended = host.vnode(&["wait", "a"]).exits(1);
+    assert!(ended.stderr.contains("has ended: exit 3"), "{}", ended.all());
+    host.vnode(&["create", "still", "--", "sleep", "infinity"]).ok();
+    assert_eq!(
+        host.vnode(&["wait", "still", "--for", "created"]).ok().stdout,
+        "accepted\ncreated\n"
+    );
+    let mut waiter = host.vnode_command(&["wait", "still"]);
+    let waiter = waiter.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("sh starts");
+    eventually("somebody waits", SOON, || {
+        host.processes().iter().any(|p| p.argv.iter().any(|a| a == "wait")).then_some(())
+    });
+    host.vnode(&["destroy", "still"]).ok();
+    let out = waiter.wait_with_output().expect("a started child can be waited for");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("`still` is being destroyed") || said.contains("no node"), "{said}");
+}
+
+#[test]
+fn t44_a_time_limit_ends_the_program_with_all_it_started() {
+    needs!(Root);
+    let host = Host::new();
+    up(&host, &lab("one", "a:", ""));
+    let out = host
+        .vnode(&["exec", "--time", "0.5", "a", "--", "sh", "-c", "sleep 4322 & sleep 4322"])
+        .exits(4);
+    assert!(out.stderr.contains("`sh` in node `a` was killed"), "{}", out.all());
+    assert!(out.stderr.contains("longer than 0.5 s"), "{}", out.all());
+    eventually("none sleeps", SOON, || {
+        let sleeps = |p: &vnode_testkit::Process| p.argv == ["sleep", "4322"];
+        (!host.processes().iter().any(sleeps)).then_some(())
+    });
+    assert_eq!(state(&host, "a"), "running");
+    // One that is quick enough is as without.
+    host.vnode(&["exec", "--time", "60", "a", "--", "sh", "-c", "exit 7"]).exits(7);
+}
+
+#[test]
+fn t27_t35_a_program_is_given_a_root_for_as_long_as_it_runs() {
+    needs!(Root);
+    let host = Host::new();
+    host.vnode(&["create", "solo", "--", "sleep", "infinity"]).ok();
+    let script = "test \"$VNODE_NODE\" = solo && echo from-outside >\"$VNODE_ROOT/root/note\"";
+    let with = |argv: &[&str]| host.vnode(&[&["mount", "solo", "--"], argv].concat());
+    with(&["sh", "-c", script]).ok();
+    assert_eq!(state(&host, "solo"), "stopped", "nothing stays mounted");
+    assert!(!std::path::Path::new("/root/note").exists(), "the machine's own root is untouched");
+    // One that fails, that is killed, that is not there: its end is ours, and the root is unmounted all the same.
+    with(&["sh", "-c", "exit 7"]).exits(7);
+    with(&["sh", "-c", "kill -9 $$"]).exits(137);
+    let missing = with(&["/no/such/program"]).exits(1);
+    assert!(missing.stderr.contains("cannot run `/no/such/program`"), "{}", missing.all());
+    assert_eq!(state(&host, "solo"), "stopped");
+    let told = host
+        .vnode(&[
+            "mount",
+            "solo",
+            "--json",
+            "--",
+            "sh",
+            "-c",
+            "cat \"$VNODE_ROOT/root/note\"; exit 3",
+        ])
+        .exits(3)
+        .json();
+    assert_eq!((&told["exit"], &told["stdout"]), (&3.into(), &"from-outside\n".into()), "{told}");
+    let mounts = host.run("cat", &["/proc/self/mountinfo"]).ok().stdout;
+    assert!(!mounts.contains(told["path"].as_str().expect("a path")), "{mounts}");
+    // What the user had mounted stays so.
+    host.vnode(&["mount", "solo"]).ok();
+    with(&["true"]).ok();
+    assert_eq!(state(&host, "solo"), "mounted");
+    host.vnode(&["unmount", "solo"]).ok();
+    host.vnode(&["boot", "solo"]).ok();
+    assert_eq!(host.exec("solo", &["cat", "/root/note"]).ok().stdout, "from-outside\n");
+    // A node that runs gives no root, and the program is not run.
+    let mark = host.dir().join("ran").display().to_string();
+    let refused = with(&["touch", &mark]).exits(1);
+    assert!(refused.stderr.contains("solo") && refused.stderr.contains("run"), "{}", refused.all());
+    assert!(!std::path::Path::new(&mark).exists());
+    assert_eq!(node(&host, "solo")["state"], "running");
+}
