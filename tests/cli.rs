@@ -266,7 +266,7 @@ fn a_message_names_the_thing_the_cause_and_the_way_out() {
         (&["link", "down", "nope"], 1, &["no link `nope`", "`vnode link ls`"]),
         (
             &["image", "pull", "BAD NAME"],
-            1,
+            2,
             &["`BAD NAME` is not an image name", "docker-archive:"],
         ),
         (&["mount", "a"], 1, &["node `a` is running", "halt it first"]),

@@ -321,7 +321,8 @@ impl Client {
     }
 
     fn unreachable(&self, endpoint: &Endpoint, source: reqwest::Error) -> Error {
-        let mut causes = std::iter::successors(std::error::Error::source(&source), |error| error.source());
+        let mut causes =
+            std::iter::successors(std::error::Error::source(&source), |error| error.source());
         let hint = if causes.any(|error| error.to_string().contains("dns error")) {
             "; its name is not known here: `vnode daemon --registry-mirror` names another that has its images"
         } else if source.is_connect() && endpoint.base.starts_with("https") {
