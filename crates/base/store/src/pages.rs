@@ -19,7 +19,13 @@ use twox_hash::XxHash3_128;
 
 use crate::{MAX_KEY_BYTES, record};
 
-const PAGE: usize = 4096;
+mod layout;
+
+use layout::{
+    BRANCH, LEAF, PAGE, REVISION, TABLES, VALUES, Widths, array, count, entry, matches, mend,
+    number, separator, suspects,
+};
+
 /// What every file begins with: magic number, flags, two bytes that are not used; size of a page, pages in the header of
 /// a region, and in a region.
 const HEADER: &[u8; 24] = b"redb\x1a\x0a\xa9\x0d\x0a\0\0\0\0\x10\0\0\0\0\0\0\0\0\x10\0";
@@ -39,12 +45,8 @@ const SLOT: usize = 128;
 const SLOT_SUMMED: usize = 112;
 /// Where the two roots are in a slot, each with the byte that says whether there is one.
 const ROOTS: [(usize, usize); 2] = [(1, 8), (2, 40)];
-const LEAF: u8 = 1;
-const BRANCH: u8 = 2;
 /// A tree of all that a file could hold is not half as deep.
 const DEEPEST: usize = 64;
-/// Bytes of a page larger than most that are tried.
-const FRONT: usize = 512;
 /// Damaged places that are told; more are counted among the last.
 const TOLD: usize = 1000;
 
@@ -58,21 +60,6 @@ pub struct Damage {
     /// Whether what stood there is known.
     pub mended: bool,
 }
-
-/// Widths of keys and values in bytes, where all have the same; and whether values are a revision and a record.
-#[derive(Debug, Clone, Copy)]
-struct Widths {
-    key: Option<usize>,
-    value: Option<usize>,
-    records: bool,
-}
-
-/// Tables of tables.
-const TABLES: Widths = Widths { key: None, value: None, records: false };
-/// The values of a store.
-const VALUES: Widths = Widths { records: true, ..TABLES };
-/// Bytes of a revision, before its record.
-const REVISION: usize = 8;
 
 /// A page that another names.
 #[derive(Debug, Clone, Copy)]
@@ -127,129 +114,6 @@ pub(crate) struct Pages<'f> {
     damage: BTreeSet<Damage>,
     /// Wrong pages whose bytes may still be tried.
     tries: usize,
-}
-
-fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
-}
-
-fn number(bytes: &[u8], at: usize) -> Option<usize> {
-    usize::try_from(u32::from_le_bytes(array(bytes, at)?)).ok()
-}
-
-fn count(page: &[u8]) -> Option<usize> {
-    Some(usize::from(u16::from_le_bytes(array(page, 2)?)))
-}
-
-/// Where the keys of a leaf end, and its values.
-fn leaf_ends(page: &[u8], widths: Widths, at: usize) -> Option<(usize, usize)> {
-    let count = count(page)?;
-    let table = |width: Option<usize>| if width.is_none() { 4 * count } else { 0 };
-    let keys = 4 + table(widths.key) + table(widths.value);
-    let key_end = |at: usize| match widths.key {
-        Some(width) => Some(keys + width * (at + 1)),
-        None => number(page, 4 + 4 * at),
-    };
-    let value_end = match widths.value {
-        Some(width) => key_end(count.checked_sub(1)?)? + width * (at + 1),
-        None => number(page, 4 + table(widths.key) + 4 * at)?,
-    };
-    Some((key_end(at)?, value_end))
-}
-
-/// A key of a leaf and its value.
-fn entry(page: &[u8], widths: Widths, at: usize) -> Option<(&[u8], &[u8])> {
-    let count = count(page)?;
-    let table = |width: Option<usize>| if width.is_none() { 4 * count } else { 0 };
-    let (key_end, value_end) = leaf_ends(page, widths, at)?;
-    let (key, value) = match at.checked_sub(1) {
-        Some(before) => leaf_ends(page, widths, before)?,
-        None => (
-            4 + table(widths.key) + table(widths.value),
-            leaf_ends(page, widths, count.checked_sub(1)?)?.0,
-        ),
-    };
-    Some((page.get(key..key_end)?, page.get(value..value_end)?))
-}
-
-/// Where the key of a branch ends.
-fn branch_end(page: &[u8], widths: Widths, at: usize) -> Option<usize> {
-    let count = count(page)?;
-    let keys = 8 + 24 * (count + 1);
-    match widths.key {
-        Some(width) => Some(keys + width * (at + 1)),
-        None => number(page, keys + 4 * at),
-    }
-}
-
-/// A key of a branch: the subtree before it holds keys up to it, the next ones above.
-fn separator(page: &[u8], widths: Widths, at: usize) -> Option<&[u8]> {
-    let count = count(page)?;
-    let begin = match at.checked_sub(1) {
-        Some(before) => branch_end(page, widths, before)?,
-        None => 8 + 24 * (count + 1) + if widths.key.is_none() { 4 * count } else { 0 },
-    };
-    page.get(begin..branch_end(page, widths, at)?)
-}
-
-/// Whether a page is the one of that checksum, which covers all up to the end of its last value or key.
-fn matches(page: &[u8], widths: Widths, checksum: u128) -> bool {
-    let last = count(page).and_then(|count| count.checked_sub(1));
-    let end = last.and_then(|last| match page.first() {
-        Some(&LEAF) => Some(leaf_ends(page, widths, last)?.1),
-        Some(&BRANCH) => branch_end(page, widths, last),
-        _ => None,
-    });
-    end.and_then(|end| page.get(..end))
-        .is_some_and(|summed| XxHash3_128::oneshot(summed) == checksum)
-}
-
-/// Where the one wrong byte of a page can be. Records have checksums of their own: a byte of one makes that one wrong, a
-/// byte of the keys, or of where values end, none of them, or the last, or two.
-fn suspects(page: &[u8], widths: Widths) -> Vec<usize> {
-    let entries = count(page).unwrap_or(0);
-    if !widths.records || page.first() != Some(&LEAF) {
-        // A larger page holds one value; its keys are in front, and trying all of it would take minutes.
-        return (0..if page.len() == PAGE { PAGE } else { FRONT }).collect();
-    }
-    let ends = |at| leaf_ends(page, widths, at).map(|(_, end)| end.min(page.len()));
-    let first = entries.checked_sub(1).and_then(|last| leaf_ends(page, widths, last));
-    let first = first.map_or(FRONT, |(keys, _)| keys.min(page.len()));
-    let mut begins = first;
-    let (mut wrong, mut revisions) = (Vec::new(), Vec::<usize>::new());
-    for at in 0..entries {
-        let end = ends(at).unwrap_or(page.len()).max(begins);
-        let value = page.get(begins..end).and_then(|value| value.get(REVISION..));
-        if value.is_some_and(record::is_whole) {
-            revisions.extend(begins..begins + REVISION);
-        } else {
-            wrong.push(begins..end);
-        }
-        begins = end;
-    }
-    match &wrong[..] {
-        [] => (0..first).chain(revisions).collect(),
-        [one] => one.clone().chain(0..first).collect(),
-        _ => (0..first).collect(),
-    }
-}
-
-/// Puts the one byte of those places right that makes `is_right` so, and gives its place.
-fn mend(bytes: &mut [u8], places: &[usize], is_right: impl Fn(&[u8]) -> bool) -> Option<usize> {
-    // A bit, or all of a byte: what mostly happens comes first.
-    let bits = (0..8).map(|bit| 1 << bit).chain([0xff]);
-    let others = (1..0xff_u8).filter(|way| !way.is_power_of_two());
-    let length = bytes.len();
-    for way in bits.chain(others) {
-        for at in places.iter().copied().filter(|at| *at < length) {
-            bytes[at] ^= way;
-            if is_right(bytes) {
-                return Some(at);
-            }
-            bytes[at] ^= way;
-        }
-    }
-    None
 }
 
 impl<'f> Pages<'f> {
