@@ -1,6 +1,7 @@
 //! A service, packages for it, and processes to watch.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{Read, Seek, SeekFrom, Write},
     os::unix::fs::PermissionsExt,
@@ -358,14 +359,12 @@ impl Service {
     pub(crate) fn settled(&self) {
         eventually("all hooks have ended", || {
             let events = self.items(json!({ "verb": "events" }));
-            let count = |begun: bool| {
-                let of_hooks = events
-                    .iter()
-                    .map(|event| &event["data"])
-                    .filter(|data| data["automatic"] == true);
-                of_hooks.filter(|data| (data["state"] == "PROCESSING") == begun).count()
-            };
-            (count(true) == count(false)).then_some(())
+            // The newest of each; the oldest are forgotten after a while.
+            let hooks = events.iter().filter(|event| event["data"]["automatic"] == true);
+            let last: BTreeMap<_, _> = hooks
+                .map(|event| (event["operation"].to_string(), event["data"]["state"].to_string()))
+                .collect();
+            last.values().all(|state| state != "\"PROCESSING\"").then_some(())
         });
     }
 
