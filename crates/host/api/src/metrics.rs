@@ -201,12 +201,12 @@ impl Metrics {
 
 impl LockNumbers {
     fn register(&self, registry: &mut Registry) {
-        registry.register("vnode_lock_taken", "Times a lock was taken", self.taken.clone());
-        registry.register(
-            "vnode_lock_waited",
-            "Times somebody had to wait for a lock",
-            self.waited.clone(),
-        );
+        for (name, help, counters) in [
+            ("vnode_lock_taken", "Times a lock was taken", &self.taken),
+            ("vnode_lock_waited", "Times somebody had to wait for a lock", &self.waited),
+        ] {
+            registry.register(name, help, counters.clone());
+        }
         registry.register_with_unit(
             "vnode_lock_held",
             "Time that locks were held",
