@@ -103,6 +103,23 @@ fn t23_t35_t37_t38_t39_a_mount_of_a_machines_root_outlives_daemons_and_is_undone
     let words = std::fs::read_to_string(&back).expect("copied");
     assert_eq!(words.lines().collect::<Vec<_>>(), written);
 
+    // a definition that cannot be carried out leaves the machine its disk.
+    let lab = host.dir().join("files.clab.yml");
+    let right = std::fs::read_to_string(&lab).expect("the lab is there");
+    for (wrong, reason) in [
+        (("vmlinux}\n    bare", "absent}\n    bare"), "/absent"),
+        (("vmlinux}\n    bare", "vmlinux, user-data: /absent-data}\n    bare"), "/absent-data"),
+    ] {
+        let text = right.replacen(wrong.0, wrong.1, 1);
+        assert_ne!(text, right);
+        host.write("files.clab.yml", &text);
+        let out = host.vnode(&["apply", &lab.display().to_string()]);
+        assert!(out.code != 0 && out.all().contains(reason), "{}", out.all());
+    }
+    host.write("files.clab.yml", &right);
+    host.vnode(&["cp", "vm:/words", &back]).ok();
+    assert_eq!(std::fs::read_to_string(&back).expect("copied"), words);
+
     // Destroyed while it is mounted and the daemon that did it is gone.
     host.vnode(&["mount", "vm"]).ok();
     host.kill9_daemon();

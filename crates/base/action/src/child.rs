@@ -50,8 +50,8 @@ fn become_program(borrowed: &Borrowed) -> Result<Infallible, Failed> {
     } else if image.own_group {
         must!(Session, libc::SYS_setpgid, 0, 0);
     }
-    if let Some(procs) = borrowed.cgroup {
-        must!(Cgroup, libc::SYS_write, procs, c"0".as_ptr(), 1);
+    for procs in &borrowed.groups {
+        must!(Cgroup, libc::SYS_write, *procs, c"0".as_ptr(), 1);
     }
     let mut next = 0;
     for (descriptor, number) in &borrowed.descriptors {
@@ -80,8 +80,8 @@ fn become_program(borrowed: &Borrowed) -> Result<Infallible, Failed> {
         must!(User, libc::SYS_setresgid, gid, gid, gid);
         must!(User, libc::SYS_setresuid, uid, uid, uid);
     }
-    if image.sandbox.is_some() {
-        sandbox::give_up().map_err(at(Stage::Sandbox))?;
+    if let Some(confined) = &image.sandbox {
+        sandbox::give_up(confined).map_err(at(Stage::Sandbox))?;
     }
     if let Some(folder) = &image.folder {
         must!(Folder, libc::SYS_chdir, folder.as_ptr());

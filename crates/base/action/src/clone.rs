@@ -47,8 +47,8 @@ pub(crate) struct Image {
     pub(crate) folder: Option<CString>,
     /// Descriptor and number it gets. All descriptors are greater than all numbers; sorted by number.
     pub(crate) descriptors: Vec<(OwnedFd, RawFd)>,
-    /// `cgroup.procs` of the folder to enter.
-    pub(crate) cgroup: Option<OwnedFd>,
+    /// `cgroup.procs` of the folders to enter.
+    pub(crate) groups: Vec<OwnedFd>,
     pub(crate) own_session: bool,
     /// Descriptor 0 becomes the session's terminal.
     pub(crate) terminal: bool,
@@ -65,6 +65,8 @@ pub(crate) struct Confined {
     pub(crate) writable: Vec<CString>,
     /// Files in the place of others, as [`Sandbox::covered`](crate::Sandbox::covered).
     pub(crate) covered: Vec<(CString, CString)>,
+    /// As [`Sandbox::filter`](crate::Sandbox::filter).
+    pub(crate) filter: Vec<u64>,
 }
 
 /// A process that was started.
@@ -140,8 +142,8 @@ impl Stage {
     }
 }
 
-/// Our copies of the child's descriptors, and of its cgroup.
-type Held = (Vec<(OwnedFd, RawFd)>, Option<OwnedFd>);
+/// Our copies of the child's descriptors, and of its cgroups.
+type Held = (Vec<(OwnedFd, RawFd)>, Vec<OwnedFd>);
 
 /// What the child uses of our memory.
 #[derive(Debug)]
@@ -149,7 +151,7 @@ pub(crate) struct Borrowed {
     pub(crate) image: Image,
     /// Numbers of the descriptors, of which the child has copies of its own, and what they become.
     pub(crate) descriptors: Vec<(RawFd, RawFd)>,
-    pub(crate) cgroup: Option<RawFd>,
+    pub(crate) groups: Vec<RawFd>,
     pub(crate) argv: Vec<*const c_char>,
     pub(crate) environment: Vec<*const c_char>,
     stack: Vec<MaybeUninit<u128>>,
@@ -166,7 +168,7 @@ impl Borrowed {
     fn new(image: Image, held: &Held) -> Box<Self> {
         Box::new(Self {
             descriptors: held.0.iter().map(|(fd, number)| (fd.as_raw_fd(), *number)).collect(),
-            cgroup: held.1.as_ref().map(AsRawFd::as_raw_fd),
+            groups: held.1.iter().map(AsRawFd::as_raw_fd).collect(),
             argv: pointers(&image.argv),
             environment: pointers(&image.environment),
             stack: Vec::with_capacity(STACK_BYTES / size_of::<u128>()),
@@ -207,7 +209,7 @@ pub(crate) fn start(mut image: Image, stand: bool) -> Result<Child, (Stage, io::
         Stage::Clone
     };
     // Closed when the child has its own: else its pipes never end.
-    let held: Held = (mem::take(&mut image.descriptors), image.cgroup.take());
+    let held: Held = (mem::take(&mut image.descriptors), mem::take(&mut image.groups));
     let mut borrowed = Borrowed::new(image, &held);
     let mut pidfd: c_int = -1;
 

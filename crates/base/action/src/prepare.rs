@@ -99,25 +99,27 @@ pub(crate) fn prepare(spec: Spec) -> Result<(Image, Ours)> {
         descriptors.push((high(descriptor)?, number));
     }
     descriptors.sort_unstable_by_key(|(_, number)| *number);
-    let cgroup = match &spec.cgroup {
-        None => None,
-        Some(path) => {
-            let procs = path.join("cgroup.procs");
-            let opened = rustix::fs::open(&procs, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
-            Some(opened.map_err(|error| Error::Cgroup {
-                doing: "enter",
-                path: path.clone(),
-                source: error.into(),
-            })?)
-        }
-    };
+    let mut groups = Vec::new();
+    for path in spec.cgroup.iter().chain(&spec.entered) {
+        let procs = path.join("cgroup.procs");
+        let opened = rustix::fs::open(&procs, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+        groups.push(high(opened.map_err(|error| Error::Cgroup {
+            doing: "enter",
+            path: path.clone(),
+            source: error.into(),
+        })?)?);
+    }
     let folder = spec.folder.map(|folder| text(folder.into_os_string().into_vec())).transpose()?;
     let path_text = |path: std::path::PathBuf| text(path.into_os_string().into_vec());
-    let confined = |Sandbox { writable, covered }: Sandbox| -> Result<Confined> {
+    let confined = |Sandbox { writable, covered, filter }: Sandbox| -> Result<Confined> {
         let pair = |(what, on)| Ok((path_text(what)?, path_text(on)?));
         Ok(Confined {
             writable: writable.into_iter().map(path_text).collect::<Result<_>>()?,
             covered: covered.into_iter().map(pair).collect::<Result<_>>()?,
+            filter: match u16::try_from(filter.len()) {
+                Ok(_) => filter,
+                Err(_) => return Err(wrong("its filter of system calls is too long")),
+            },
         })
     };
     let sandbox = spec.sandbox.map(confined);
@@ -128,7 +130,7 @@ pub(crate) fn prepare(spec: Spec) -> Result<(Image, Ours)> {
         environment,
         folder,
         descriptors,
-        cgroup: cgroup.map(&high).transpose()?,
+        groups,
         own_session: matches!(spec.session, Session::NewSession | Session::Terminal),
         terminal: spec.session == Session::Terminal,
         own_group: spec.session == Session::NewGroup,

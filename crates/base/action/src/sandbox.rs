@@ -29,7 +29,7 @@ const AT_RECURSIVE: c_int = 0x8000;
 const READ_ONLY: u64 = 1; // MOUNT_ATTR_RDONLY
 
 /// Makes all files read-only but the folders given and private ones. Needs CAP_SYS_ADMIN.
-pub(crate) fn confine(Confined { writable, covered }: &Confined) -> Result<(), c_int> {
+pub(crate) fn confine(Confined { writable, covered, .. }: &Confined) -> Result<(), c_int> {
     // Nothing of what follows may be seen outside.
     attributes(c"/", AT_RECURSIVE, [0, 0, libc::MS_PRIVATE])?;
     for (what, on) in covered {
@@ -53,16 +53,27 @@ pub(crate) fn confine(Confined { writable, covered }: &Confined) -> Result<(), c
     Ok(())
 }
 
-/// Gives up every capability, for ever. To be called as whom the program runs as.
-pub(crate) fn give_up() -> Result<(), c_int> {
+/// Gives up every capability, for ever, and the system calls that are filtered. To be called as whom the program runs as.
+pub(crate) fn give_up(Confined { filter, .. }: &Confined) -> Result<(), c_int> {
     // SAFETY: changes an attribute of this process only.
     unsafe { call!(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }?;
     // `struct __user_cap_header_struct` of this process, and two `__user_cap_data_struct` of three words each.
     let (header, none) = ([CAPABILITY_VERSION, 0], [0_u32; 6]);
     // SAFETY: both live through the call and have the shape of this version.
     unsafe { call!(libc::SYS_capset, header.as_ptr(), none.as_ptr()) }?;
+    if filter.is_empty() {
+        return Ok(());
+    }
+    // Not longer: it was looked at when it was given. `sock_filter` is eight bytes like u64, and needs less alignment.
+    let program =
+        libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut().cast() };
+    // SAFETY: the program and the filter it points to live through the call; the kernel only reads them. It is this process'
+    // own, not that of those whose memory it borrows.
+    unsafe { call!(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &raw const program) }?;
     Ok(())
 }
+
+const SECCOMP_SET_MODE_FILTER: c_int = 1;
 
 /// `_LINUX_CAPABILITY_VERSION_3`.
 const CAPABILITY_VERSION: u32 = 0x2008_0522;

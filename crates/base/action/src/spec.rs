@@ -78,6 +78,9 @@ pub struct Sandbox {
     pub writable: Vec<PathBuf>,
     /// Files that stand in the place of others: what is seen, and where, which must be there.
     pub covered: Vec<(PathBuf, PathBuf)>,
+    /// A filter of system calls, which holds from before the program is executed: instructions of seccomp(2), each the eight
+    /// bytes of a `struct sock_filter`. Empty: none. It has to let chdir, rt_sigprocmask and execve pass.
+    pub filter: Vec<u64>,
 }
 
 /// One program for one request.
@@ -97,6 +100,7 @@ pub struct Spec {
     pub(crate) user: Option<User>,
     pub(crate) limits: Vec<Limit>,
     pub(crate) cgroup: Option<PathBuf>,
+    pub(crate) entered: Vec<PathBuf>,
     pub(crate) sandbox: Option<Sandbox>,
 }
 
@@ -125,6 +129,7 @@ impl Spec {
             user: None,
             limits: Vec::new(),
             cgroup: None,
+            entered: Vec::new(),
             sandbox: None,
         }
     }
@@ -217,6 +222,12 @@ impl Spec {
     /// nothing else; see [`Cgroup`](crate::Cgroup).
     pub fn cgroup(mut self, folder: impl Into<PathBuf>) -> Self {
         self.cgroup = Some(folder.into());
+        self
+    }
+
+    /// Puts the program into this control group, of either version, as one among others: nobody is killed with it.
+    pub fn enter(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.entered.push(folder.into());
         self
     }
 

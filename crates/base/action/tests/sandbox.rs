@@ -12,7 +12,7 @@ async fn confined(script: &str, writable: &[&Path]) -> Option<(String, String)> 
         .env("PATH", "/usr/bin:/bin")
         .capture(64 << 10)
         .time_limit(Duration::from_secs(60))
-        .sandbox(Sandbox { writable, covered: Vec::new() });
+        .sandbox(Sandbox { writable, ..Sandbox::default() });
     match run(spec, &CancellationToken::new()).await {
         Ok(output) => Some((
             String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -78,6 +78,56 @@ async fn a_folder_that_is_not_there_is_an_error_and_no_program_runs() {
         Err(Error::Start { stage, .. }) => assert!(stage.contains("sandbox"), "{stage}"),
         other => panic!("{other:?}"),
     }
+}
+
+/// One instruction of a filter, as the kernel has it.
+fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> u64 {
+    let ([a, b], [c, d, e, f]) = (code.to_ne_bytes(), k.to_ne_bytes());
+    u64::from_ne_bytes([a, b, jt, jf, c, d, e, f])
+}
+
+#[tokio::test]
+async fn a_call_that_is_filtered_is_refused_to_the_program_and_to_nobody_else() {
+    const ALLOW: u32 = 0x7fff_0000;
+    let refused = 0x0005_0000 | libc::EDOM.unsigned_abs();
+    let number = |call: libc::c_long| u32::try_from(call).unwrap();
+    let filter = vec![
+        instruction(0x20, 0, 0, 0), // the call's number
+        instruction(0x15, 1, 0, number(libc::SYS_sethostname)),
+        instruction(0x15, 0, 1, number(libc::SYS_umask)),
+        instruction(0x06, 0, 0, refused),
+        instruction(0x06, 0, 0, ALLOW),
+    ];
+    let spec = |filter| {
+        Spec::new(["/bin/sh", "-c", "grep Seccomp: /proc/self/status; umask 077; umask"])
+            .env("PATH", "/usr/bin:/bin")
+            .capture(4096)
+            .time_limit(Duration::from_secs(60))
+            .sandbox(Sandbox { filter, ..Sandbox::default() })
+    };
+    let own = || {
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+        status.lines().find(|line| line.starts_with("Seccomp:")).unwrap().to_owned()
+    };
+    let before = own();
+    for (filter, filtered) in [(filter, true), (Vec::new(), false)] {
+        match run(spec(filter), &CancellationToken::new()).await {
+            Ok(output) => {
+                let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                assert!(!filtered || text.starts_with("Seccomp:\t2\n"), "{text}");
+                assert_ne!(text.ends_with("0077\n"), filtered, "{text}");
+            }
+            Err(Error::Start { source, .. }) if source.raw_os_error() == Some(libc::EPERM) => {
+                println!("skipped: needs CAP_SYS_ADMIN");
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    // Ours is as it was, though the program began in our memory.
+    assert_eq!(own(), before);
+    let long = vec![0; usize::from(u16::MAX) + 1];
+    let error = run(spec(long), &CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(error, Error::Spec { .. }), "{error:?}");
 }
 
 #[tokio::test]

@@ -134,6 +134,11 @@ pub trait Driver: Send + Sync + fmt::Debug {
 
     fn capabilities(&self) -> Capabilities;
 
+    /// Whether a definition can be carried out here, as far as that can be said without doing it; nothing is changed.
+    fn check<'a>(&'a self, _spec: &'a NodeSpec, _dir: &'a Path) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Makes folder, resource group, monitor and network namespace; nothing is started.
     /// `dir` is the node's own; it may exist with an earlier disk, which is kept.
     fn create<'a>(
@@ -213,6 +218,23 @@ pub trait Driver: Send + Sync + fmt::Debug {
         path: &'a str,
         tar: Reader,
     ) -> BoxFuture<'a, Result<()>>;
+
+    /// Makes a control group, empty and with these limits, for programs that work for a node and are none of its own; `what`
+    /// tells a node's apart. Whatever an earlier one of that name holds is killed. Gives the folders such a program has to
+    /// enter: none where the host, or this driver, has no control groups.
+    fn group_beside<'a>(
+        &'a self,
+        _spec: &'a NodeSpec,
+        _what: &'a str,
+        _limits: &'a Limits,
+    ) -> BoxFuture<'a, Result<Vec<PathBuf>>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// Inverse of `group_beside`: kills what is in it. Idempotent; [`Driver::destroy`] does not do it.
+    fn end_beside<'a>(&'a self, _spec: &'a NodeSpec, _what: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// One node, made and not yet destroyed. Handles are cheap to clone as `Arc` and may be dropped at any time.

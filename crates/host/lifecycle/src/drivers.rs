@@ -48,6 +48,10 @@ impl Driver for Drivers {
         self.container.capabilities()
     }
 
+    fn check<'a>(&'a self, spec: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<()>> {
+        self.of(spec, dir).check(spec, dir)
+    }
+
     fn create<'a>(
         &'a self,
         spec: &'a NodeSpec,

@@ -12,7 +12,7 @@ use vnode_driver::{
 use crate::accel::{self, Accelerators};
 use crate::instance::Vm;
 use crate::shell;
-use crate::{blocking, command, disk, files};
+use crate::{blocking, command, disk, files, seed};
 
 /// How the driver is opened.
 #[derive(Debug)]
@@ -68,9 +68,13 @@ impl QemuDriver {
         shell::bare(spec, dir, &self.folder.join("root"))
     }
 
-    async fn create_now(&self, spec: &NodeSpec, dir: &Path) -> Result<Arc<dyn Instance>> {
-        let accelerators = self.accelerators().await?;
-        let layer = self.layer()?;
+    /// The definition of the shell, of a machine that can be booted as far as is known before.
+    fn checked(
+        &self,
+        spec: &NodeSpec,
+        dir: &Path,
+        accelerators: &Accelerators,
+    ) -> Result<NodeSpec> {
         if spec.network != NetworkMode::Own {
             return Err(Error::Unsupported {
                 node: spec.node.clone(),
@@ -78,10 +82,18 @@ impl QemuDriver {
                     .to_owned(),
             });
         }
-        // What cannot be booted is refused before anything is made.
-        let bare = shell::bare(spec, dir, &layer)?;
-        command::build(spec, &accelerators, &[])?;
+        let bare = shell::bare(spec, dir, &self.layer()?)?;
+        command::build(spec, accelerators, &[])?;
         disk::check(spec)?;
+        seed::check(spec)?;
+        Ok(bare)
+    }
+
+    async fn create_now(&self, spec: &NodeSpec, dir: &Path) -> Result<Arc<dyn Instance>> {
+        let accelerators = self.accelerators().await?;
+        let layer = self.layer()?;
+        // What cannot be booted is refused before anything is made.
+        let bare = self.checked(spec, dir, &accelerators)?;
         let new = !dir.exists();
         let made = self.container.create(&bare, dir).await?;
         let (node, at) = (spec.clone(), dir.to_owned());
@@ -129,6 +141,14 @@ impl Driver for QemuDriver {
         }
     }
 
+    fn check<'a>(&'a self, spec: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let accelerators = self.accelerators().await?;
+            let bare = self.checked(spec, dir, &accelerators)?;
+            self.container.check(&bare, dir).await
+        })
+    }
+
     fn create<'a>(
         &'a self,
         spec: &'a NodeSpec,
@@ -148,7 +168,7 @@ impl Driver for QemuDriver {
     fn destroy<'a>(&'a self, spec: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<()>> {
         // All that a machine has lies in its shell's folder, group and namespace, but for who has its disk open.
         Box::pin(async move {
-            if let Err(error) = files::close(&spec.node, dir).await {
+            if let Err(error) = files::close(spec, dir, &*self.container).await {
                 // What could not be written back goes with the disk; what is left in the way is named below.
                 tracing::warn!(node = spec.node, %error, "close the disk of a machine that is destroyed");
             }
@@ -159,12 +179,12 @@ impl Driver for QemuDriver {
     fn mount<'a>(&'a self, spec: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<PathBuf>> {
         Box::pin(async move {
             let helpers = self.folder.join("mount");
-            files::open(spec, dir, &helpers).await
+            files::open(spec, dir, &helpers, &*self.container).await
         })
     }
 
     fn unmount<'a>(&'a self, spec: &'a NodeSpec, dir: &'a Path) -> BoxFuture<'a, Result<()>> {
-        Box::pin(files::close(&spec.node, dir))
+        Box::pin(files::close(spec, dir, &*self.container))
     }
 
     fn snapshot<'a>(

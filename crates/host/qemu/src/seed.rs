@@ -23,6 +23,11 @@ const SERVICE: &str = "ds=nocloud-net;s=http://169.254.169.254/nocloud/";
 /// Largest user data: as cloud-init and the clouds have it.
 const MOST_USER_DATA: u64 = 1 << 20;
 
+/// Whether the user data that are named can be had.
+pub(crate) fn check(spec: &NodeSpec) -> Result<()> {
+    machine(spec)?.user_data.iter().try_for_each(|path| read(spec, path).map(drop))
+}
+
 /// Writes what the next boot finds.
 pub(crate) fn write(spec: &NodeSpec, dir: &Path, nics: &[Nic]) -> Result<()> {
     let machine = machine(spec)?;

@@ -89,6 +89,25 @@ fn servers(folder: &Path) -> Vec<i32> {
     ["disk.pid", "files.pid"].iter().filter_map(|name| pid(name)?.trim().parse().ok()).collect()
 }
 
+/// Folders of the control group that both are in.
+fn groups(bed: &Bed) -> Vec<PathBuf> {
+    fn below(folder: &Path, end: &Path, depth: u32, found: &mut Vec<PathBuf>) {
+        // Other tests make and remove groups meanwhile.
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.ends_with(end) {
+                found.push(path);
+            } else if depth > 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                below(&path, end, depth - 1, found);
+            }
+        }
+    }
+    let end = PathBuf::from(format!("vnode-{}", bed.instance)).join("lab:vm:files");
+    let mut found = Vec::new();
+    below(Path::new("/sys/fs/cgroup"), &end, 12, &mut found);
+    found
+}
+
 fn kill(pid: i32) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
@@ -137,11 +156,17 @@ fn t35_t36_t38_t39_t40_the_root_of_a_stopped_machine_is_mounted_outside_the_kern
             assert_eq!(field("Uid:").split_whitespace().nth(1), Some("1073807360"), "{status}");
             assert!(field("CapPrm:").ends_with("0000000000000000"), "{status}");
             assert!(field("NoNewPrivs:").ends_with('1'), "{status}");
+            // Forbidden calls are refused by the kernel, and its use is counted and bounded apart.
+            assert!(field("Seccomp:").ends_with('2'), "{status}");
+            let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+            assert!(groups.lines().any(|line| line.ends_with("/lab:vm:files")), "{groups}");
             let own = |what: &str| std::fs::read_link(format!("/proc/{pid}/ns/{what}")).unwrap();
             for what in ["net", "mnt", "ipc"] {
                 assert_ne!(own(what), std::fs::read_link(format!("/proc/self/ns/{what}")).unwrap());
             }
         }
+        let groups = groups(&bed);
+        assert!(!groups.is_empty());
         // No file system of the kernel's lies there, and nothing in it is a program or a device.
         let mounts = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
         let line =
@@ -166,6 +191,7 @@ fn t35_t36_t38_t39_t40_the_root_of_a_stopped_machine_is_mounted_outside_the_kern
         unmount(&bed, &spec).await.unwrap();
         unmount(&bed, &spec).await.unwrap();
         assert!(!root.join("etc").exists() && !folder.join("opened").exists());
+        assert!(groups.iter().all(|group| !group.exists()), "{groups:?}");
         assert!(!Path::new(&format!("/proc/{}", pids[0])).join("exe").exists());
 
         // All of it is on the disk, and the file system is whole, for another reader too. Its image never changed.

@@ -16,6 +16,7 @@
 
 mod apart;
 mod archive;
+mod beside;
 mod caps;
 mod cgroup;
 mod config;
@@ -49,11 +50,12 @@ use self::cgroup::{Group, Tree};
 use self::connection::{Connection, connect_in, open_dir};
 use self::devices::Rule;
 use self::instance::Container;
+pub use self::seccomp::of_helper as filter_of_helper;
 use self::snapshot::Snapshots;
 use self::spawner::Spawner;
 use crate::{
-    BoxFuture, Capabilities, Driver, Ended, Error, Exit, Instance, NetworkMode, NodeSpec, Reader,
-    Recovered, Result, Snapshot,
+    BoxFuture, Capabilities, Driver, Ended, Error, Exit, Instance, Limits, NetworkMode, NodeSpec,
+    Reader, Recovered, Result, Snapshot,
 };
 
 /// How the container driver is set up.
@@ -384,6 +386,11 @@ impl Driver for ContainerDriver {
         }
     }
 
+    fn check<'a>(&'a self, spec: &'a NodeSpec, _: &'a Path) -> BoxFuture<'a, Result<()>> {
+        let group = self.tree.group(&spec.lab, &spec.node);
+        Box::pin(async move { config::boot(spec, &group).map(drop) })
+    }
+
     fn create<'a>(
         &'a self,
         spec: &'a NodeSpec,
@@ -475,5 +482,18 @@ impl Driver for ContainerDriver {
             let opened = mounted_root(spec, root)?;
             archive::into(spec.node.clone(), opened, path.to_owned(), tar, None).await
         })
+    }
+
+    fn group_beside<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        what: &'a str,
+        limits: &'a Limits,
+    ) -> BoxFuture<'a, Result<Vec<PathBuf>>> {
+        Box::pin(self.group_beside_now(spec, what, limits))
+    }
+
+    fn end_beside<'a>(&'a self, spec: &'a NodeSpec, what: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.end_beside_now(spec, what))
     }
 }

@@ -461,6 +461,7 @@ pub(super) async fn renew(
     let operation = context.operation().to_string();
     // the new image is here and the definition is right before the old disk is touched.
     let spec = define(inner, lab, &entry).await?;
+    inner.driver.check(&spec, &inner.node_dir(lab, name)).await.map_err(driver_error)?;
     stop(inner, &entry, None, &operation).await?;
     let instance = entry.live()?;
     instance.reset_disk().await.map_err(driver_error)?;

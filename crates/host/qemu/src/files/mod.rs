@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Two programs, each the machine's own user, without capability, network or a file it may write, but for the descriptors it
-//! is given: one makes a plain disk of the image, one reads and writes the ext2, ext3 or ext4 file system on it. What a
+//! is given, behind a filter of system calls and in a control group beside the machine's: one makes a plain disk of the image,
+//! one reads and writes the ext2, ext3 or ext4 file system on it. What a
 //! hostile file system can make of the second is that user; what the kernel gets of it are answers to FUSE's questions. Both
 //! outlive the daemon, so that nothing is lost with it.
 
@@ -20,7 +21,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use vnode_driver::{Error, NodeSpec, Result};
+use vnode_driver::{Device, Driver, Error, Limits, NodeSpec, Result};
 use vnode_monitor::wire;
 use vnode_operation::fault;
 
@@ -31,6 +32,10 @@ const STORAGE: &str = "qemu-storage-daemon";
 const EXT: &str = "fuse2fs";
 /// In the node's folder.
 const FOLDER: &str = "opened";
+/// What the control group of the two programs is called beside the machine's.
+const GROUP: &str = "files";
+/// Processes and threads of both, which start a thread for each of some reads at once.
+const THREADS: u64 = 256;
 
 /// What is missing on this host to open a machine's disk, with the way to get it.
 #[must_use]
@@ -124,6 +129,19 @@ impl Places {
     }
 }
 
+/// What the two programs may use: memory of their own, and the processors the machine may.
+fn limits(spec: &NodeSpec, container: &dyn Driver) -> Limits {
+    let can = container.capabilities().limits;
+    let can = |what: &str| can.iter().any(|limit| limit == what);
+    Limits {
+        memory_bytes: can("memory").then_some(server::MEMORY),
+        pids: can("pids").then_some(THREADS),
+        cpus: spec.limits.cpus,
+        cpu_set: spec.limits.cpu_set.clone(),
+        ..Limits::default()
+    }
+}
+
 /// Refuses what a mounted root is in the way of.
 pub(crate) fn refuse(node: &str, dir: &Path) -> Result<()> {
     let places = Places::new(node, dir);
@@ -133,8 +151,14 @@ pub(crate) fn refuse(node: &str, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Mounts the root file system; mounted already, it is where it was. `helpers` is a folder of the driver's.
-pub(crate) async fn open(spec: &NodeSpec, dir: &Path, helpers: &Path) -> Result<PathBuf> {
+/// Mounts the root file system; mounted already, it is where it was. `helpers` is a folder of the driver's; `container` makes
+/// the control group.
+pub(crate) async fn open(
+    spec: &NodeSpec,
+    dir: &Path,
+    helpers: &Path,
+    container: &dyn Driver,
+) -> Result<PathBuf> {
     let places = Places::new(&spec.node, dir);
     let unsupported = |what: String| Error::Unsupported { node: spec.node.clone(), what };
     let Some(base) = &shell::machine(spec)?.disk else {
@@ -158,9 +182,14 @@ pub(crate) async fn open(spec: &NodeSpec, dir: &Path, helpers: &Path) -> Result<
     }
     // What an earlier daemon had half made, or a program that died has left.
     places.end().await.map_err(places.fail("close"))?;
-    let opened = start(spec, dir, base, &places, helpers).await;
+    // FUSE's library opens the device before it asks for a mount.
+    let fuse = "/dev/fuse".to_owned();
+    let fuse = Device { source: fuse.clone().into(), target: fuse, access: "rw".to_owned() };
+    let beside = NodeSpec { devices: vec![fuse], ..spec.clone() };
+    let group = container.group_beside(&beside, GROUP, &limits(spec, container)).await?;
+    let opened = start(spec, dir, base, &places, helpers, &group).await;
     if opened.is_err()
-        && let Err(error) = places.end().await
+        && let Err(error) = close(spec, dir, container).await
     {
         tracing::warn!(node = spec.node, %error, "close a disk that could not be opened");
     }
@@ -173,6 +202,7 @@ async fn start(
     base: &vnode_driver::BaseDisk,
     places: &Places,
     helpers: &Path,
+    group: &[PathBuf],
 ) -> Result<()> {
     let user = shell::user(spec)?;
     let (node, at, image) = (spec.clone(), dir.to_owned(), base.image.clone());
@@ -227,6 +257,7 @@ async fn start(
         point: &places.disk,
         kind: Kind::File,
         helpers,
+        group,
     };
     storage.start().await.map_err(places.fail("open"))?;
     fault::point("machine.mount.table").map_err(io::Error::other).map_err(places.fail("open"))?;
@@ -251,19 +282,23 @@ async fn start(
         point: &places.root,
         kind: Kind::Tree,
         helpers,
+        group,
     };
     files.start().await.map_err(places.fail("open"))?;
     fault::point("machine.mount.files").map_err(io::Error::other).map_err(places.fail("open"))
 }
 
 /// Inverse of [`open`]; idempotent. Done when all is on the disk.
-pub(crate) async fn close(node: &str, dir: &Path) -> Result<()> {
-    let places = Places::new(node, dir);
-    if places.end().await.map_err(places.fail("close"))? {
-        return Ok(());
+pub(crate) async fn close(spec: &NodeSpec, dir: &Path, container: &dyn Driver) -> Result<()> {
+    let places = Places::new(&spec.node, dir);
+    let ended = places.end().await.map_err(places.fail("close"));
+    // Whatever was said: nobody stays in it.
+    let left = container.end_beside(spec, GROUP).await;
+    if ended? {
+        return left;
     }
     Err(Error::Io {
-        doing: format!("write back the disk of `{node}`"),
+        doing: format!("write back the disk of `{}`", spec.node),
         source: io::Error::other(
             "the program that had it open ended before it was done: the machine's next boot checks its file system",
         ),

@@ -28,7 +28,7 @@ pub(super) const ALONE: Duration = Duration::from_secs(30);
 /// Between two looks at a process id that is yet to be written.
 const RETRY: Duration = Duration::from_millis(5);
 /// Memory of a program that reads what a guest wrote.
-const MEMORY: u64 = 2 << 30;
+pub(super) const MEMORY: u64 = 2 << 30;
 /// Bytes of what it printed that an error shows.
 const SHOWN: usize = 512;
 
@@ -62,6 +62,8 @@ pub(super) struct Server<'a> {
     pub(super) kind: Kind,
     /// A folder that has been [made ready](make_helpers).
     pub(super) helpers: &'a Path,
+    /// Folders of the control group it belongs to.
+    pub(super) group: &'a [PathBuf],
 }
 
 /// Puts the helpers into a folder of the driver's.
@@ -126,7 +128,11 @@ impl Server<'_> {
             .limit(Resource::As, MEMORY)
             .limit(Resource::Nofile, 256)
             .limit(Resource::Core, 0)
-            .sandbox(Sandbox { writable: Vec::new(), covered: covered.collect() })
+            .sandbox(Sandbox {
+                writable: Vec::new(),
+                covered: covered.collect(),
+                filter: vnode_driver::container::filter_of_helper(),
+            })
             .pass(3, lock.into())
             // Its own reading end as well, so that what it prints later, when nobody reads, does not end it.
             .pass(4, printed)
@@ -136,6 +142,7 @@ impl Server<'_> {
         for (number, descriptor) in (5..7).zip(self.passed) {
             spec = spec.pass(number, descriptor);
         }
+        spec = self.group.iter().fold(spec, Spec::enter);
         reap(vnode_action::spawn_detached(spec).map_err(io::Error::other)?)?;
 
         let mut line = [0; 64];

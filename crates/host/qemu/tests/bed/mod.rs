@@ -22,7 +22,7 @@ pub const PATIENCE: Duration = Duration::from_secs(200);
 
 pub struct Bed {
     pub dir: tempfile::TempDir,
-    instance: String,
+    pub instance: String,
     driver: Mutex<Option<Arc<QemuDriver>>>,
     nodes: Mutex<Vec<NodeSpec>>,
 }

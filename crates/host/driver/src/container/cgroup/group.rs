@@ -101,6 +101,11 @@ impl Group {
         Err((format!("move processes to {}", dir.display()), io::Error::from(ErrorKind::TimedOut)))
     }
 
+    /// The folders that a process has to enter to be in it.
+    pub(in crate::container) fn folders(&self) -> Vec<PathBuf> {
+        self.v2.iter().chain(self.v1.values()).filter(|dir| dir.is_dir()).cloned().collect()
+    }
+
     pub(in crate::container) fn membership(&self) -> Option<&PathBuf> {
         self.v2.as_ref().or_else(|| self.v1.get("freezer"))
     }

@@ -8,6 +8,8 @@
 //!              V1/devices/...                               devices; on v2 a program confines them
 //! ```
 //!
+//! Programs that work for a node and are none of its own have `LAB:NODE:WHAT` beside the node's.
+//!
 //! `OWN` is the daemon's own group in that tree: a node's use counts as the daemon's, and whoever limits the
 //! daemon limits its nodes. Names say whose a group is (R-15).
 
@@ -171,9 +173,17 @@ impl Tree {
 
     /// The groups of one node; nothing is made yet.
     pub(super) fn group(&self, lab: &str, node: &str) -> Group {
-        let name = format!("{}:{}", component(lab), component(node));
+        self.named(&format!("{}:{}", component(lab), component(node)))
+    }
+
+    /// The groups of programs beside a node.
+    pub(super) fn beside(&self, lab: &str, node: &str, what: &str) -> Group {
+        self.named(&format!("{}:{}:{}", component(lab), component(node), component(what)))
+    }
+
+    fn named(&self, name: &str) -> Group {
         let parent = format!("vnode-{}", self.instance);
-        let below = |own: &PathBuf| own.join(&parent).join(&name);
+        let below = |own: &PathBuf| own.join(&parent).join(name);
         Group {
             v2: self.v2.as_ref().map(below),
             v2_controllers: self.v2_controllers.clone(),

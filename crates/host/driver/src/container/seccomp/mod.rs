@@ -36,6 +36,7 @@ enum Verdict {
 
 /// Namespace flags of clone(2).
 const NAMESPACES: u32 = 0x7e02_0000;
+const AF_UNIX: u32 = 1;
 const AF_VSOCK: u32 = 40;
 /// `PER_LINUX`, `PER_LINUX32`, their `UNAME26` variants, and the question for the present one.
 const PERSONALITIES: &[u32] = &[0, 8, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
@@ -44,17 +45,35 @@ const PERSONALITIES: &[u32] = &[0, 8, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
 pub(super) fn default_profile(capabilities: u64) -> String {
     use std::fmt::Write;
     let mut text = String::new();
-    for [code, jt, jf, k] in assemble(&verdicts(capabilities)) {
-        let mut bytes = [0; 8];
-        bytes[..2].copy_from_slice(&(code as u16).to_ne_bytes());
-        bytes[2] = jt as u8;
-        bytes[3] = jf as u8;
-        bytes[4..].copy_from_slice(&k.to_ne_bytes());
-        for byte in bytes {
-            write!(text, "{byte:02x}").expect("a String takes everything");
-        }
+    for byte in assemble(&verdicts(capabilities)).into_iter().flat_map(bytes) {
+        write!(text, "{byte:02x}").expect("a String takes everything");
     }
     text
+}
+
+/// The profile of a program beside a node, which reads what a guest wrote and needs files, memory, threads and unix sockets
+/// for it: the default one without what changes who it is, its share of the machine, or another process, and without any
+/// network. Instructions as `vnode_action::Sandbox` takes them.
+#[must_use]
+pub fn of_helper() -> Vec<u64> {
+    let mut list = verdicts(0);
+    list.retain(|(number, _)| !table::NO_HELPERS.contains(&i64::from(*number)));
+    for (number, verdict) in &mut list {
+        if [libc::SYS_socket, libc::SYS_socketpair].contains(&i64::from(*number)) {
+            *verdict = Verdict::IfArgument(&[AF_UNIX]);
+        }
+    }
+    assemble(&list).into_iter().map(|one| u64::from_ne_bytes(bytes(one))).collect()
+}
+
+/// An instruction as a `struct sock_filter`.
+fn bytes([code, jt, jf, k]: Instruction) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    bytes[..2].copy_from_slice(&(code as u16).to_ne_bytes());
+    bytes[2] = jt as u8;
+    bytes[3] = jf as u8;
+    bytes[4..].copy_from_slice(&k.to_ne_bytes());
+    bytes
 }
 
 fn verdicts(capabilities: u64) -> Vec<(u32, Verdict)> {
@@ -225,6 +244,31 @@ mod tests {
         assert_eq!(call(libc::SYS_clone3, 0), ERRNO | ENOSYS);
         assert_eq!(call(libc::SYS_unshare, 0), ERRNO | EPERM);
         assert_eq!(call(libc::SYS_reboot, 0), ERRNO | EPERM);
+    }
+
+    #[test]
+    fn a_helper_has_files_and_no_power_over_others() {
+        let program: Vec<Instruction> = of_helper()
+            .into_iter()
+            .map(|one| {
+                let bytes = one.to_ne_bytes();
+                let code = u16::from_ne_bytes([bytes[0], bytes[1]]);
+                let k = u32::from_ne_bytes(bytes[4..].try_into().unwrap());
+                [code.into(), bytes[2].into(), bytes[3].into(), k]
+            })
+            .collect();
+        let call = |number: i64, argument| run(&program, ARCHITECTURE, number as u32, argument);
+        for number in [libc::SYS_openat, libc::SYS_pread64, libc::SYS_execve, libc::SYS_chdir] {
+            assert_eq!(call(number, 0), ALLOW, "{number}");
+        }
+        for number in table::NO_HELPERS {
+            assert_eq!(call(*number, 0), ERRNO | EPERM, "{number}");
+        }
+        assert_eq!(call(libc::SYS_socketpair, AF_UNIX), ALLOW);
+        assert_eq!(call(libc::SYS_socket, libc::AF_INET as u32), ERRNO | EPERM);
+        assert_eq!(call(libc::SYS_socket, libc::AF_NETLINK as u32), ERRNO | EPERM);
+        assert_eq!(call(libc::SYS_mount, 0), ERRNO | EPERM);
+        assert_eq!(call(libc::SYS_clone, libc::CLONE_NEWUSER as u32), ERRNO | EPERM);
     }
 
     #[test]

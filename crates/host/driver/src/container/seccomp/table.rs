@@ -401,3 +401,38 @@ pub(super) const WITH_CAPABILITY: &[(&str, &[i64])] = &[
     ("BPF", &[SYS_bpf]),
     ("PERFMON", &[SYS_perf_event_open]),
 ];
+
+/// Calls of the default profile that a program beside a node has no use for: other users, its share of the machine, other
+/// processes, and a way into the kernel that is wider than files need.
+pub(super) const NO_HELPERS: &[i64] = &[
+    SYS_capset,
+    SYS_io_uring_enter,
+    SYS_io_uring_register,
+    SYS_io_uring_setup,
+    SYS_ioprio_set,
+    #[cfg(target_arch = "x86_64")]
+    SYS_mknod,
+    SYS_mknodat,
+    SYS_personality,
+    SYS_pidfd_open,
+    SYS_pidfd_send_signal,
+    SYS_process_mrelease,
+    SYS_process_vm_readv,
+    SYS_process_vm_writev,
+    SYS_ptrace,
+    SYS_sched_setaffinity,
+    SYS_sched_setattr,
+    SYS_sched_setparam,
+    SYS_sched_setscheduler,
+    SYS_seccomp,
+    SYS_setfsgid,
+    SYS_setfsuid,
+    SYS_setgid,
+    SYS_setgroups,
+    SYS_setpriority,
+    SYS_setregid,
+    SYS_setresgid,
+    SYS_setresuid,
+    SYS_setreuid,
+    SYS_setuid,
+];
