@@ -235,3 +235,6 @@ fn group_of_kvm(spec: &NodeSpec) -> Result<u32> {
     })?;
     Ok(found.gid())
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,6 +50,8 @@ pub struct Event {
     /// `SHUTDOWN`, `RESET`, `STOP`, ...
     pub name: String,
     pub data: Value,
+    /// When, by QEMU's clock, which is the host's: microseconds since 1970; 0 where it is not said.
+    pub at_unix_us: u64,
 }
 
 /// What QEMU returns, or its error's class and words.
@@ -265,8 +267,12 @@ enum Message {
 fn parse(line: &str) -> Option<Message> {
     let mut message: Map<String, Value> = serde_json::from_str(line).ok()?;
     if let Some(Value::String(name)) = message.remove("event") {
+        let part = |part: &str| message.get("timestamp")?.get(part)?.as_u64();
+        let at = part("seconds").zip(part("microseconds"));
+        let at_unix_us = at.and_then(|(s, us)| s.checked_mul(1_000_000)?.checked_add(us));
         return Some(Message::Event(Event {
             name,
+            at_unix_us: at_unix_us.unwrap_or(0),
             data: message.remove("data").unwrap_or_default(),
         }));
     }

@@ -44,6 +44,14 @@ fn vm_t41_t47_t55_a_machine_boots_is_linked_spoken_to_paused_adopted_rebooted_an
         assert_eq!(exec(&*vm, &["ping", "-c", "1", "-W", "60", "10.9.0.2"]).await.0, 0);
         assert_eq!(exec(&*vm, &["false"]).await.0, 1);
 
+        // What it was ordered with: processors, queues of the interface, a source of randomness, a watchdog.
+        assert_eq!(exec(&*vm, &["nproc"]).await.1, "2\n");
+        let (_, text) = exec(&*vm, &["ls", "/sys/class/net/eth1/queues"]).await;
+        assert_eq!(text.split_whitespace().filter(|queue| queue.starts_with("tx-")).count(), 2);
+        let kinds = "cat /sys/bus/virtio/devices/*/device /sys/bus/pci/devices/*/device";
+        let (_, text) = exec(&*vm, &["sh", "-c", kinds]).await;
+        assert!(text.contains("0x0004\n") && text.contains("0x25ab\n"), "{text}");
+
         // Its disks: the image's bytes under an overlay of the size that was asked for.
         let sectors = |disk: &str| format!("cat /sys/block/{disk}/size; head -c 21 /dev/{disk}");
         let (_, text) = exec(&*vm, &["sh", "-c", &sectors("vda")]).await;
@@ -69,6 +77,8 @@ fn vm_t41_t47_t55_a_machine_boots_is_linked_spoken_to_paused_adopted_rebooted_an
             assert!(n > 0, "the console ended: {seen}");
             seen.push_str(&String::from_utf8_lossy(&some[..n]));
         }
+        // What was printed before comes first.
+        assert!(seen.contains("vnode: up"), "{seen}");
         drop(console);
 
         // QEMU runs as nobody in particular, in a root with nothing of the host's but /usr.
@@ -81,6 +91,8 @@ fn vm_t41_t47_t55_a_machine_boots_is_linked_spoken_to_paused_adopted_rebooted_an
         assert!(field("CapEff:").ends_with("0000000000000000"));
         assert!(field("NoNewPrivs:").ends_with('1') && field("Seccomp:").ends_with('2'));
         assert!(!bed::exists(format!("/proc/{pid}/root/etc/shadow").as_ref()));
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        assert!(groups.lines().any(|line| line.ends_with("/lab:vm")), "{groups}");
 
         // Paused, its time stands still and it answers nobody.
         vm.pause().await.unwrap();
@@ -100,11 +112,11 @@ fn vm_t41_t47_t55_a_machine_boots_is_linked_spoken_to_paused_adopted_rebooted_an
         assert_eq!(exec(&*vm, &["true"]).await.0, 0);
         answers(&far, "10.9.0.1");
 
-        // R-7, T-47: a reboot inside is told as one; interfaces and their neighbours stay.
+        // R-7, T-47: a reboot inside, here by a watchdog that is not fed, is told as one; interfaces and their neighbours stay.
         let boots = vm.status().boots;
         // Held until it has ended: dropping an exec ends its program, which may not have got to the reboot yet. Its end
         // takes the connection along, so whether it was seen to start says nothing.
-        let rebooting = vm.exec(&words(&["reboot", "-f"])).await;
+        let rebooting = vm.exec(&words(&["sh", "-c", WATCHDOG])).await;
         let status = until(&*vm, Phase::Stopped).await;
         drop(rebooting);
         assert_eq!(status.last_exit.unwrap().ended, Ended::Reboot);
@@ -156,6 +168,24 @@ fn vm_t41_t47_t55_a_machine_boots_is_linked_spoken_to_paused_adopted_rebooted_an
         assert_eq!(exit.ended, Ended::Killed);
     });
 }
+
+/// Starts the i6300esb without a driver, by its registers: two stages of a tick each, then the enabling bit of its
+/// configuration space. QEMU's `hw/watchdog/wdt_i6300esb.c` has what they mean.
+const WATCHDOG: &str = "
+for device in /sys/bus/pci/devices/*; do
+    [ \"$(cat $device/device)\" = 0x25ab ] && break
+done
+echo 1 >$device/enable
+read -r base rest <$device/resource
+base=$((base))
+for stage in 0 4; do
+    devmem $((base + 12)) 16 0x80
+    devmem $((base + 12)) 16 0x86
+    devmem $((base + stage)) 32 1
+done
+printf '\\002' | dd of=$device/config bs=1 seek=104 conv=notrunc 2>/dev/null
+sleep 60
+";
 
 #[test]
 fn vm_t46_memory_is_kept_a_screen_is_seen_and_full_disks_and_hung_machines_are_borne() {

@@ -189,6 +189,11 @@ impl Vm {
                                 tracing::warn!(node, event = event.name, data = %event.data, "machine");
                                 continue;
                             }
+                            // The end itself is told by the monitor; this is when the guest wanted it.
+                            "SHUTDOWN" => {
+                                tracing::debug!(node, at = event.at_unix_us, data = %event.data, "machine shuts down");
+                                continue;
+                            }
                             _ => continue,
                         }
                         let status = *shell.borrow();

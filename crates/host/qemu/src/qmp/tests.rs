@@ -43,6 +43,7 @@ async fn answers_find_their_questions_and_unknown_events_do_no_harm() {
     assert_eq!(status["status"], "running");
     let event = events.recv().await.unwrap();
     assert_eq!((event.name.as_str(), &event.data["a"]), ("NEVER_HEARD_OF", &json!(1)));
+    assert_eq!(event.at_unix_us, 1_000_002);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::AsyncReadExt;
 use vnode_action::CancellationToken;
 use vnode_driver::{Driver, Error, Exec, Hardware, Instance, Phase, Start};
 
@@ -59,6 +60,14 @@ async fn with_room(bed: &Bed, nodes: &std::path::Path) {
     // Its screen is a picture.
     let picture = hardware(&*vm).screenshot().await.unwrap();
     assert!(picture.starts_with(b"\x89PNG\r\n") && picture.len() > 100, "{picture:?}");
+
+    // And a server of it, on a socket that is nobody's but root's and the machine's.
+    let mut screen =
+        tokio::net::UnixStream::connect(bed.folder("saved").join("vm/vnc.sock")).await.unwrap();
+    let mut greeting = [0; 12];
+    screen.read_exact(&mut greeting).await.unwrap();
+    assert!(greeting.starts_with(b"RFB 003."), "{greeting:?}");
+    drop(screen);
 
     // A root that is memory shows that memory was kept: saved, the machine is gone; booted, it goes on.
     assert_eq!(exec(&*vm, &["sh", "-c", "echo kept >/root/word"]).await.0, 0);
