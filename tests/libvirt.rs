@@ -1,6 +1,9 @@
 //! Domains of libvirt in labs: its test driver, which lives in the daemon, and its own daemon with an emulated machine and
 //! a container.
 
+#[path = "libvirt/lxc.rs"]
+mod lxc;
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! A domain, its snapshots and its console as values that free themselves. All calls here block.
 
 use std::ffi::{c_char, c_int, c_uint};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::raw::{self, Functions, Info, Ptr, code};
@@ -14,6 +15,8 @@ pub(crate) enum State {
     Off,
 }
 
+/// `NS_GET_NSTYPE` of `linux/nsfs.h`.
+const KIND_OF_NAMESPACE: libc::Ioctl = 0xb703;
 /// `VIR_DOMAIN_CRASHED`: it ended, and may be kept as it was.
 const CRASHED: c_int = 6;
 /// `VIR_DOMAIN_SHUTOFF_CRASHED`.
@@ -216,6 +219,33 @@ impl Domain {
         let text = c(command)?;
         // SAFETY: handle and text are valid through the call; the text that comes back is ours.
         taken(functions, unsafe { ask(self.handle.0, text.as_ptr(), seconds, 0) })
+    }
+
+    /// The network namespace of a container's first process.
+    pub(crate) fn netns(&self) -> Result<OwnedFd> {
+        let functions = self.connection.functions;
+        let Some(open) = functions.namespaces else {
+            return Err(VirError {
+                code: code::NO_SUPPORT,
+                message: "no libvirt-lxc.so.0 here".to_owned(),
+            });
+        };
+        let mut list: *mut c_int = std::ptr::null_mut();
+        // SAFETY: the handle is valid; the function allocates the list and opens the descriptors in it for us.
+        let count = done(functions, unsafe { open(self.handle.0, &raw mut list, 0) })?;
+        let mut found = None;
+        for number in 0..usize::try_from(count).unwrap_or(0) {
+            // SAFETY: the list has `count` entries, each an open descriptor that is ours.
+            let one = unsafe { OwnedFd::from_raw_fd(*list.add(number)) };
+            // SAFETY: the request takes no argument.
+            let kind = unsafe { libc::ioctl(one.as_raw_fd(), KIND_OF_NAMESPACE) };
+            if kind == libc::CLONE_NEWNET {
+                found = Some(one);
+            }
+        }
+        // SAFETY: the list itself is ours to free, or null.
+        unsafe { libc::free(list.cast()) };
+        found.ok_or_else(|| VirError::own("libvirt gives no network namespace"))
     }
 
     /// A stream that is not joined to anything yet.

@@ -17,7 +17,7 @@ use crate::domain::State;
 use crate::hub::{Hub, Hubs, refused};
 use crate::instance::Node;
 use crate::kept::{self, Kept};
-use crate::letgo::let_go;
+use crate::letgo::{Owner, let_go};
 use crate::{blocking, definition, nic, snapshot};
 
 /// How the driver is opened.
@@ -265,15 +265,16 @@ impl LibvirtDriver {
             let connection = hub.connection().await.map_err(left)?;
             let letting = kept.clone();
             let grace = Duration::from_millis(spec.stop_grace_ms);
-            let gone = blocking(move || let_go(&connection, &letting, grace)).await?;
-            gone.map_err(|error| left(refused(&spec.node, "let go the domain", error)))?;
             let (node, instance) = (spec.clone(), self.options.instance.clone());
             let host = self.options.host;
-            blocking(move || {
+            let gone = blocking(move || {
                 let host = host().map_err(nic::network)?;
+                let owner = Owner { host: &host, instance: &instance, spec: &node };
+                let gone = let_go(&connection, &letting, grace, &owner);
+                gone.map_err(|error| refused(&node.node, "let go the domain", error))?;
                 nic::clear(&host, None, &instance, &node)
-            })
-            .await??;
+            });
+            gone.await?.map_err(left)?;
         }
         let node = {
             let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -306,7 +307,7 @@ impl LibvirtDriver {
 }
 
 /// An error and its causes.
-fn told(error: &dyn std::error::Error) -> String {
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

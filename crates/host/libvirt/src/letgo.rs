@@ -3,12 +3,29 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use vnode_driver::NodeSpec;
+use vnode_network::Ns;
+
+use crate::container::LXC;
 use crate::domain::{Domain, State};
 use crate::kept::Kept;
+use crate::nic;
 use crate::typed::{Connection, Result, VirError};
 
+/// Whose interfaces are taken off a domain.
+pub(crate) struct Owner<'a> {
+    pub(crate) host: &'a Ns,
+    pub(crate) instance: &'a str,
+    pub(crate) spec: &'a NodeSpec,
+}
+
 /// The end of a node's hold on its domain.
-pub(crate) fn let_go(connection: &Arc<Connection>, kept: &Kept, grace: Duration) -> Result<()> {
+pub(crate) fn let_go(
+    connection: &Arc<Connection>,
+    kept: &Kept,
+    grace: Duration,
+    owner: &Owner<'_>,
+) -> Result<()> {
     let domain = match connection.by_uuid(&kept.uuid) {
         Ok(domain) => domain,
         Err(error) if error.is_absent() => return Ok(()),
@@ -30,13 +47,19 @@ pub(crate) fn let_go(connection: &Arc<Connection>, kept: &Kept, grace: Duration)
     if ends {
         end(connection, &domain, grace)?;
     }
-    unplug(&domain, &kept.wires, run.is_some() && !ends);
+    unplug(connection, &domain, &kept.wires, run.is_some() && !ends, owner);
     Ok(())
 }
 
 /// Takes the node's interfaces off a domain of the user's: off its run, and out of its definition, into which somebody may
 /// have written what ran. Without them the wires behind go, and a definition that names them could not be started.
-pub(crate) fn unplug(domain: &Domain, wires: &[String], runs: bool) {
+pub(crate) fn unplug(
+    connection: &Connection,
+    domain: &Domain,
+    wires: &[String],
+    runs: bool,
+    Owner { host, instance, spec }: &Owner<'_>,
+) {
     let told = |error: VirError| {
         if error.is_without_device() {
             tracing::debug!(%error, "an interface that is not there");
@@ -46,6 +69,12 @@ pub(crate) fn unplug(domain: &Domain, wires: &[String], runs: bool) {
         }
     };
     for wire in wires {
+        if runs
+            && connection.kind == LXC
+            && let Err(error) = nic::stand_in(host, wire, instance, spec)
+        {
+            tracing::warn!(%error, "unplug an interface");
+        }
         if runs && let Err(error) = domain.detach(wire) {
             told(error);
         }

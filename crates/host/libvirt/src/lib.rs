@@ -13,6 +13,7 @@
 
 mod agent;
 mod console;
+mod container;
 mod definition;
 mod domain;
 mod driver;

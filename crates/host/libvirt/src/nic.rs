@@ -5,6 +5,7 @@ use vnode_driver::{NodeSpec, Result};
 use vnode_network::state::{self, Interface};
 use vnode_network::{Ns, Owner, host_name};
 
+use crate::container::LXC;
 use crate::xml::Element;
 
 /// libvirt's name of its driver of QEMU.
@@ -71,6 +72,19 @@ pub(crate) fn offer(host: &Ns, nics: &[Nic], instance: &str, spec: &NodeSpec) ->
     Ok(())
 }
 
+/// Puts something of that name where libvirt looks for its end of an interface. Its LXC driver deletes that end by its name
+/// when it takes an interface off a domain, and keeps the interface where there is none: it is in the node, or went with it.
+pub(crate) fn stand_in(host: &Ns, wire: &str, instance: &str, spec: &NodeSpec) -> Result<()> {
+    let whole = crate::xml::read(&format!("<domain>{wire}</domain>"));
+    let whole = whole.map_err(|error| vnode_driver::Error::Invalid {
+        node: spec.node.clone(),
+        what: format!("what is kept of its interfaces: {error}"),
+    })?;
+    let target = whole.child("interface").and_then(|wire| wire.child("target"));
+    let Some(name) = target.and_then(|target| target.attribute("dev")) else { return Ok(()) };
+    host.offer_tap(name, 0, &owner(instance, spec), &what(spec)).map_err(network)
+}
+
 /// Brings what the hypervisor holds now into the node.
 pub(crate) fn take(host: &Ns, ns: &Ns, nics: &[Nic]) -> Result<()> {
     for nic in nics {
@@ -93,7 +107,20 @@ pub(crate) fn element(nic: &Nic, model: Option<&Element>, kind: &str) -> Element
         element.children.push(Element::new("mtu", &[("size", mtu.as_str())]));
     }
     element.children.push(target);
+    if kind == LXC {
+        // A container's own definition has them in place before its first process runs.
+        element.children.push(Element::new("guest", &[("dev", nic.name.as_str())]));
+        for net in &nic.addresses {
+            let (address, prefix) = (net.addr().to_string(), net.prefix_len().to_string());
+            let family = if net.addr().is_ipv4() { "ipv4" } else { "ipv6" };
+            let about = [("family", family), ("address", &address), ("prefix", &prefix)];
+            element.children.push(Element::new("ip", &about));
+        }
+    }
     for name in ["model", "driver", "boot", "rom", "alias", "address", "guest"] {
+        if element.child(name).is_some() {
+            continue;
+        }
         if let Some(given) = model.and_then(|model| model.child(name)) {
             element.children.push(given.clone());
         }
@@ -102,4 +129,38 @@ pub(crate) fn element(nic: &Nic, model: Option<&Element>, kind: &str) -> Element
         element.children.push(Element::new("model", &[("type", "virtio")]));
     }
     element
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_containers_end_has_its_name_and_addresses_before_anything_runs_in_it() {
+        let nic = Nic {
+            name: "eth1".to_owned(),
+            tap: "vn0123456789abc".to_owned(),
+            mac: "02:00:00:00:00:01".parse().unwrap(),
+            mtu: 1500,
+            addresses: vec!["10.0.0.1/24".parse().unwrap(), "fd00::1/64".parse().unwrap()],
+            gateways: Vec::new(),
+        };
+        let made = element(&nic, None, LXC);
+        assert_eq!(made.child("guest").and_then(|guest| guest.attribute("dev")), Some("eth1"));
+        let about = |ip: &Element| {
+            ["family", "address", "prefix"].map(|name| ip.attribute(name).map(str::to_owned))
+        };
+        let all: Vec<_> = made.all("ip").map(about).collect();
+        let word = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            all,
+            [
+                [word("ipv4"), word("10.0.0.1"), word("24")],
+                [word("ipv6"), word("fd00::1"), word("64")]
+            ]
+        );
+        // A machine's guest is told in another way.
+        let machine = element(&nic, None, QEMU);
+        assert!(machine.child("ip").is_none() && machine.child("guest").is_none());
+    }
 }

@@ -1,5 +1,5 @@
 //! libvirt's C interface, opened when running. Types and numbers are those of `libvirt/libvirt-domain.h`, `libvirt-host.h`,
-//! `libvirt-stream.h`, `libvirt-domain-snapshot.h` and `libvirt-qemu.h` (ABI of `libvirt.so.0`, kept since 2005).
+//! `libvirt-stream.h`, `libvirt-domain-snapshot.h`, `libvirt-qemu.h` and `libvirt-lxc.h` (ABI of `libvirt.so.0`, kept since 2005).
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_ulonglong, c_ushort, c_void};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -13,6 +13,9 @@ pub(crate) type CloseCallback = unsafe extern "C" fn(Ptr, c_int, Ptr);
 pub(crate) type LifecycleCallback = unsafe extern "C" fn(Ptr, Ptr, c_int, c_int, Ptr) -> c_int;
 pub(crate) type RebootCallback = unsafe extern "C" fn(Ptr, Ptr, Ptr);
 pub(crate) type ErrorFunction = Option<unsafe extern "C" fn(Ptr, Ptr)>;
+
+/// `virDomainLxcOpenNamespace`: domain, list of descriptors, flags.
+pub(crate) type OpenNamespaces = unsafe extern "C" fn(Ptr, *mut *mut c_int, c_uint) -> c_int;
 
 /// `virDomainInfo`.
 #[allow(dead_code)] // libvirt fills all of it
@@ -59,12 +62,18 @@ macro_rules! functions {
             /// `virDomainQemuAgentCommand` of `libvirt-qemu.so.0`; domain, command, seconds, flags.
             pub(crate) agent_command:
                 Option<unsafe extern "C" fn(Ptr, *const c_char, c_int, c_uint) -> *mut c_char>,
+            /// Of `libvirt-lxc.so.0`.
+            pub(crate) namespaces: Option<OpenNamespaces>,
         }
 
         impl Functions {
             /// # Safety
             /// `library` is a handle of `libvirt.so.0`, never closed.
-            unsafe fn find(library: Ptr, agent: Option<Ptr>) -> Result<Self, String> {
+            unsafe fn find(
+                library: Ptr,
+                agent: Option<Ptr>,
+                containers: Option<Ptr>,
+            ) -> Result<Self, String> {
                 Ok(Self {
                     $($field: {
                         let symbol = find(library, $symbol)?;
@@ -83,6 +92,14 @@ macro_rules! functions {
                                     unsafe extern "C" fn(Ptr, *const c_char, c_int, c_uint) -> *mut c_char,
                                 >(symbol)
                             })
+                        }
+                        None => None,
+                    },
+                    namespaces: match containers {
+                        Some(library) => {
+                            let symbol = find(library, c"virDomainLxcOpenNamespace")?;
+                            // SAFETY: as above, of `libvirt-lxc.so.0`.
+                            Some(unsafe { std::mem::transmute::<Ptr, OpenNamespaces>(symbol) })
                         }
                         None => None,
                     },
@@ -193,8 +210,10 @@ fn load() -> Result<Functions, String> {
     let main = open(c"libvirt.so.0")?;
     // Without it guests' agents are not reached; everything else goes on.
     let agent = open(c"libvirt-qemu.so.0").ok();
-    // SAFETY: both handles are just opened, and never closed.
-    let functions = unsafe { Functions::find(main, agent) }?;
+    // Without it containers have no links.
+    let containers = open(c"libvirt-lxc.so.0").ok();
+    // SAFETY: the handles are just opened, and never closed.
+    let functions = unsafe { Functions::find(main, agent, containers) }?;
     // SAFETY: called once, before any connection is made, as both want.
     let ready = unsafe { (functions.initialize)() == 0 && (functions.register_loop)() == 0 };
     if !ready {

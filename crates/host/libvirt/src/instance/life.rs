@@ -9,7 +9,8 @@ use vnode_network::Ns;
 
 use super::Node;
 use super::ends::{exit, now};
-use super::start::Start;
+use super::start::{Start, pass};
+use crate::container::LXC;
 use crate::domain::Domain;
 use crate::hub::{is_local, refused};
 use crate::kept;
@@ -31,7 +32,8 @@ impl Node {
         let (instance, node) = (self.instance.clone(), spec.clone());
         let nics = blocking(move || nic::find(&ns, &instance, &node)).await??;
         self.can_be_linked(&connection, &nics)?;
-        if let Err(error) = self.start(spec, &connection, &nics).await {
+        let started = self.start(spec, &connection, &nics).await;
+        if let Err(error) = started.and_then(|()| pass("domain.joined")) {
             self.clear(spec).await;
             return Err(error);
         }
@@ -99,8 +101,32 @@ impl Node {
         connection: &Arc<Connection>,
         nics: &[Nic],
     ) -> Result<()> {
+        let start = Arc::new(self.beginning(spec, connection, nics)?);
+        let ready = Arc::clone(&start);
+        blocking(move || ready.prepare()).await??;
+        let wires = start.wires();
+        self.keep(|kept| kept.wires = wires)?;
+        let begin = Arc::clone(&start);
+        let begun = blocking(move || begin.begin()).await??;
+        let recorded = pass("domain.started").and_then(|()| {
+            self.keep(|kept| {
+                // One that somebody else had started goes on without the node, as one that ran when it was adopted.
+                kept.ran |= kept.adopted && !begun.by_us && kept.run != begun.run;
+                kept.run = begun.run;
+                kept.saved = false;
+            })
+        });
+        blocking(move || start.join(begun.by_us, recorded)).await?
+    }
+
+    fn beginning(
+        &self,
+        spec: &NodeSpec,
+        connection: &Arc<Connection>,
+        nics: &[Nic],
+    ) -> Result<Start> {
         let kept = self.kept();
-        let start = Arc::new(Start {
+        Ok(Start {
             spec: spec.clone(),
             instance: self.instance.clone(),
             host: self.host,
@@ -109,20 +135,30 @@ impl Node {
             ns: Ns::from_fd(self.shell.netns()?).map_err(nic::network)?,
             nics: nics.to_vec(),
             connection: Arc::clone(connection),
-        });
-        let ready = Arc::clone(&start);
-        blocking(move || ready.prepare()).await??;
-        let wires = start.wires();
-        self.keep(|kept| kept.wires = wires)?;
-        let begin = Arc::clone(&start);
-        let begun = blocking(move || begin.begin()).await??;
-        let recorded = self.keep(|kept| {
-            // One that somebody else had started goes on without the node, as one that ran when it was adopted.
-            kept.ran |= kept.adopted && !begun.by_us && kept.run != begun.run;
-            kept.run = begun.run;
-            kept.saved = false;
-        });
-        blocking(move || start.join(begun.by_us, recorded)).await?
+        })
+    }
+
+    /// Takes up a container that rebooted inside: libvirt has ended it and started it again, as another run with other
+    /// interfaces. A machine goes through a reboot as it is.
+    pub(super) async fn take_up_again(&self) -> Result<()> {
+        let connection = self.hub.connection().await?;
+        if connection.kind != LXC || !self.kept().joined {
+            return Ok(());
+        }
+        let ns = Ns::from_fd(self.shell.netns()?).map_err(nic::network)?;
+        let (instance, node) = (self.instance.clone(), self.spec());
+        let nics = blocking(move || nic::find(&ns, &instance, &node)).await??;
+        let again = self.beginning(&self.spec(), &connection, &nics)?;
+        let run = blocking(move || again.again()).await??;
+        self.keep(|kept| kept.run = run)?;
+        if !self.kept().adopted {
+            // The console was the other run's.
+            self.console.lock().unwrap_or_else(PoisonError::into_inner).own = None;
+            if let Err(error) = self.take_console().await {
+                tracing::debug!(node = %self.node, %error, "no console is kept");
+            }
+        }
+        Ok(())
     }
 
     /// Waits for what the definition calls booted.

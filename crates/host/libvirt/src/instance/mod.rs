@@ -21,6 +21,7 @@ use vnode_guest::Guest;
 
 use crate::console::{self, Shared};
 use crate::domain::{Domain, State};
+use crate::driver::told;
 use crate::hub::{Hub, refused};
 use crate::kept::Kept;
 use crate::typed::{Event, VirError};
@@ -200,6 +201,10 @@ impl Node {
         // An event may be told late, when the domain has long been started again: it is a reason to ask, no more.
         let ended = match event {
             Event::Rebooted(id) if id == uuid => {
+                if let Err(error) = self.take_up_again().await {
+                    let error = told(&error);
+                    tracing::warn!(node = %self.node, error, "join a container that rebooted");
+                }
                 return self.change(|kept, _| {
                     if kept.joined && !reset_lately(kept) {
                         kept.boots += 1;

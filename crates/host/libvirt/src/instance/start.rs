@@ -5,12 +5,22 @@ use std::sync::Arc;
 use vnode_driver::{Error, NodeSpec, Result};
 use vnode_network::Ns;
 
+use crate::container::{self, LXC};
 use crate::definition;
 use crate::domain::Domain;
 use crate::kept::Kept;
-use crate::letgo::unplug;
+use crate::letgo::{Owner, unplug};
 use crate::nic::{self, Nic, QEMU};
 use crate::typed::{Connection, VirError};
+
+/// Passes a fault point.
+pub(super) fn pass(point: &str) -> Result<()> {
+    let passed = vnode_operation::fault::point(point);
+    passed.map_err(|error| Error::Io {
+        doing: "join a domain".to_owned(),
+        source: std::io::Error::other(error),
+    })
+}
 
 /// One start, in three steps: [`prepare`](Self::prepare), [`begin`](Self::begin), [`join`](Self::join).
 pub(super) struct Start {
@@ -79,7 +89,7 @@ impl Start {
                 });
             }
             if self.xml.is_none() {
-                unplug(&domain, &self.kept.wires, run.is_some());
+                self.unplug(&domain, &self.kept.wires, run.is_some(), &host);
             } else if run.is_some() {
                 // It ran for a shell that was lost, and its wires with it.
                 domain.destroy().map_err(self.refused("power off the domain"))?;
@@ -126,6 +136,7 @@ impl Start {
                 return self.plug(&domain, &host);
             }
             nic::take(&host, &self.ns, &self.nics)?;
+            self.settle(&domain, &host, &self.nics)?;
             match self.held() {
                 true => domain.resume().map_err(self.refused("resume the domain")),
                 false => Ok(()),
@@ -140,6 +151,34 @@ impl Start {
         joined
     }
 
+    /// Joins a container again that rebooted inside: libvirt has started it anew, with new pairs. Gives its new run.
+    pub(super) fn again(&self) -> Result<Option<u32>> {
+        let host = (self.host)().map_err(nic::network)?;
+        let domain = self.connection.by_uuid(&self.kept.uuid);
+        let domain = domain.map_err(self.refused("look for the domain"))?;
+        if self.xml.is_none() {
+            // What was plugged into the run before may not be in this one.
+            for (nic, wire) in self.nics.iter().zip(self.wires()) {
+                if !host.has_interface(&nic.tap).map_err(nic::network)? {
+                    let plugged = domain.attach(&wire);
+                    plugged.map_err(self.refused("plug an interface into the domain"))?;
+                }
+            }
+        }
+        nic::take(&host, &self.ns, &self.nics)?;
+        self.settle(&domain, &host, &self.nics)?;
+        Ok(domain.run())
+    }
+
+    /// Gives a container's ends of these interfaces their names and addresses; a machine's guest has its own way to them.
+    fn settle(&self, domain: &Domain, host: &Ns, nics: &[Nic]) -> Result<()> {
+        if self.connection.kind != LXC || nics.is_empty() {
+            return Ok(());
+        }
+        let inside = container::inside(&self.spec.node, domain, host)?;
+        nics.iter().try_for_each(|nic| container::settle(&inside, nic))
+    }
+
     fn define(&self, text: &str) -> Result<Domain> {
         let whole = definition::with(text, &self.spec, &self.nics, &self.connection.kind)?;
         self.connection.define(&whole).map_err(self.refused("define the domain"))
@@ -147,15 +186,27 @@ impl Start {
 
     /// Plugs the node's interfaces into a domain that is not vnode's to define.
     fn plug(&self, domain: &Domain, host: &Ns) -> Result<()> {
+        // One that shares the host's network gets nothing into it.
+        if self.connection.kind == LXC && !self.nics.is_empty() {
+            container::inside(&self.spec.node, domain, host)?;
+        }
         let wires = self.wires();
         let joined = self.nics.iter().zip(&wires).try_for_each(|(nic, wire)| {
             domain.attach(wire).map_err(self.refused("plug an interface into the domain"))?;
-            nic::take(host, &self.ns, std::slice::from_ref(nic))
+            pass("domain.plugged")?;
+            let one = std::slice::from_ref(nic);
+            nic::take(host, &self.ns, one)?;
+            self.settle(domain, host, one)
         });
         if joined.is_err() {
             // The domain goes on without us: what it got from us goes, also what libvirt did not say it has taken.
-            unplug(domain, &wires, true);
+            self.unplug(domain, &wires, true, host);
         }
         joined
+    }
+
+    fn unplug(&self, domain: &Domain, wires: &[String], runs: bool, host: &Ns) {
+        let owner = Owner { host, instance: &self.instance, spec: &self.spec };
+        unplug(&self.connection, domain, wires, runs, &owner);
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use super::{TAP, make};
 use crate::netlink::{Batch, rtnl};
-use crate::{Error, Ns, Owner, Result};
+use crate::{Error, Mac, Ns, Owner, Result};
 
 impl Ns {
     /// Makes a tap here, in the host's namespace, for another program to open: marked as `owner`'s, down, joined to nothing. An
@@ -39,5 +39,36 @@ impl Ns {
         self.remove_tap(name, interface)?;
         from.move_interface(name, self, name)?;
         self.join_tap(name, interface)
+    }
+
+    /// Gives the interface of this Ethernet address name and MTU: the far end of a pair that another program made, in this
+    /// namespace of a container. One that has its name already stays as it is but for the MTU.
+    ///
+    /// # Errors
+    /// [`Error::NoInterface`]; [`Error::Refused`] when the name is another's.
+    pub fn name_by_mac(&self, mac: Mac, name: &str, mtu: u32) -> Result<()> {
+        let all = crate::state::interfaces(self)?;
+        let found = all.into_iter().find(|interface| interface.mac == Some(mac));
+        let found = found.ok_or_else(|| Error::NoInterface {
+            name: mac.to_string(),
+            place: format!("the network of {}", self.what()),
+        })?;
+        let mut batch = Batch::new();
+        if found.name != name {
+            // One that is up keeps its name.
+            let down = format!("take interface `{}` down", found.name);
+            rtnl::set_link(&mut batch, &found.name, Some(false), down);
+            let what = format!("call interface `{}` `{name}`", found.name);
+            batch
+                .message(libc::RTM_NEWLINK, 0, &rtnl::link_header(found.index, 0, 0), what)
+                .text(libc::IFLA_IFNAME, name);
+        }
+        if found.mtu != mtu {
+            let what = format!("give interface `{name}` the MTU {mtu}");
+            batch
+                .message(libc::RTM_NEWLINK, 0, &rtnl::link_header(found.index, 0, 0), what)
+                .u32(libc::IFLA_MTU, mtu);
+        }
+        self.change(&batch)
     }
 }

@@ -1,0 +1,50 @@
+//! The inside of a container of libvirt's LXC driver. Its ends of the node's interfaces come there by the driver's hand, some
+//! without name and address; nobody in a container waits for a cable to be plugged in, so both are given from outside.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use vnode_driver::{Error, Result};
+use vnode_network::{Ns, Route};
+
+use crate::domain::Domain;
+use crate::hub::refused;
+use crate::nic::{Nic, network};
+
+/// libvirt's name of its driver of containers.
+pub(crate) const LXC: &str = "LXC";
+
+/// The network namespace of a container that runs.
+pub(crate) fn inside(node: &str, domain: &Domain, host: &Ns) -> Result<Ns> {
+    let found = domain.netns().map_err(|error| refused(node, "enter the network", error))?;
+    let ns = Ns::from_fd(found).map_err(network)?;
+    if ns.id() == host.id() {
+        return Err(Error::Unsupported {
+            node: node.to_owned(),
+            what: "the container shares the host's network: put `<features><privnet/></features>` into its definition, or \
+                   write `network-mode: none` and leave its links out"
+                .to_owned(),
+        });
+    }
+    Ok(ns)
+}
+
+/// Gives the container's end of an interface what the node's has. Done again, it changes nothing.
+pub(crate) fn settle(ns: &Ns, nic: &Nic) -> Result<()> {
+    let gateway = |via: &IpAddr| Route {
+        to: match via {
+            IpAddr::V4(_) => IpNet::V4(Ipv4Net::default()),
+            IpAddr::V6(_) => IpNet::V6(Ipv6Net::default()),
+        },
+        via: Some(*via),
+        metric: None,
+    };
+    let routes: Vec<Route> = nic.gateways.iter().map(gateway).collect();
+    let work = || {
+        ns.name_by_mac(nic.mac, &nic.name, nic.mtu)?;
+        ns.configure(&nic.name, &nic.addresses, &routes)
+    };
+    let done = work().map_err(network);
+    ns.close_sockets();
+    done
+}
