@@ -52,8 +52,8 @@ pub(super) fn measure(table: &mut Table, host: &Host, image: &Path) {
         }
     });
     let mut late = Vec::new();
-    let mut seen = wanted(host).len();
-    for (way, words) in [WAYS; ROUNDS].concat() {
+    let before = wanted(host).len();
+    for (round, (way, words)) in [WAYS; ROUNDS].concat().into_iter().enumerate() {
         // A boot by command waits for the agent; one after a reboot inside may still go on.
         eventually("the agent answers", LONG, || {
             (host.exec("m1", &["true"]).code == 0).then_some(())
@@ -72,9 +72,8 @@ pub(super) fn measure(table: &mut Table, host: &Host, image: &Path) {
             }
         };
         let at = eventually("QEMU has told when the guest wanted its end", LONG, || {
-            wanted(host).get(seen).copied()
+            wanted(host).get(before + round).copied()
         });
-        seen += 1;
         let arrived = arrived.duration_since(UNIX_EPOCH).expect("it is later than 1970");
         late.push(arrived.saturating_sub(at).as_secs_f64() * 1e3);
         ends(&mut asked, "`vnode exec` of a machine that is gone");
