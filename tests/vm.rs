@@ -27,8 +27,13 @@ fn mixed_lab(host: &Host) -> String {
     // A disk, whose files are reached while it does not run.
     let text = text.replace("      vm:\n", "      image: ../root.raw\n      vm:\n");
     vnode_tests::ext4_disk(host, "root.raw");
+    // A control network with routers of both sorts.
+    let text = text.replace(
+        "\ntopology:",
+        "\nmgmt: {ipv4-subnet: 172.31.99.0/24, ipv6-subnet: \"fd99::/64\"}\ntopology:",
+    );
     let has = |word: &str| text.contains(word);
-    assert!(has("448MiB") && has("seed: metadata") && has("root.raw"), "{text}");
+    assert!(has("fd99") && has("448MiB") && has("seed: metadata") && has("root.raw"), "{text}");
     let file = host.write("vmrouter/lab.clab.yml", &text);
     build(host, "vmrouter/router");
     file.display().to_string()
@@ -222,6 +227,17 @@ fn names_and_addresses(host: &Host) {
                   chmod +x /tmp/lease; udhcpc -i eth0 -f -q -n -t 5 -T 10 -s /tmp/lease";
     let text = inside(script);
     assert!(text.contains(&format!("leased {own}\n")), "{text}");
+    // The control network's router has made itself known to it. `RTF_DEFAULT` and `RTF_ADDRCONF` of `linux/ipv6_route.h`.
+    const ADVERTISED: u32 = 0x0005_0000;
+    eventually("a router advertisement has come to the machine", LONG, || {
+        let routes = inside("cat /proc/net/ipv6_route");
+        let advertised = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let flags = u32::from_str_radix(words.get(8)?, 16).ok()?;
+            (flags & ADVERTISED == ADVERTISED && words.last() == Some(&"eth0")).then_some(())
+        };
+        routes.lines().find_map(advertised)
+    });
 }
 
 /// What a machine with a kernel of its own and no screen cannot do, and a container cannot at all.
@@ -266,6 +282,9 @@ fn vm_t41_t53_what_cannot_be_is_refused_with_its_reason_and_leaves_nothing() {
     // No KVM: asked for by name where it boots nothing.
     if host.vnode(&["doctor"]).stdout.contains("by emulation") {
         refused("kvm", &alone(&image, "        accel: kvm\n"), "KVM");
+    }
+    if !Path::new("/dev/vhost-vsock").exists() {
+        refused("vsock", &alone(&image, "        vsock: true\n"), "/dev/vhost-vsock");
     }
     refused("kernel", &alone(Path::new("/nonexistent"), ""), "/nonexistent/vmlinux");
     // A disk that names another file, one with a broken header, and one for a container.
@@ -334,14 +353,14 @@ fn vm_t23_up_killed_where_the_machine_is_made_and_booted() {
     let text = std::fs::read_to_string(&trace).expect("the trace was written");
     let mut points: Vec<&str> = text.lines().map(str::trim).collect();
     points.dedup();
-    let about = ["node.create.", "node.boot.", "node.save."];
+    let about = ["node.create.", "node.boot.", "node.save.", "node.halt.", "node.destroy."];
     let mut chosen: Vec<&str> = points.clone();
     chosen.retain(|point| {
         about.iter().any(|begin| point.starts_with(begin)) && !point.contains("inverse")
     });
     chosen.sort_unstable();
     chosen.dedup();
-    assert_eq!(chosen.len(), 6, "{points:?}");
+    assert_eq!(chosen.len(), 8, "{points:?}");
     println!("points: {chosen:?}");
     for point in chosen {
         let mut daemon = host.start_daemon(&[("VNODE_FAULT", &format!("kill:{point}"))]);
