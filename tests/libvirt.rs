@@ -372,8 +372,9 @@ fn busybox(root: &Path) {
     }
 }
 
-#[test]
-fn lv_12_a_container_of_libvirts_lxc_driver_is_adopted_and_stays_as_it_was() {
+/// Runs a test beside libvirt's LXC driver, with a container `box` of this definition that runs; its root is a folder of the
+/// host's by that name.
+fn beside_a_container(definition: fn(&Path) -> String, test: impl FnOnce(&Host, &Libvirt<'_>)) {
     needs!(
         Root,
         Program("nft"),
@@ -386,76 +387,85 @@ fn lv_12_a_container_of_libvirts_lxc_driver_is_adopted_and_stays_as_it_was() {
     let libvirt = Libvirt::start(&host, "lxc:///");
     let root = host.dir().join("box");
     busybox(&root);
-    let file = host.write("box.xml", &container(&root)).display().to_string();
+    let file = host.write("box.xml", &definition(&root)).display().to_string();
     libvirt.virsh(&["define", &file]).ok();
     let started = libvirt.virsh(&["start", "box"]);
     if started.code != 0 {
         println!("skipped: libvirt starts no container here: {}", started.all().trim());
         return;
     }
-    let daemon = host.start_daemon(&[]);
-    if let Some(why) = missing(&host) {
-        println!("skipped: {why}");
-        return;
-    }
-    up(&host, "boxes", &alone("box", "uri: \"lxc:///\", domain: box")).ok();
-    assert_eq!(node(&host, "box")["driver"], "libvirt (lxc:///)");
-    host.vnode(&["pause", "box"]).ok();
-    assert_eq!(state(&host, "box"), "paused");
-    host.vnode(&["resume", "box"]).ok();
+    test(&host, &libvirt);
+}
 
-    // Its console is lent to one at a time: it is given back though nothing more is printed.
-    let reads = || {
-        let process = host.daemon_process().expect("it runs");
-        let names = std::fs::read_dir(process.proc("task")).into_iter().flatten().flatten();
-        let names = names.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
-        names.filter(|name| name.trim() == "libvirt-console").count()
-    };
-    for _ in 0..2 {
-        let mut console = host
-            .vnode_command(&["console", "box"])
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .expect("vnode starts");
-        eventually("the console is read", LONG, || (reads() == 1).then_some(()));
-        // The child leads into the host; the client is in it.
-        for client in host.processes().iter().filter(|p| p.argv.iter().any(|a| a == "console")) {
-            client.kill();
+#[test]
+fn lv_12_a_container_of_libvirts_lxc_driver_is_adopted_and_stays_as_it_was() {
+    beside_a_container(container, |host, libvirt| {
+        let daemon = host.start_daemon(&[]);
+        if let Some(why) = missing(host) {
+            println!("skipped: {why}");
+            return;
         }
-        console.wait().expect("it has ended");
-        eventually("the console is given back", LONG, || (reads() == 0).then_some(()));
-    }
+        up(host, "boxes", &alone("box", "uri: \"lxc:///\", domain: box")).ok();
+        assert_eq!(node(host, "box")["driver"], "libvirt (lxc:///)");
+        host.vnode(&["pause", "box"]).ok();
+        assert_eq!(state(host, "box"), "paused");
+        host.vnode(&["resume", "box"]).ok();
 
-    // What it has not is refused in libvirt's words.
-    for verb in ["save", "screenshot"] {
-        let out = host.vnode(&[verb, "box"]);
-        assert!(out.code != 0, "{verb}: {}", out.all());
-    }
-    assert_eq!(state(&host, "box"), "running");
+        // Its console is lent to one at a time: it is given back though nothing more is printed.
+        let reads = || {
+            let process = host.daemon_process().expect("it runs");
+            let names = std::fs::read_dir(process.proc("task")).into_iter().flatten().flatten();
+            let names =
+                names.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+            names.filter(|name| name.trim() == "libvirt-console").count()
+        };
+        for _ in 0..2 {
+            let mut console = host
+                .vnode_command(&["console", "box"])
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .expect("vnode starts");
+            eventually("the console is read", LONG, || (reads() == 1).then_some(()));
+            // The child leads into the host; the client is in it.
+            for client in host.processes().iter().filter(|p| p.argv.iter().any(|a| a == "console"))
+            {
+                client.kill();
+            }
+            console.wait().expect("it has ended");
+            eventually("the console is given back", LONG, || (reads() == 0).then_some(()));
+        }
 
-    // T-55: the daemon is killed; the container goes on, and the next daemon takes it up.
-    host.kill9_daemon();
-    drop(daemon);
-    let daemon = host.start_daemon(&[]);
-    assert_eq!(state(&host, "box"), "running");
+        // What it has not is refused in libvirt's words.
+        for verb in ["save", "screenshot"] {
+            let out = host.vnode(&[verb, "box"]);
+            assert!(out.code != 0, "{verb}: {}", out.all());
+        }
+        assert_eq!(state(host, "box"), "running");
 
-    // Somebody cuts its power: that is an end that was not asked for, and it is started again.
-    libvirt.virsh(&["destroy", "box"]).ok();
-    eventually("it is started again", LONG, || {
-        let status = host.vnode(&["inspect", "box"]).ok().json()["status"].clone();
-        (status["boots"] == 2 && status["last_exit"]["ended"] == "killed").then_some(())
+        // T-55: the daemon is killed; the container goes on, and the next daemon takes it up.
+        host.kill9_daemon();
+        drop(daemon);
+        let daemon = host.start_daemon(&[]);
+        assert_eq!(state(host, "box"), "running");
+
+        // Somebody cuts its power: that is an end that was not asked for, and it is started again.
+        libvirt.virsh(&["destroy", "box"]).ok();
+        eventually("it is started again", LONG, || {
+            let status = host.vnode(&["inspect", "box"]).ok().json()["status"].clone();
+            (status["boots"] == 2 && status["last_exit"]["ended"] == "killed").then_some(())
+        });
+        becomes(host, "box", "running");
+        host.vnode(&["halt", "--time", "1", "box"]).ok();
+        assert_eq!(state(host, "box"), "stopped");
+        assert_eq!(libvirt.virsh(&["domstate", "box"]).ok().stdout.trim(), "shut off");
+        host.vnode(&["boot", "box"]).ok();
+
+        // It ran when it was adopted, and goes on.
+        host.vnode(&["down", "boxes"]).ok();
+        assert_eq!(libvirt.virsh(&["domstate", "box"]).ok().stdout.trim(), "running");
+        libvirt.virsh(&["destroy", "box"]).ok();
+        host.kill9_daemon();
+        drop(daemon);
     });
-    becomes(&host, "box", "running");
-    host.vnode(&["halt", "--time", "1", "box"]).ok();
-    assert_eq!(state(&host, "box"), "stopped");
-    assert_eq!(libvirt.virsh(&["domstate", "box"]).ok().stdout.trim(), "shut off");
-    host.vnode(&["boot", "box"]).ok();
-
-    // It ran when it was adopted, and goes on.
-    host.vnode(&["down", "boxes"]).ok();
-    assert_eq!(libvirt.virsh(&["domstate", "box"]).ok().stdout.trim(), "running");
-    libvirt.virsh(&["destroy", "box"]).ok();
-    host.kill9_daemon();
-    drop(daemon);
 }

@@ -80,105 +80,88 @@ const OWN_LINK: &str = "    - endpoints: [\"own:eth1\", \"client:eth2\"]
 
 #[test]
 fn lv_13_t47_containers_of_lxc_have_links_end_from_inside_and_keep_nothing_of_a_daemon_that_died() {
-    needs!(
-        Root,
-        Program("nft"),
-        Program("ping"),
-        Program("busybox"),
-        Tool("usr/sbin/libvirtd"),
-        Tool("usr/bin/virsh"),
-        Tool("usr/lib/libvirt/libvirt_lxc"),
-    );
-    let host = Host::new();
-    let libvirt = Libvirt::start(&host, "lxc:///");
-    let root = host.dir().join("box");
-    busybox(&root);
-    let file = host.write("box.xml", &obeying(&root)).display().to_string();
-    host.write("own.xml", &obeying(&root));
-    libvirt.virsh(&["define", &file]).ok();
-    let started = libvirt.virsh(&["start", "box"]);
-    if started.code != 0 {
-        println!("skipped: libvirt starts no container here: {}", started.all().trim());
-        return;
-    }
-    let daemon = host.start_daemon(&[]);
-    if let Some(why) = missing(&host) {
-        println!("skipped: {why}");
-        return;
-    }
-    host.kill9_daemon();
-    drop(daemon);
-
-    // Killed between plugging an interface in and whatever is written down of it: the next daemon takes the lab back.
-    let head = "name: wired\ntopology:\n  nodes:\n";
-    let file = host.write("one.clab.yml", &format!("{head}{ADOPTED}{LINK}")).display().to_string();
-    for point in ["domain.started", "domain.plugged", "domain.joined"] {
-        let mut daemon = host.start_daemon(&[("VNODE_FAULT", &format!("kill:{point}"))]);
-        assert_ne!(host.vnode(&["up", &file]).code, 0, "{point}");
-        daemon.wait(LONG);
-        if point != "domain.started" {
-            assert_eq!(interfaces(&libvirt, "box"), 1, "{point}: it is plugged in");
+    beside_a_container(obeying, |host, libvirt| {
+        host.write("own.xml", &obeying(&host.dir().join("box")));
+        let daemon = host.start_daemon(&[]);
+        if let Some(why) = missing(host) {
+            println!("skipped: {why}");
+            return;
         }
-        let after = host.start_daemon(&[]);
-        eventually(&format!("{point}: recovery ends"), LONG, || {
-            let operations = host.vnode(&["op", "ls", "--json"]).ok().stdout;
-            (!operations.contains("\"running\"")).then_some(())
-        });
-        assert_eq!(host.vnode(&["ps", "--json"]).ok().stdout.trim(), "[]", "{point}");
-        assert_eq!(interfaces(&libvirt, "box"), 0, "{point}: nothing is left in the domain");
-        nothing_inside(&host, point);
-        eventually(&format!("{point}: nothing is left in the host"), LONG, || {
-            let left = host.run("ip", &["-o", "link"]).ok().stdout;
-            (!left.contains(": vn")).then_some(())
-        });
-        assert_eq!(libvirt.virsh(&["domstate", "box"]).ok().stdout.trim(), "running");
         host.kill9_daemon();
-        drop((daemon, after));
-    }
+        drop(daemon);
 
-    // Nothing is doubled either: the lab comes up with one interface, under its own name and with its address.
-    let daemon = host.start_daemon(&[]);
-    host.vnode(&["up", &file]).ok();
-    assert_eq!(interfaces(&libvirt, "box"), 1);
-    assert_eq!(interfaces_inside(&host), ["lo", "eth1"]);
-    let passes = |address: &str, what: &str| {
-        eventually(what, LONG, || host.ping("client", address).then_some(()));
-    };
-    passes("10.0.1.1", "the link leads to the adopted container");
-    host.vnode(&["down", "wired"]).ok();
-    nothing_inside(&host, "after the lab");
+        // Killed between plugging an interface in and whatever is written down of it: the next daemon takes the lab back.
+        let head = "name: wired\ntopology:\n  nodes:\n";
+        let file =
+            host.write("one.clab.yml", &format!("{head}{ADOPTED}{LINK}")).display().to_string();
+        for point in ["domain.started", "domain.plugged", "domain.joined"] {
+            let mut daemon = host.start_daemon(&[("VNODE_FAULT", &format!("kill:{point}"))]);
+            assert_ne!(host.vnode(&["up", &file]).code, 0, "{point}");
+            daemon.wait(LONG);
+            if point != "domain.started" {
+                assert_eq!(interfaces(libvirt, "box"), 1, "{point}: it is plugged in");
+            }
+            let after = host.start_daemon(&[]);
+            eventually(&format!("{point}: recovery ends"), LONG, || {
+                let operations = host.vnode(&["op", "ls", "--json"]).ok().stdout;
+                (!operations.contains("\"running\"")).then_some(())
+            });
+            assert_eq!(host.vnode(&["ps", "--json"]).ok().stdout.trim(), "[]", "{point}");
+            assert_eq!(interfaces(libvirt, "box"), 0, "{point}: nothing is left in the domain");
+            nothing_inside(host, point);
+            eventually(&format!("{point}: nothing is left in the host"), LONG, || {
+                let left = host.run("ip", &["-o", "link"]).ok().stdout;
+                (!left.contains(": vn")).then_some(())
+            });
+            assert_eq!(libvirt.virsh(&["domstate", "box"]).ok().stdout.trim(), "running");
+            host.kill9_daemon();
+            drop((daemon, after));
+        }
 
-    let text = format!("{head}{ADOPTED}{OWN}{LINK}{OWN_LINK}");
-    let file = host.write("two.clab.yml", &text).display().to_string();
-    host.vnode(&["up", &file]).ok();
-    passes("10.0.1.1", "the link leads to the adopted container again");
-    passes("10.0.2.1", "the link leads to the node's own container");
+        // Nothing is doubled either: the lab comes up with one interface, under its own name and with its address.
+        let daemon = host.start_daemon(&[]);
+        host.vnode(&["up", &file]).ok();
+        assert_eq!(interfaces(libvirt, "box"), 1);
+        assert_eq!(interfaces_inside(host), ["lo", "eth1"]);
+        let passes = |address: &str, what: &str| {
+            eventually(what, LONG, || host.ping("client", address).then_some(()));
+        };
+        passes("10.0.1.1", "the link leads to the adopted container");
+        host.vnode(&["down", "wired"]).ok();
+        nothing_inside(host, "after the lab");
 
-    // R-7, T-47: a reboot inside is told, and the links go on with what libvirt has started anew.
-    let status = |name: &str| host.vnode(&["inspect", name]).ok().json()["status"].clone();
-    for (name, address) in [("own", "10.0.2.1"), ("there", "10.0.1.1")] {
-        types(&host, name, "busybox reboot -f", "the reboot is told", || {
-            status(name)["boots"] == 2 && status(name)["last_exit"]["ended"] == "reboot"
-        });
-        becomes(&host, name, "running");
-        assert_eq!(node(&host, name)["restarts"], 1, "{name}");
-        passes(address, "the link leads to the container that rebooted");
-    }
-    // An end of the first process is the container's: stopped, and not started again.
-    for name in ["own", "there"] {
-        types(&host, name, "exit", "the end is told", || state(&host, name) == "stopped");
-        assert_eq!(status(name)["last_exit"]["ended"], "poweroff", "{name}");
-    }
-    let events = host.vnode(&["events", "--kind", "node.exited"]).ok().stdout;
-    assert_eq!(events.matches("powered off inside").count(), 2, "{events}");
-    assert_eq!(events.matches("rebooted inside").count(), 2, "{events}");
-    host.vnode(&["boot", "there"]).ok();
-    passes("10.0.1.1", "the link leads to the container that was booted again");
+        let text = format!("{head}{ADOPTED}{OWN}{LINK}{OWN_LINK}");
+        let file = host.write("two.clab.yml", &text).display().to_string();
+        host.vnode(&["up", &file]).ok();
+        passes("10.0.1.1", "the link leads to the adopted container again");
+        passes("10.0.2.1", "the link leads to the node's own container");
 
-    host.vnode(&["down", "wired"]).ok();
-    let all = libvirt.virsh(&["list", "--all", "--name"]).ok().stdout;
-    assert_eq!(all.trim(), "box", "an own domain goes with its node");
-    assert_eq!(interfaces(&libvirt, "box"), 0);
-    host.kill9_daemon();
-    drop(daemon);
+        // R-7, T-47: a reboot inside is told, and the links go on with what libvirt has started anew.
+        let status = |name: &str| host.vnode(&["inspect", name]).ok().json()["status"].clone();
+        for (name, address) in [("own", "10.0.2.1"), ("there", "10.0.1.1")] {
+            types(host, name, "busybox reboot -f", "the reboot is told", || {
+                status(name)["boots"] == 2 && status(name)["last_exit"]["ended"] == "reboot"
+            });
+            becomes(host, name, "running");
+            assert_eq!(node(host, name)["restarts"], 1, "{name}");
+            passes(address, "the link leads to the container that rebooted");
+        }
+        // An end of the first process is the container's: stopped, and not started again.
+        for name in ["own", "there"] {
+            types(host, name, "exit", "the end is told", || state(host, name) == "stopped");
+            assert_eq!(status(name)["last_exit"]["ended"], "poweroff", "{name}");
+        }
+        let events = host.vnode(&["events", "--kind", "node.exited"]).ok().stdout;
+        assert_eq!(events.matches("powered off inside").count(), 2, "{events}");
+        assert_eq!(events.matches("rebooted inside").count(), 2, "{events}");
+        host.vnode(&["boot", "there"]).ok();
+        passes("10.0.1.1", "the link leads to the container that was booted again");
+
+        host.vnode(&["down", "wired"]).ok();
+        let all = libvirt.virsh(&["list", "--all", "--name"]).ok().stdout;
+        assert_eq!(all.trim(), "box", "an own domain goes with its node");
+        assert_eq!(interfaces(libvirt, "box"), 0);
+        host.kill9_daemon();
+        drop(daemon);
+    });
 }

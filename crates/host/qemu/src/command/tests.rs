@@ -1,4 +1,5 @@
-use vnode_driver::{BaseDisk, DiskFormat, Machine, Ready};
+use serde_json::json;
+use vnode_driver::{BaseDisk, DiskFormat, Machine};
 
 use super::*;
 
@@ -7,28 +8,13 @@ fn here(kvm: bool) -> Accelerators {
 }
 
 fn spec(change: impl FnOnce(&mut Machine)) -> NodeSpec {
-    let mut machine = Machine {
-        model: MachineModel::Q35,
-        accelerator: Accelerator::Auto,
-        start: Start::Kernel {
-            kernel: "/k".into(),
-            initrd: Some("/i".into()),
-            append: "quiet".to_owned(),
-        },
-        cpus: 4,
-        memory_bytes: 768 << 20,
-        disk: None,
-        disks: Vec::new(),
-        nic: NicModel::Virtio,
-        queues: 1,
-        seed: Seed::Nocloud,
-        user_data: None,
-        ready: Ready::Started,
-        ready_timeout_ms: 1,
-        vnc: false,
-        watchdog: false,
-        vsock: false,
-    };
+    let kernel = json!({ "kernel": { "kernel": "/k", "initrd": "/i", "append": "quiet" } });
+    let mut machine: Machine = serde_json::from_value(json!({
+        "model": "q35", "accelerator": "auto", "start": kernel, "cpus": 4, "memory_bytes": 768 << 20, "disk": null,
+        "disks": [], "nic": "virtio", "queues": 1, "seed": "nocloud", "user_data": null, "ready": "started",
+        "ready_timeout_ms": 1, "vnc": false, "watchdog": false, "vsock": false,
+    }))
+    .unwrap();
     change(&mut machine);
     let bare = NodeSpec::bare("lab", "vm,1", 7, "00000000-0000-4000-8000-000000000001");
     NodeSpec { machine: Some(machine), ..bare }
