@@ -7,9 +7,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use vnode_testkit::{Host, built_program, eventually, in_guest, needs, skip_to_guest};
 use vnode_tests::{lab, up};
 
@@ -144,121 +144,6 @@ fn pw_34_the_hosts_kernel_tells_a_containers_agent_by_way_of_the_daemon() {
     each_step_is_told(&host);
     host.vnode(&["down", "seed"]).ok();
     daemon.kill().and_then(|()| daemon.wait()).expect("it is ours");
-}
-
-/// A machine's clock that was set, and is put right at the end.
-struct Clock {
-    began: Instant,
-    was: SystemTime,
-}
-
-impl Clock {
-    /// Back by so much.
-    fn back(by: Duration) -> Clock {
-        let clock = Clock { began: Instant::now(), was: SystemTime::now() };
-        Clock::set(clock.was - by);
-        clock
-    }
-
-    fn set(to: SystemTime) {
-        let seconds = to.duration_since(SystemTime::UNIX_EPOCH).expect("it is later").as_secs();
-        let status = Command::new("date").args(["-s", &format!("@{seconds}")]).status();
-        assert!(status.expect("date").success(), "the machine is ours");
-    }
-}
-
-impl Drop for Clock {
-    fn drop(&mut self) {
-        Clock::set(self.was + self.began.elapsed());
-    }
-}
-
-#[test]
-fn pw_38_a_clock_that_is_set_back_runs_no_hook_and_stalls_none() {
-    needs!(Root);
-    if !in_guest() {
-        return skip_to_guest("the clock is the machine's, and others live by it here");
-    }
-    let host = Host::new();
-    let agent = built_program("vnode-agent");
-    let vnf = |state: &str, words: &[&str]| {
-        let mut command = Command::new(&agent);
-        command.args(["vnf", "--state-dir"]).arg(host.dir().join(state)).args(words);
-        command
-    };
-    let asked = |state: &str, words: &[&str]| {
-        let out = vnf(state, words).output().expect("it starts");
-        (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned())
-    };
-    // As the kernel tells, and as looks find.
-    let states = ["told", "looking"];
-    let mut services = states.map(|state| {
-        let poll: &[&str] = if state == "looking" { &["--poll"] } else { &[] };
-        let mut service = vnf(state, &[&["serve"][..], poll].concat());
-        service.stderr(Stdio::null()).spawn().expect("it starts")
-    });
-    for name in ["first", "second"] {
-        std::fs::copy("/bin/sh", host.dir().join(name)).expect("it is writable");
-        let event = |event: &str| json!({ "event": event, "lifecycle_events": [format!("{name}-{event}.sh")] });
-        let descriptor = json!({
-            "name": name, "VNFprocess": name, "lifecycle_event": [event("START"), event("TERMINATE")]
-        });
-        host.write(&format!("{name}.d/lifecycle.json"), &descriptor.to_string());
-        for event in ["START", "TERMINATE"] {
-            host.write(&format!("{name}.d/{name}-{event}.sh"), "true\n");
-        }
-        let folder = host.dir().join(format!("{name}.d")).display().to_string();
-        let archive = host.dir().join(format!("{name}.tar")).display().to_string();
-        assert!(asked("told", &["pack", &folder, "-o", &archive]).0, "it is packed");
-        for state in states {
-            eventually("the service serves", LONG, || asked(state, &["info"]).0.then_some(()));
-            assert!(asked(state, &["push", &archive, "--instantiate"]).0, "it is taken");
-        }
-    }
-    let begin = |name: &str| {
-        let mut command = Command::new(host.dir().join(name));
-        command.args(["-c", "read line"]).stdin(Stdio::piped()).spawn().expect("it starts")
-    };
-    // Each once, and no other.
-    let ran = |scripts: &[&str]| {
-        for state in states {
-            let ended = || -> Vec<String> {
-                let (_, events) = asked(state, &["events", "--json"]);
-                let events = events.lines().filter_map(|line| serde_json::from_str(line).ok());
-                let ended = events.filter(|event: &Value| event["kind"] == "vnf.script.ended");
-                ended
-                    .map(|event| event["data"]["script"].as_str().unwrap_or_default().to_owned())
-                    .collect()
-            };
-            eventually(&format!("{scripts:?} have run"), LONG, || {
-                (ended().len() >= scripts.len()).then_some(())
-            });
-            assert_eq!(ended(), scripts, "{state}");
-        }
-    };
-    let first = begin("first");
-    ran(&["first-START.sh"]);
-    let clock = Clock::back(Duration::from_secs(3600));
-    let second = begin("second");
-    ran(&["first-START.sh", "second-START.sh"]);
-    end(first);
-    end(second);
-    eventually("both have gone", LONG, || {
-        let gone = |state| asked(state, &["events", "--json"]).1.matches("-TERMINATE.sh").count();
-        states.iter().all(|state| gone(state) >= 4).then_some(())
-    });
-    let first = begin("first");
-    for state in states {
-        eventually("it comes again", LONG, || {
-            let (_, status) = asked(state, &["status", "first", "--json"]);
-            status.contains("PRESENT").then_some(())
-        });
-    }
-    end(first);
-    drop(clock);
-    for service in &mut services {
-        service.kill().and_then(|()| service.wait()).expect("it is ours");
-    }
 }
 
 /// The descriptor that the document shows first.

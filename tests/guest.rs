@@ -22,7 +22,7 @@ fn suites() -> Vec<Suite> {
             ],
         ),
         suite("topology_files", &["t93_linux_nodes_deploys"]),
-        suite("functions", &["pw_34_", "pw_38_"]),
+        suite("functions", &["pw_34_"]),
         suite("limits", &["limits_hold_under_cgroup_v2", "a_node_out_of_memory"]),
     ]
 }
