@@ -368,6 +368,67 @@ fn pw_26_a_process_that_flaps_a_hundred_times_a_second() {
     service.ask(json!({ "verb": "terminate", "name": "flaps" }));
 }
 
+/// What a program is told of the time of day, an hour late as long as a file is there. The machine's own clock is everybody's.
+const AN_HOUR_BACK: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t clock, struct timespec *into) {
+    int (*real)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
+    int result = real(clock, into);
+    const char *file = getenv("VNF_TEST_BACK");
+    if (result == 0 && clock == CLOCK_REALTIME && file && access(file, F_OK) == 0)
+        into->tv_sec -= 3600;
+    return result;
+}
+"#;
+
+#[test]
+fn pw_38_a_clock_that_is_set_back_runs_no_hook_and_stalls_none() {
+    if Command::new("cc").arg("--version").output().is_err() {
+        println!("skipped: no cc");
+        return;
+    }
+    let service = Service::behind(|service| {
+        let (source, library) = (service.path("back.c"), service.path("back.so"));
+        fs::write(&source, AN_HOUR_BACK).expect("written");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-o"]).args([&library, &source]).arg("-ldl");
+        assert!(compiler.status().expect("cc").success(), "it is compiled");
+        let back = service.path("back");
+        vec![
+            "env".to_owned(),
+            format!("LD_PRELOAD={}", library.display()),
+            format!("VNF_TEST_BACK={}", back.display()),
+        ]
+    });
+    let name = unique("c");
+    service.instantiate(&Pkg::watched(&service, "clock", &name).calm());
+    let first = service.run_as(&name);
+    service.tells(&["START"]);
+    let time = |service: &Service| {
+        let events = service.items(json!({ "verb": "events" }));
+        let last = events.last().expect("it told of itself")["time"].clone();
+        last.as_str().expect("a time").parse::<jiff::Timestamp>().expect("a time")
+    };
+    service.settled();
+    let before = time(&service);
+    fs::write(service.path("back"), "").expect("written");
+    first.stop();
+    service.tells(&["START", "TERMINATE"]);
+    service.settled();
+    let after = time(&service);
+    assert!(after < before, "the service was told another time: {before}, {after}");
+    let second = service.run_as(&name);
+    service.tells(&["START", "TERMINATE", "START"]);
+    // And forward again.
+    fs::remove_file(service.path("back")).expect("it is there");
+    second.stop();
+    service.tells(&["START", "TERMINATE", "START", "TERMINATE"]);
+}
+
 #[test]
 fn pw_30_a_script_named_as_the_process_is_not_it() {
     let service = Service::start();
