@@ -62,13 +62,13 @@ pub(crate) fn watch(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
 
 /// Records the end of a node's process once, whoever notices it first.
 pub(crate) fn exited(inner: &Inner, entry: &NodeEntry, exit: &Exit, operation: &str) {
-    let text = describe(exit);
-    let state_before = entry.with(|record| record.state);
-    let known = lock(&entry.ended).replace(*exit) == Some(*exit);
-    if known && matches!(state_before, State::Booting | State::Running | State::Paused) {
-        // It was the end of the run before: a reboot may be quicker than whoever watches.
+    if lock(&entry.ended).replace(*exit) == Some(*exit) {
+        // Whoever told of it first has dealt with it. By now the next run may have begun, or be about to: a reboot may be
+        // quicker than whoever watches, so the state says nothing about it.
         return;
     }
+    let text = describe(exit);
+    let state_before = entry.with(|record| record.state);
     // Stopped and destroying nodes stay what they are.
     let state = entry.step(Event::Exited).unwrap_or(state_before);
     entry.update(|record| record.last_exit = Some(text.clone()));
