@@ -54,9 +54,11 @@ pub(super) fn measure(table: &mut Table, host: &Host, image: &Path) {
     let mut late = Vec::new();
     let before = wanted(host).len();
     for (round, (way, words)) in [WAYS; ROUNDS].concat().into_iter().enumerate() {
-        // A boot by command waits for the agent; one after a reboot inside may still go on.
-        eventually("the agent answers", LONG, || {
-            (host.exec("m1", &["true"]).code == 0).then_some(())
+        // A boot by command waits for the agent; one after a reboot inside may still go on, and what ends before it is over
+        // is the end of that boot.
+        eventually("the machine runs, and its agent answers", LONG, || {
+            let runs = host.vnode(&["state", "m1"]).stdout.trim() == "running";
+            (runs && host.exec("m1", &["true"]).code == 0).then_some(())
         });
         let mut asked = host.vnode_command(&["exec", "m1", "--", way, "-f"]);
         let mut asked =
