@@ -253,8 +253,15 @@ impl Core {
         })
     }
 
-    /// Changes an instance in memory, and gives the change that stores it.
-    pub(crate) fn change_instance(
+    /// Changes an instance in memory; its next record takes that along.
+    pub(crate) fn change_instance(&self, id: &str, change: impl FnOnce(&mut Instance)) {
+        if let Some(instance) = self.tables().instances.get_mut(id) {
+            change(instance);
+        }
+    }
+
+    /// The same, and gives the change that stores it.
+    pub(crate) fn record_instance(
         &self,
         id: &str,
         change: impl FnOnce(&mut Instance),
@@ -265,14 +272,14 @@ impl Core {
         put_instance(instance).map(Some)
     }
 
-    /// Changes an operation that is not final, in memory; its next record takes that along.
+    /// As [`change_instance`](Self::change_instance), an operation that is not final.
     pub(crate) fn change_operation(&self, id: &str, change: impl FnOnce(&mut Occurrence)) {
         if let Some(op) = self.tables().operations.get_mut(id) {
             change(op);
         }
     }
 
-    /// The same, and gives the change that stores it.
+    /// As [`record_instance`](Self::record_instance), an operation that is not final.
     pub(crate) fn record_operation(
         &self,
         id: &str,

@@ -121,7 +121,7 @@ impl Core {
                 processes: if adopt { found } else { Vec::new() },
                 attempt: 0,
             };
-        })?;
+        });
         Ok(())
     }
 }
@@ -302,7 +302,7 @@ impl Follow {
             return Ok(());
         }
         let (processes, boot) = (processes.to_vec(), self.core.boot.clone());
-        let change = self.core.change_instance(&self.id, |instance| {
+        let change = self.core.record_instance(&self.id, |instance| {
             instance.watch.processes = processes;
             instance.watch.boot = boot;
         })?;
@@ -316,7 +316,7 @@ impl Follow {
             processes: processes.to_vec(),
             attempt: 0,
         };
-        let change = self.core.change_instance(&self.id, |instance| instance.watch = watch)?;
+        let change = self.core.record_instance(&self.id, |instance| instance.watch = watch)?;
         self.core.commit(change.into_iter().collect()).await
     }
 }

@@ -87,7 +87,7 @@ impl Core {
 
     /// Puts on record what was started.
     async fn process_started(&self, instance: &Instance, process: Option<Identity>) -> Result<()> {
-        let change = self.change_instance(&instance.id, |instance| instance.started = process)?;
+        let change = self.record_instance(&instance.id, |instance| instance.started = process)?;
         self.commit(change.into_iter().collect()).await?;
         match std::fs::remove_file(self.paths.starting(&instance.id)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -140,7 +140,7 @@ impl Core {
             let marks = marks(instance);
             crate::onboard::blocking(move || script::kill_marked(&marks, Signal::KILL)).await?;
         }
-        let change = self.change_instance(&instance.id, |instance| instance.started = None)?;
+        let change = self.record_instance(&instance.id, |instance| instance.started = None)?;
         self.commit(change.into_iter().collect()).await
     }
 }

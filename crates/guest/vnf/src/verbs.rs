@@ -206,7 +206,7 @@ async fn ready_instance(
             && there.revision != revision
         {
             let change =
-                core.change_instance(&there.id, |instance| instance.revision = revision)?;
+                core.record_instance(&there.id, |instance| instance.revision = revision)?;
             core.commit(change.into_iter().collect()).await?;
         }
         return Ok(there.id);

@@ -80,7 +80,7 @@ impl Follow {
         self.core.tell(&op, State::Processing);
         let attempt = instance.watch.attempt + 1;
         let instance_change =
-            self.core.change_instance(&self.id, |instance| instance.watch.attempt = attempt)?;
+            self.core.record_instance(&self.id, |instance| instance.watch.attempt = attempt)?;
         let begun = put_operation(&op)?;
         let hook = Hook { op, processes };
         // At once, and on record meanwhile: what is polled first starts first.
@@ -121,7 +121,7 @@ impl Follow {
             op.entered = Timestamp::now();
         });
         let watch = WatchState { acted, boot: self.core.boot.clone(), processes, attempt: 0 };
-        self.core.change_instance(&self.id, |instance| instance.watch = watch)?;
+        self.core.change_instance(&self.id, |instance| instance.watch = watch);
         let done = self.core.operation(&op.id).await?;
         let changes = vec![put_operation(&done)?, put_instance(&self.instance()?)?];
         self.core.commit(changes).await?;

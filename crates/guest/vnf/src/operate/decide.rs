@@ -93,7 +93,7 @@ impl Core {
             tables.operations.remove(id);
             (failed.instance.clone(), failed)
         };
-        let change = self.change_instance(&instance, |instance| instance.operation = None)?;
+        let change = self.record_instance(&instance, |instance| instance.operation = None)?;
         self.commit(op.into_iter().chain(change).collect()).await?;
         self.tell(&failed, State::Failed);
         self.watch_again(&instance).await;

@@ -187,8 +187,8 @@ impl Task {
                 let there =
                     self.table.known().filter(|(pid, _)| *pid != own && !ours.contains(*pid));
                 let candidates = there.map(|(pid, comm)| Candidate::new(pid, comm));
-                let found = candidates.filter(|c| rule.matches(c)).filter_map(|c| c.identity());
-                let found = found.collect();
+                let found =
+                    candidates.filter(|c| rule.matches(c)).filter_map(|c| c.identity()).collect();
                 // Who asked may have gone.
                 let _ = reply.send(found);
             }
