@@ -1,4 +1,5 @@
-//! Files in both directions, at full speed: a thread reads or writes the disk while frames go over the connection.
+//! Files in both directions, at full speed: what the kernel has in memory is read where it is sent; for the disk a thread
+//! waits, and it writes while frames come over the connection.
 
 use std::{
     fs::File,
