@@ -151,15 +151,15 @@ pub(crate) fn walk<R: Read + 'static>(
         if path.is_empty() && kind != Kind::Folder {
             return Err(Problem::new(Code::Path, "the path is empty").entry(shown));
         }
-        if size > limits.file_bytes {
-            let what = format!("{size} bytes, and a file may have {}", limits.file_bytes);
-            return Err(Problem::new(Code::Size, what).entry(path));
-        }
         total += size;
         if total > limits.total_bytes {
             let code = if from.is_packed() { Code::Bomb } else { Code::Size };
             let what = format!("all files together have more than {} bytes", limits.total_bytes);
             return Err(Problem::new(code, what).entry(path));
+        }
+        if size > limits.file_bytes {
+            let what = format!("{size} bytes, and a file may have {}", limits.file_bytes);
+            return Err(Problem::new(Code::Size, what).entry(path));
         }
         let entry = Entry { path, kind, size };
         let mut data = Data { from, left: size };

@@ -95,14 +95,14 @@ pub(crate) fn walk(file: &mut File, limits: &Limits, visit: &mut dyn Visit) -> R
         if path.is_empty() && kind != Kind::Folder {
             return Err(Problem::new(Code::Path, "the path is empty").entry(shown));
         }
-        if central.size > limits.file_bytes {
-            let what = format!("{} bytes, and a file may have {}", central.size, limits.file_bytes);
-            return Err(Problem::new(Code::Size, what).entry(path));
-        }
         total += central.size;
         if total > limits.total_bytes {
             let what = format!("all files together have more than {} bytes", limits.total_bytes);
             return Err(Problem::new(Code::Bomb, what).entry(path));
+        }
+        if central.size > limits.file_bytes {
+            let what = format!("{} bytes, and a file may have {}", central.size, limits.file_bytes);
+            return Err(Problem::new(Code::Size, what).entry(path));
         }
         if central.size > limits.ratio_from && central.size / limits.ratio > central.packed {
             return Err(

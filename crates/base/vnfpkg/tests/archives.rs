@@ -3,6 +3,8 @@
 #[path = "archives/cms.rs"]
 mod cms;
 mod common;
+#[path = "archives/full.rs"]
+mod full;
 #[path = "archives/manifests.rs"]
 mod manifests;
 #[path = "archives/outer.rs"]
