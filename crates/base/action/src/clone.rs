@@ -65,6 +65,8 @@ pub(crate) struct Confined {
     pub(crate) writable: Vec<CString>,
     /// Files in the place of others, as [`Sandbox::covered`](crate::Sandbox::covered).
     pub(crate) covered: Vec<(CString, CString)>,
+    /// Device files to be made open, and their numbers.
+    pub(crate) devices: Vec<(CString, u32)>,
     /// As [`Sandbox::filter`](crate::Sandbox::filter).
     pub(crate) filter: Vec<u64>,
 }

@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::{
     clone::{Confined, Image},
@@ -111,11 +111,25 @@ pub(crate) fn prepare(spec: Spec) -> Result<(Image, Ours)> {
     }
     let folder = spec.folder.map(|folder| text(folder.into_os_string().into_vec())).transpose()?;
     let path_text = |path: std::path::PathBuf| text(path.into_os_string().into_vec());
-    let confined = |Sandbox { writable, covered, filter }: Sandbox| -> Result<Confined> {
+    let confined = |Sandbox { writable, covered, devices, filter }: Sandbox| -> Result<Confined> {
         let pair = |(what, on)| Ok((path_text(what)?, path_text(on)?));
+        let numbered = |path: std::path::PathBuf| {
+            let found = rustix::fs::stat(&path);
+            let found = found
+                .map_err(|error| wrong(&format!("its device `{}`: {error}", path.display())))?;
+            if FileType::from_raw_mode(found.st_mode) != FileType::CharacterDevice {
+                return Err(wrong(&format!("`{}` is no character device", path.display())));
+            }
+            // The kernel's own form of it, which is that of the C library as far as it goes.
+            let number = u32::try_from(found.st_rdev);
+            let number =
+                number.map_err(|_| wrong(&format!("the number of `{}`", path.display())))?;
+            Ok((path_text(path)?, number))
+        };
         Ok(Confined {
             writable: writable.into_iter().map(path_text).collect::<Result<_>>()?,
             covered: covered.into_iter().map(pair).collect::<Result<_>>()?,
+            devices: devices.into_iter().map(numbered).collect::<Result<_>>()?,
             filter: match u16::try_from(filter.len()) {
                 Ok(_) => filter,
                 Err(_) => return Err(wrong("its filter of system calls is too long")),

@@ -29,9 +29,12 @@ const AT_RECURSIVE: c_int = 0x8000;
 const READ_ONLY: u64 = 1; // MOUNT_ATTR_RDONLY
 
 /// Makes all files read-only but the folders given and private ones. Needs CAP_SYS_ADMIN.
-pub(crate) fn confine(Confined { writable, covered, .. }: &Confined) -> Result<(), c_int> {
+pub(crate) fn confine(Confined { writable, covered, devices, .. }: &Confined) -> Result<(), c_int> {
     // Nothing of what follows may be seen outside.
     attributes(c"/", AT_RECURSIVE, [0, 0, libc::MS_PRIVATE])?;
+    for (path, number) in devices {
+        open_to_all(path, *number)?;
+    }
     for (what, on) in covered {
         mount(Some(what), on, None, libc::MS_BIND, None)?;
     }
@@ -51,6 +54,22 @@ pub(crate) fn confine(Confined { writable, covered, .. }: &Confined) -> Result<(
         attributes(folder, 0, [0, READ_ONLY, 0])?;
     }
     Ok(())
+}
+
+/// Puts a device file that everybody may open in the place of one of the same number. The host's own stays as it is, and no
+/// folder of the host's has to take device files: this one lies in memory, below a mount that is taken away again.
+fn open_to_all(path: &CStr, number: u32) -> Result<(), c_int> {
+    let (folder, file) = (c"/tmp", c"/tmp/device");
+    mount(Some(c"tmpfs"), folder, Some(c"tmpfs"), libc::MS_NOSUID, Some(c"mode=755,nr_inodes=8"))?;
+    let mode = libc::S_IFCHR | 0o666;
+    // SAFETY: the path lives through the call, which makes a file in memory of this process' own.
+    unsafe { call!(libc::SYS_mknodat, libc::AT_FDCWD, file.as_ptr(), mode, number) }?;
+    // The mask of this process took something away.
+    // SAFETY: as above.
+    unsafe { call!(libc::SYS_fchmodat, libc::AT_FDCWD, file.as_ptr(), 0o666) }?;
+    mount(Some(file), path, None, libc::MS_BIND, None)?;
+    // SAFETY: the path lives through the call, which unmounts in this process' own namespace.
+    unsafe { call!(libc::SYS_umount2, folder.as_ptr(), libc::MNT_DETACH) }.map(drop)
 }
 
 /// Gives up every capability, for ever, and the system calls that are filtered. To be called as whom the program runs as.

@@ -78,6 +78,9 @@ pub struct Sandbox {
     pub writable: Vec<PathBuf>,
     /// Files that stand in the place of others: what is seen, and where, which must be there.
     pub covered: Vec<(PathBuf, PathBuf)>,
+    /// Device files that whoever the program runs as may open, whatever rights they have outside. Needs CAP_MKNOD, and in a
+    /// control group that lists devices the right to make them.
+    pub devices: Vec<PathBuf>,
     /// A filter of system calls, which holds from before the program is executed: instructions of seccomp(2), each the eight
     /// bytes of a `struct sock_filter`. Empty: none. It has to let chdir, rt_sigprocmask and execve pass.
     pub filter: Vec<u64>,

@@ -1,9 +1,14 @@
 //! What a program in a sandbox can do, and what not.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use vnode_action::{CancellationToken, Error, Sandbox, Spec, run};
+use vnode_action::{CancellationToken, Error, Sandbox, Spec, User, run};
 
 /// Runs a script in a sandbox: what it printed, and what it complained of; `None` where there can be no sandbox.
 async fn confined(script: &str, writable: &[&Path]) -> Option<(String, String)> {
@@ -127,6 +132,38 @@ async fn a_call_that_is_filtered_is_refused_to_the_program_and_to_nobody_else() 
     assert_eq!(own(), before);
     let long = vec![0; usize::from(u16::MAX) + 1];
     let error = run(spec(long), &CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(error, Error::Spec { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_device_is_open_to_the_program_alone() {
+    // Where only its owner may open it, as hosts without udev have `/dev/fuse`.
+    let made = tempfile::tempdir_in("/dev").map_err(|error| error.to_string()).and_then(|folder| {
+        let (path, mode) = (folder.path().join("null"), rustix::fs::Mode::from_raw_mode(0o600));
+        let number = rustix::fs::makedev(1, 3);
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let kind = rustix::fs::FileType::CharacterDevice;
+        let made = rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, number);
+        made.map(|()| (folder, path)).map_err(|error| error.to_string())
+    });
+    let (_folder, path) = match made {
+        Ok(made) => made,
+        Err(error) => return println!("skipped: no device can be made here: {error}"),
+    };
+    let writes = |devices: Vec<PathBuf>| {
+        let nobody = User { uid: 65_534, gid: 65_534, groups: Vec::new() };
+        Spec::new(["/bin/sh", "-c", "echo > $0"])
+            .arg(&path)
+            .user(nobody)
+            .time_limit(Duration::from_secs(60))
+            .sandbox(Sandbox { devices, ..Sandbox::default() })
+    };
+    let token = CancellationToken::new();
+    assert!(!run(writes(Vec::new()), &token).await.unwrap().success());
+    assert!(run(writes(vec![path.clone()]), &token).await.unwrap().success());
+    // The file itself is as it was, and what is no device is refused before anything starts.
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let error = run(writes(vec!["/etc/passwd".into()]), &token).await.unwrap_err();
     assert!(matches!(error, Error::Spec { .. }), "{error:?}");
 }
 

@@ -151,6 +151,9 @@ pub struct Device {
     pub target: String,
     /// Subset of `rwm`.
     pub access: String,
+    /// Its rights inside, where it is not the host's own file (as it is in a user namespace); `None`: those on the host.
+    #[serde(default)]
+    pub mode: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

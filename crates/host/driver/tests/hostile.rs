@@ -149,6 +149,7 @@ fn definitions_that_reach_for_the_host_are_refused_by_name() {
                     source: "/etc/passwd".into(),
                     target: "/dev/x".into(),
                     access: "rw".into(),
+                    mode: None,
                 });
             },
             "is not a device",
@@ -194,6 +195,7 @@ fn devices_are_confined_unless_the_definition_names_them() {
                 source: "/dev/net/tun".into(),
                 target: "/dev/net/tun".into(),
                 access: "rw".into(),
+                mode: None,
             }];
             let node = bed.boot(&spec).await;
             let (code, out, err) =

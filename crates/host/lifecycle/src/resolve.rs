@@ -116,6 +116,7 @@ pub fn spec(
                 source: device.host.clone(),
                 target: device.node.to_string_lossy().into_owned(),
                 access: device.permissions.clone(),
+                mode: None,
             })
             .collect(),
         security: security(node, record.vmid, user_namespaces && own)?,

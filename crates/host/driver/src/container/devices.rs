@@ -87,7 +87,7 @@ pub(super) fn of(spec: &NodeSpec) -> Result<(Vec<wire::Device>, Vec<Rule>)> {
             kind,
             major,
             minor,
-            mode: found.mode() & 0o777,
+            mode: device.mode.unwrap_or(found.mode()) & 0o777,
             host: source,
             owner: (found.uid(), found.gid()),
         });

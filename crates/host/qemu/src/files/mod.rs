@@ -182,9 +182,10 @@ pub(crate) async fn open(
     }
     // What an earlier daemon had half made, or a program that died has left.
     places.end().await.map_err(places.fail("close"))?;
-    // FUSE's library opens the device before it asks for a mount.
+    // FUSE's library opens the device before it asks for a mount; where only root may, one of its own is made for it.
     let fuse = "/dev/fuse".to_owned();
-    let fuse = Device { source: fuse.clone().into(), target: fuse, access: "rw".to_owned() };
+    let fuse =
+        Device { source: fuse.clone().into(), target: fuse, access: "rw".to_owned(), mode: None };
     let beside = NodeSpec { devices: vec![fuse], ..spec.clone() };
     let group = container.group_beside(&beside, GROUP, &limits(spec, container)).await?;
     let opened = start(spec, dir, base, &places, helpers, &group).await;

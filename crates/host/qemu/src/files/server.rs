@@ -32,6 +32,8 @@ pub(super) const MEMORY: u64 = 2 << 30;
 /// Bytes of what it printed that an error shows.
 const SHOWN: usize = 512;
 
+const DEVICE: &str = "/dev/fuse";
+
 /// Writes the process id down, and becomes the program.
 const ENTER: &str = "echo $$ >&3 && exec \"$@\"";
 /// What the library executes when it wants to have something mounted.
@@ -131,6 +133,7 @@ impl Server<'_> {
             .sandbox(Sandbox {
                 writable: Vec::new(),
                 covered: covered.collect(),
+                devices: device_to_open()?,
                 filter: vnode_driver::container::filter_of_helper(),
             })
             .pass(3, lock.into())
@@ -158,7 +161,7 @@ impl Server<'_> {
         };
         in_time(asked).await?;
         let socket = asker(&line[..length], self.user)?;
-        let device = rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        let device = rustix::fs::open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
         mount(&device, self.point, self.kind)?;
         packet::send(&socket, &0, &[device.as_fd()])?;
         drop((device, socket, hold));
@@ -166,6 +169,12 @@ impl Server<'_> {
         let point = self.point.to_owned();
         in_time(off_thread(move || std::fs::metadata(point).map(drop))).await
     }
+}
+
+/// FUSE's device, where the host lets only root open it: its library does so before it asks for a mount.
+fn device_to_open() -> io::Result<Vec<PathBuf>> {
+    let open = std::fs::metadata(DEVICE)?.mode() & 0o006 == 0o006;
+    Ok(if open { Vec::new() } else { vec![PathBuf::from(DEVICE)] })
 }
 
 /// Takes note of the end of a child of ours, whose status nobody asks for.
