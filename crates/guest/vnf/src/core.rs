@@ -19,6 +19,7 @@ use vnode_vnfpkg::{Descriptor, Limits, Policy, Problem};
 use crate::{
     error::{Failure, Result},
     hooks::Driver,
+    log::Logged,
     model::{Instance, Occurrence, Package},
     takeover::Left,
     user::{self, User},
@@ -123,6 +124,7 @@ pub(crate) struct Core {
     pub(crate) boot: String,
     /// Told whenever an operation has ended.
     pub(crate) ended: Notify,
+    pub(crate) logged: Logged,
     /// Held while the following of an instance is taken up.
     pub(crate) following: tokio::sync::Mutex<()>,
     tables: Mutex<Tables>,
@@ -175,6 +177,7 @@ impl Core {
             busy: Arc::default(),
             boot: proc::boot_id(),
             ended: Notify::new(),
+            logged: Logged::default(),
             following: tokio::sync::Mutex::default(),
             tables: Mutex::default(),
         };

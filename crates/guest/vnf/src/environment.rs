@@ -228,8 +228,9 @@ impl Core {
         } else {
             secrets(&descriptor, &instance.parameters)
         };
-        let mut log =
-            RunLog::open(&self.paths.logs(&instance.id), &op.id, secret).map_err(failed)?;
+        let look = self.logged.begins(&instance.id);
+        let logs = self.paths.logs(&instance.id);
+        let mut log = RunLog::open(&logs, &op.id, secret, look).map_err(failed)?;
         let script = Script {
             name: declared.path.clone(),
             argv,
@@ -275,6 +276,7 @@ impl Core {
                 script::run(&script, &mut log, self.watcher.ours(), cancel, file).await
             }
         };
+        self.logged.ended(&instance.id, &log);
         let values = read_output(&output);
         let outcome = outcome.map_err(|what| Failure::script(&op.id, what, "script-failed"))?;
         self.event("script.ended", &instance.name, Some(&op.id), json!({

@@ -1,10 +1,12 @@
 //! What scripts print: for each run a file of JSON lines, bounded for each instance.
 
 use std::{
+    collections::HashMap,
     fs::{self, File, OpenOptions},
     io::{self, BufWriter, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use jiff::Timestamp;
@@ -13,8 +15,58 @@ use serde::{Deserialize, Serialize};
 /// Bytes of the logs of one run, and of all runs of an instance.
 const RUN: u64 = 48 << 20;
 const INSTANCE: u64 = 50 << 20;
+/// Runs of an instance that have a log: two thousand short ones are as much of a burden as a long one.
+const RUNS: usize = 2000;
+/// Runs of an instance, and bytes of their logs, from one look at all its logs to the next: a look costs a microsecond for
+/// each of them, and a script waits for it.
+const LOOK_RUNS: usize = 32;
+const LOOK_BYTES: u64 = 1 << 20;
 /// Bytes in one line.
 const LINE: usize = 8 << 10;
+
+/// What was logged since the last look, by instance.
+#[derive(Debug, Default)]
+pub(crate) struct Logged(Mutex<HashMap<String, Since>>);
+
+#[derive(Debug, Default)]
+struct Since {
+    runs: usize,
+    bytes: u64,
+}
+
+impl Logged {
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Since>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one more run; whether its instance's logs are to be looked at before it.
+    pub(crate) fn begins(&self, instance: &str) -> bool {
+        let mut all = self.all();
+        let Some(since) = all.get_mut(instance) else {
+            // What an earlier life logged, nobody has counted.
+            all.insert(instance.to_owned(), Since { runs: 1, bytes: 0 });
+            return true;
+        };
+        let due = since.runs >= LOOK_RUNS || since.bytes >= LOOK_BYTES;
+        if due {
+            *since = Since::default();
+        }
+        since.runs += 1;
+        due
+    }
+
+    /// What a run has logged.
+    pub(crate) fn ended(&self, instance: &str, log: &RunLog) {
+        if let Some(since) = self.all().get_mut(instance) {
+            since.bytes += log.written;
+        }
+    }
+
+    /// An instance is no more.
+    pub(crate) fn forget(&self, instance: &str) {
+        self.all().remove(instance);
+    }
+}
 
 /// A line of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,10 +89,17 @@ pub(crate) struct RunLog {
 }
 
 impl RunLog {
-    /// Opens the log of the run `id` in the folder of an instance's logs, at its end. Old runs make room.
-    pub(crate) fn open(folder: &Path, id: &str, secrets: Vec<String>) -> io::Result<Self> {
+    /// Opens the log of the run `id` in the folder of an instance's logs, at its end. With `look`, old runs make room.
+    pub(crate) fn open(
+        folder: &Path,
+        id: &str,
+        secrets: Vec<String>,
+        look: bool,
+    ) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
-        make_room(folder)?;
+        if look {
+            make_room(folder)?;
+        }
         let path = folder.join(format!("{id}.jsonl"));
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
         let written = file.metadata()?.len();
@@ -115,19 +174,19 @@ impl RunLog {
     }
 }
 
-/// Takes away the logs of the oldest runs.
+/// Takes away the logs of the oldest runs, until there is room for those that come before the next look.
 fn make_room(folder: &Path) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        files.push((entry.metadata()?.modified()?, entry.metadata()?.len(), entry.path()));
+        let data = entry.metadata()?;
+        files.push((data.modified()?, data.len(), entry.path()));
     }
     files.sort();
     let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
-    // Two thousand short runs are as much of a burden as a long one.
     let mut count = files.len();
     for (_, size, path) in files {
-        if total <= INSTANCE && count <= 2000 {
+        if total <= INSTANCE && count <= RUNS - LOOK_RUNS {
             break;
         }
         fs::remove_file(path)?;

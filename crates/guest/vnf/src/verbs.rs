@@ -263,6 +263,7 @@ async fn remove_instance(manager: &Manager, name: &str) -> Result<Value> {
         )));
     }
     core.tables().instances.remove(&instance.id);
+    core.logged.forget(&instance.id);
     core.commit(vec![vnode_store::Change::delete(format!("vnf/instance/{}", instance.id))]).await?;
     core.prune(&instance.id, Some(0)).await?;
     let folder = core.paths.instance(&instance.id);
