@@ -110,7 +110,7 @@ impl Streaming for Get {
             });
             io.outbox.progress(&about).await.map_err(|error| failed("answer", error))?;
             let (offset, length) = (request.offset, request.length.unwrap_or(u64::MAX));
-            let mut source = Source { file: Arc::new(file), regular: data.is_file(), at: offset };
+            let mut source = Source::new(file, data.is_file(), offset);
             let mut buffer = Vec::with_capacity(MAX_PAYLOAD);
             let mut sent = 0_u64;
             while sent < length {
@@ -140,10 +140,18 @@ impl Streaming for Get {
 struct Source {
     file: Arc<File>,
     regular: bool,
+    /// There is no disk to wait for.
+    in_memory: bool,
     at: u64,
 }
 
 impl Source {
+    fn new(file: File, regular: bool, at: u64) -> Self {
+        let system = rustix::fs::fstatfs(&file).map(|system| i64::from(system.f_type));
+        let in_memory = regular && system.is_ok_and(|kind| kind == i64::from(libc::TMPFS_MAGIC));
+        Self { file: Arc::new(file), regular, in_memory, at }
+    }
+
     /// At most `want` bytes in place of what `buffer` holds; none at the end.
     async fn read(&mut self, mut buffer: Vec<u8>, want: usize) -> std::io::Result<Vec<u8>> {
         buffer.resize(want, 0);
@@ -167,6 +175,9 @@ impl Source {
 
     /// What can be read without waiting.
     fn at_once(&self, buffer: &mut [u8]) -> Option<usize> {
+        if self.in_memory {
+            return self.file.read_at(buffer, self.at).ok();
+        }
         let mut into = [std::io::IoSliceMut::new(buffer)];
         let flags = rustix::io::ReadWriteFlags::NOWAIT;
         // Some file systems do not know of it, and what is not regular is read as it comes.
