@@ -237,7 +237,7 @@ fn lv_11_a_machine_under_libvirt_stands_in_a_lab_beside_a_container() {
     }
     assert!(host.vnode(&["doctor"]).stdout.contains("`qemu:///system` answers"));
     let image = host.dir().join("image");
-    host.vnode(&["image", "build", &image.display().to_string()]).ok();
+    host.build_image(&image).ok();
     host.write("small.xml", &definition(&image));
     let lab = "name: mixed
 topology:

@@ -47,7 +47,7 @@ fn passes(host: &Host, what: &str) {
 
 fn build(host: &Host, folder: &str) -> PathBuf {
     let folder = host.dir().join(folder);
-    host.vnode(&["image", "build", &folder.display().to_string()]).ok();
+    host.build_image(&folder).ok();
     folder
 }
 

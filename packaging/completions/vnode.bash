@@ -1537,13 +1537,17 @@ _vnode() {
             return 0
             ;;
         vnode__subcmd__image__subcmd__build)
-            opts="-q -h --agent --no-agent --state-dir --json --quiet --host --token --ca --help"
+            opts="-q -h --agent --packages --no-agent --state-dir --json --quiet --host --token --ca --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --agent)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --packages)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -979,6 +979,7 @@ complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subco
 complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from gc" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from gc" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from build" -l agent -d 'The agent to put in; `vnode-agent` beside this program when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from build" -l packages -d 'Folder in which Debian\'s kernel, and busybox-static, were unpacked: for hosts that can fetch nothing' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from build" -l state-dir -d 'Folder of all state' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from build" -l host -d 'Talk to the daemon of another host, over TLS' -r
 complete -c vnode -n "__fish_vnode_using_subcommand image; and __fish_seen_subcommand_from build" -l token -d 'Token for `--host`; `vnode token create` makes one' -r

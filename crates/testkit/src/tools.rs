@@ -46,6 +46,13 @@ pub fn root() -> Result<PathBuf, String> {
         .ok_or_else(|| "no unpacked packages: run `cargo xtask setup`".to_owned())
 }
 
+/// Where Debian's kernel is unpacked for machines whose own system has none: beside [`root`].
+pub fn kernel() -> Option<PathBuf> {
+    let set =
+        std::env::var_os("VNODE_TOOLS_DIR").map(|tools| Path::new(&tools).with_file_name("kernel"));
+    set.into_iter().chain(in_targets("guest/kernel")).find(|place| place.join("boot").is_dir())
+}
+
 /// Folder of other people's Python packages, for `PYTHONPATH`: found as [`root`] is.
 ///
 /// # Errors

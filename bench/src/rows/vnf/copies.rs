@@ -162,7 +162,8 @@ impl Drop for InMemory {
 pub(super) fn measure(table: &mut Table, dir: &Path, program: &Path) {
     let ends = Ends::new(dir);
     let (_agent, port) = Agent::start(program, dir);
-    let name = |what: &str| format!("/dev/shm/vnode-bench-{what}-{}", std::process::id()).into();
+    let place = std::env::var("VNODE_BENCH_FILES").unwrap_or_else(|_| "/dev/shm".to_owned());
+    let name = |what: &str| format!("{place}/vnode-bench-{what}-{}", std::process::id()).into();
     let files = InMemory(name("from"), name("to"));
     let piece: Vec<u8> = (0..PIECE).map(|n| (n * 31 % 251) as u8).collect();
     let mut file = std::fs::File::create(&files.0).expect("/dev/shm is writable");

@@ -66,8 +66,7 @@ impl Kernel {
     /// The newest kernel whose image and modules are both there: of the machine, or unpacked by `make test`
     /// from Debian's package into `guest/kernel` of the target directory.
     pub(super) fn find() -> Result<Kernel, String> {
-        let unpacked = super::cache_dir().join("kernel");
-        for top in [Path::new("/"), &unpacked] {
+        for top in [PathBuf::from("/")].into_iter().chain(crate::tools::kernel()) {
             let mut versions: Vec<String> = std::fs::read_dir(top.join("boot"))
                 .into_iter()
                 .flatten()

@@ -14,7 +14,7 @@ pub use daemon::Daemon;
 pub use process::Process;
 pub use snapshot::Snapshot;
 
-use crate::{Output, built_program, eventually};
+use crate::{Output, built_program, eventually, tools};
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -142,6 +142,16 @@ impl Host {
         Output::new(format!("vnode {}", args.join(" ")), output)
     }
 
+    /// Has `vnode` build the small machine's image in a folder. A host of the tests can fetch nothing: a kernel that this
+    /// machine has not installed comes from where the set-up has unpacked it.
+    pub fn build_image(&self, folder: &Path) -> Output {
+        let folder = folder.display().to_string();
+        let packages = tools::kernel().map(|packages| packages.display().to_string());
+        let mut args = vec!["image", "build", &folder];
+        args.extend(packages.iter().flat_map(|packages| ["--packages", packages.as_str()]));
+        self.vnode(&args)
+    }
+
     /// Runs `vnode` with these bytes on its standard input.
     pub fn vnode_with_input(&self, args: &[&str], input: &[u8]) -> Output {
         let mut child = self
@@ -236,7 +246,8 @@ impl Host {
 
     fn remove_groups(&self) -> Result<(), String> {
         let mut left = String::new();
-        for _ in 0..200 {
+        // Hundreds of nodes that have just been killed take their time on a busy machine.
+        for _ in 0..1500 {
             left.clear();
             for group in &self.groups {
                 for dir in snapshot::directories_below(group).iter().rev() {

@@ -14,6 +14,9 @@ pub(crate) struct Build {
     /// The agent to put in; `vnode-agent` beside this program when absent
     #[arg(long, value_name = "PROGRAM")]
     agent: Option<PathBuf>,
+    /// Folder in which Debian's kernel, and busybox-static, were unpacked: for hosts that can fetch nothing
+    #[arg(long, value_name = "FOLDER")]
+    packages: Option<PathBuf>,
     /// Put no agent in
     #[arg(long, conflicts_with = "agent")]
     no_agent: bool,
@@ -33,7 +36,7 @@ pub(crate) async fn run(args: Build, context: &Context) -> Result {
                 .hint("name it with `--agent`, or leave it out with `--no-agent`")
         })?),
     };
-    let spec = BuildSpec { folder: args.folder.clone(), agent };
+    let spec = BuildSpec { folder: args.folder.clone(), agent, packages: args.packages };
     let cancel = tokio_util::sync::CancellationToken::new();
     let stop = cancel.clone();
     let interrupted = tokio::spawn(async move {

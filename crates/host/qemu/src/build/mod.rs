@@ -57,6 +57,9 @@ pub struct BuildSpec {
     pub folder: PathBuf,
     /// `vnode-agent`; without it the machine has no agent.
     pub agent: Option<PathBuf>,
+    /// A folder in which Debian's packages were unpacked (`dpkg-deb --extract`, and `depmod -b` for a kernel): what is there
+    /// is taken before what the host has, and nothing of it is fetched.
+    pub packages: Option<PathBuf>,
 }
 
 /// How many steps a build tells of.
@@ -89,7 +92,8 @@ async fn in_folder(
     cancel: &CancellationToken,
     progress: &(dyn Fn(&str, u64) + Send + Sync),
 ) -> Result<(), BuildError> {
-    let kernel = match Kernel::find(Path::new("/")) {
+    let places = || spec.packages.as_deref().into_iter().chain([Path::new("/")]);
+    let kernel = match places().find_map(Kernel::find) {
         Some(kernel) => kernel,
         None => {
             let package = kernel_package(cancel).await?;
@@ -99,7 +103,13 @@ async fn in_folder(
             Kernel::find(work).ok_or(missing)?
         }
     };
-    let busybox = match static_busybox(Path::new("/"), cancel).await {
+    let mut busybox = None;
+    for place in places() {
+        if busybox.is_none() {
+            busybox = static_busybox(place, cancel).await;
+        }
+    }
+    let busybox = match busybox {
         Some(busybox) => busybox,
         None => {
             fetch("busybox-static", work, cancel).await?;

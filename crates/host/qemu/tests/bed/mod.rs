@@ -14,6 +14,7 @@ use vnode_action::CancellationToken;
 use vnode_driver::container::{ContainerDriver, Options as ContainerOptions};
 use vnode_driver::*;
 use vnode_network::{End, Host, Ns, PairSpec, Place};
+use vnode_qemu::build::{BuildSpec, build};
 use vnode_qemu::{Options, QemuDriver};
 use vnode_testkit::built_program;
 
@@ -96,9 +97,10 @@ impl Bed {
         let folder = self.dir.path().join("image");
         if !folder.join(vnode_qemu::build::INITRD).exists() {
             let agent = built_program("vnode-agent");
-            let spec = vnode_qemu::build::BuildSpec { folder: folder.clone(), agent: Some(agent) };
+            let packages = vnode_testkit::tools::kernel();
+            let spec = BuildSpec { folder: folder.clone(), agent: Some(agent), packages };
             let cancel = CancellationToken::new();
-            vnode_qemu::build::build(&spec, &cancel, &|_, _| {}).await.unwrap();
+            build(&spec, &cancel, &|_, _| {}).await.unwrap();
         }
         folder
     }
