@@ -118,6 +118,18 @@ pub struct LogPaths {
     pub previous: PathBuf,
 }
 
+/// What is done with a node's disk when it gets another. Each is idempotent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OldDisk {
+    /// It is put aside, and an empty one, over the layers of the definition given, takes its place. One that lies aside
+    /// already stays there: then it is the one in its place that is made anew.
+    SetAside,
+    /// The one that lies aside is the node's again, and what was in its place is gone.
+    PutBack,
+    /// The one that lies aside is removed.
+    Drop,
+}
+
 /// What was found of a node after the daemon was away.
 #[derive(Debug)]
 pub enum Recovered {
@@ -206,6 +218,20 @@ pub trait Driver: Send + Sync + fmt::Debug {
         dir: &'a Path,
     ) -> BoxFuture<'a, Result<Vec<Snapshot>>>;
 
+    /// What is done with the disk of a stopped node while another is tried in its place. Namespace and links stay.
+    ///
+    /// # Errors
+    /// The node runs (not of [`OldDisk::Drop`]) or is mounted; its disks are not this driver's.
+    fn old_disk<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+        what: OldDisk,
+    ) -> BoxFuture<'a, Result<()>>;
+
+    /// Whether a disk of the node lies aside.
+    fn has_old_disk(&self, spec: &NodeSpec, dir: &Path) -> bool;
+
     /// A file or folder of a node whose root is mounted at `root`, as [`Instance::archive_out`] gives it. The mount has to
     /// stay until the stream has been read.
     fn archive_out(&self, spec: &NodeSpec, root: &Path, path: &str) -> Result<Reader>;
@@ -289,10 +315,6 @@ pub trait Instance: Send + Sync + fmt::Debug {
 
     /// A file or folder of the node as a tar stream. Paths are resolved beneath the node's root.
     fn archive_out<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Reader>>;
-
-    /// Gives a stopped node an empty disk: what was written over its layers is gone. Its network namespace and
-    /// links stay.
-    fn reset_disk(&self) -> BoxFuture<'_, Result<()>>;
 
     /// Unpacks a tar stream in folder `path` of the node; ends when all is written.
     fn archive_in<'a>(&'a self, path: &'a str, tar: Reader) -> BoxFuture<'a, Result<()>>;

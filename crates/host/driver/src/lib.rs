@@ -30,8 +30,8 @@ pub use domain::{Domain, DomainSource};
 pub use error::{Error, Result};
 pub use exec::{Console, Exec, ExecControl, ExecExit, ExecSpec, Reader, WindowSize, Writer};
 pub use instance::{
-    BoxFuture, Capabilities, Driver, Ended, Exit, Hardware, Instance, LogPaths, Phase, Recovered,
-    Snapshot, Stats, Status,
+    BoxFuture, Capabilities, Driver, Ended, Exit, Hardware, Instance, LogPaths, OldDisk, Phase,
+    Recovered, Snapshot, Stats, Status,
 };
 pub use machine::{
     Accelerator, BaseDisk, Button, DiskFormat, Machine, MachineModel, NicModel, Ready, Seed, Start,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use vnode_driver::{
     BoxFuture, Capabilities, Domain, DomainSource, Driver, Error, Instance, NetworkMode, NodeSpec,
-    Reader, Recovered, Result, Snapshot,
+    OldDisk, Reader, Recovered, Result, Snapshot,
 };
 use vnode_network::Ns;
 
@@ -415,6 +415,29 @@ impl Driver for LibvirtDriver {
             let (hub, kept) = self.stopped(spec, dir)?;
             snapshot::list(&hub, &spec.node, &kept).await
         })
+    }
+
+    fn old_disk<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        _: &'a Path,
+        what: OldDisk,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            match what {
+                OldDisk::SetAside => Err(Error::Unsupported {
+                    node: spec.node.clone(),
+                    what: "the disks of a domain are not vnode's to empty; take a snapshot, and restore that"
+                        .to_owned(),
+                }),
+                // None ever lies aside.
+                OldDisk::PutBack | OldDisk::Drop => Ok(()),
+            }
+        })
+    }
+
+    fn has_old_disk(&self, _: &NodeSpec, _: &Path) -> bool {
+        false
     }
 
     fn archive_out(&self, spec: &NodeSpec, _: &Path, _: &str) -> Result<Reader> {

@@ -90,6 +90,7 @@ fn unknown(lab: &str, node: &str, error: &Error) -> NodeRecord {
         wanted: false,
         made: false,
         control: None,
+        renewal: None,
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use vnode_driver::{
-    BoxFuture, Capabilities, Driver, Instance, NodeSpec, Reader, Recovered, Result, Snapshot,
+    BoxFuture, Capabilities, Driver, Instance, NodeSpec, OldDisk, Reader, Recovered, Result,
+    Snapshot,
 };
 use vnode_libvirt::LibvirtDriver;
 use vnode_qemu::QemuDriver;
@@ -117,6 +118,19 @@ impl Driver for Drivers {
         dir: &'a Path,
     ) -> BoxFuture<'a, Result<Vec<Snapshot>>> {
         self.of(spec, dir).snapshots(spec, dir)
+    }
+
+    fn old_disk<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+        what: OldDisk,
+    ) -> BoxFuture<'a, Result<()>> {
+        self.of(spec, dir).old_disk(spec, dir, what)
+    }
+
+    fn has_old_disk(&self, spec: &NodeSpec, dir: &Path) -> bool {
+        self.of(spec, dir).has_old_disk(spec, dir)
     }
 
     fn archive_out(&self, spec: &NodeSpec, root: &Path, path: &str) -> Result<Reader> {

@@ -60,7 +60,7 @@ pub struct LabRecord {
 }
 
 /// One node.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodeRecord {
     pub lab: String,
     pub node: String,
@@ -84,6 +84,25 @@ pub struct NodeRecord {
     #[serde(default)]
     pub made: bool,
     pub control: Option<ControlEnd>,
+    /// How its last renewal ended.
+    #[serde(default)]
+    pub renewal: Option<Renewal>,
+}
+
+/// The end of a node's renewal, written down when it is reached: whoever takes the operation up again does not begin anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewal {
+    pub operation: String,
+    /// Why the node is what it was before; `None`: it is what it was to become.
+    pub failed: Option<String>,
+}
+
+/// What a node was before it was renewed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Before {
+    /// Its definition in the topology.
+    pub node: vnode_topology::Node,
+    pub record: NodeRecord,
 }
 
 /// The node's end of the control network.

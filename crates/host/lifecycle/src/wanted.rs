@@ -106,6 +106,7 @@ pub fn records(
                     wanted: boot,
                     made: false,
                     control,
+                    renewal: None,
                 }
             }
         };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{EndRecord, LinkRecord};
+use crate::record::{Before, EndRecord, LinkRecord};
 
 /// The work of one step. Names lead to records; what will no longer be recorded is carried whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,10 +79,11 @@ pub enum Work {
         lab: String,
         node: String,
     },
-    /// New definition, fresh disk; namespace and links stay.
+    /// New definition, fresh disk; namespace and links stay. A node that does not come up so becomes what it was before.
     NodeRenew {
         lab: String,
         node: String,
+        before: Box<Before>,
     },
     NodeLimits {
         lab: String,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use vnode_driver::{
     Accelerator, BoxFuture, Capabilities, Driver, Error, Instance, Machine, NetworkMode, NodeSpec,
-    Reader, Recovered, Result, Snapshot,
+    OldDisk, Reader, Recovered, Result, Snapshot,
 };
 
 use crate::accel::{self, Accelerators};
@@ -233,6 +233,24 @@ impl Driver for QemuDriver {
         dir: &'a Path,
     ) -> BoxFuture<'a, Result<Vec<Snapshot>>> {
         self.container.snapshots(spec, dir)
+    }
+
+    fn old_disk<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+        what: OldDisk,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            if what != OldDisk::Drop {
+                files::refuse(&spec.node, dir)?;
+            }
+            self.container.old_disk(&self.shell(spec, dir)?, dir, what).await
+        })
+    }
+
+    fn has_old_disk(&self, spec: &NodeSpec, dir: &Path) -> bool {
+        self.container.has_old_disk(spec, dir)
     }
 
     fn archive_out(&self, spec: &NodeSpec, root: &Path, path: &str) -> Result<Reader> {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bed::Bed;
 use tokio::io::AsyncReadExt;
 use vnode_action::CancellationToken;
-use vnode_driver::{BaseDisk, DiskFormat, Driver, Error, NodeSpec};
+use vnode_driver::{BaseDisk, DiskFormat, Driver, Error, NodeSpec, OldDisk};
 
 const SECTOR: usize = 512;
 /// Where the partition begins, and how long it is, in sectors.
@@ -178,7 +178,10 @@ fn t35_t36_t38_t39_t40_the_root_of_a_stopped_machine_is_mounted_outside_the_kern
         let vnode_driver::Recovered::Live(vm) = vm else { panic!("it is gone") };
         let cancel = CancellationToken::new();
         assert!(matches!(vm.boot(&spec).await, Err(Error::Mounted { .. })));
-        assert!(matches!(vm.reset_disk().await, Err(Error::Mounted { .. })));
+        for what in [OldDisk::SetAside, OldDisk::PutBack] {
+            let moved = bed.driver().old_disk(&spec, &folder, what).await;
+            assert!(matches!(moved, Err(Error::Mounted { .. })), "{moved:?}");
+        }
         let snapshot = bed.driver().snapshot(&spec, &folder, "one", "me", &cancel).await;
         assert!(matches!(snapshot, Err(Error::Mounted { .. })), "{snapshot:?}");
 

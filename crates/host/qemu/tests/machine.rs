@@ -11,7 +11,7 @@ use std::time::Duration;
 use bed::{PATIENCE, answers, exec, link, silent, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use vnode_action::CancellationToken;
-use vnode_driver::{BaseDisk, DiskFormat, Driver, Ended, Phase, Ready, Recovered, Start};
+use vnode_driver::{BaseDisk, DiskFormat, Driver, Ended, OldDisk, Phase, Ready, Recovered, Start};
 
 #[test]
 fn vm_t41_t47_t55_a_machine_boots_is_linked_spoken_to_paused_adopted_rebooted_and_gone() {
@@ -155,7 +155,8 @@ fn vm_t41_t47_t55_a_machine_boots_is_linked_spoken_to_paused_adopted_rebooted_an
         assert!(error.to_string().contains("another image"), "{error}");
 
         // An empty disk over the image as it is now.
-        vm.reset_disk().await.unwrap();
+        driver.old_disk(&spec, &folder, OldDisk::SetAside).await.unwrap();
+        driver.old_disk(&spec, &folder, OldDisk::Drop).await.unwrap();
         let mut deaf = spec.clone();
         let machine = deaf.machine.as_mut().unwrap();
         machine.ready = Ready::Started;

@@ -1,7 +1,7 @@
 //! What is done to the disk of a node that does not run.
 
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
@@ -11,8 +11,8 @@ use vnode_monitor::wire;
 use super::connection::{connect_in, open_dir};
 use super::instance::{self, Container};
 use super::snapshot::Snapshots;
-use super::{ContainerDriver, destroy, followed, make_disk, make_folder, over};
-use crate::{Error, Instance, NodeSpec, Result};
+use super::{ContainerDriver, aside, destroy, fail, followed, make, make_folder, over};
+use crate::{Error, Instance, NodeSpec, OldDisk, Result};
 
 impl ContainerDriver {
     /// Makes sure that nothing uses a node's disk.
@@ -49,14 +49,38 @@ impl ContainerDriver {
         cancel: &CancellationToken,
         work: impl FnOnce(Snapshots, CancellationToken) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.at_rest(spec, dir).await?;
-        if overlay::is_attached(dir).map_err(|e| Error::io("look at the root", e))? {
-            return Err(Error::Mounted { node: spec.node.clone(), path: dir.join(wire::ROOT) });
-        }
+        self.at_rest_unmounted(spec, dir).await?;
         let snapshots = Snapshots::new(&spec.node, dir, &spec.layers);
         let cancel = cancel.child_token();
         let _cancelled_with_us = cancel.clone().drop_guard();
         instance::blocking(move || work(snapshots, cancel)).await?
+    }
+
+    /// The root is not mounted, and no overlay of an earlier run holds the disk.
+    async fn at_rest_unmounted(&self, spec: &NodeSpec, dir: &Path) -> Result<()> {
+        self.at_rest(spec, dir).await?;
+        if overlay::is_attached(dir).map_err(|e| Error::io("look at the root", e))? {
+            return Err(Error::Mounted { node: spec.node.clone(), path: dir.join(wire::ROOT) });
+        }
+        Ok(())
+    }
+
+    pub(super) async fn old_disk_now(
+        &self,
+        spec: &NodeSpec,
+        dir: &Path,
+        what: OldDisk,
+    ) -> Result<()> {
+        if what != OldDisk::Drop {
+            self.at_rest_unmounted(spec, dir).await?;
+        }
+        let (spec, dir) = (spec.clone(), dir.to_owned());
+        let work = move || match what {
+            OldDisk::SetAside => aside::set(&spec, &dir),
+            OldDisk::PutBack => aside::put_back(&spec.node, &dir),
+            OldDisk::Drop => aside::forget(&spec.node, &dir),
+        };
+        instance::blocking(work).await?
     }
 
     pub(super) async fn mount_now(&self, spec: &NodeSpec, dir: &Path) -> Result<PathBuf> {
@@ -111,26 +135,19 @@ impl ContainerDriver {
     }
 }
 
-/// Puts an empty writable layer in the place of the old one, then removes the old one: a crash leaves either
-/// the one or the other, and at most a folder that the next call or the node's end removes.
-pub(super) fn fresh_disk(dir: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let (upper, work, old) = (dir.join(wire::UPPER), dir.join(wire::WORK), dir.join("upper.old"));
-    let remove = |path: &Path| match std::fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    };
-    remove(&old)?;
-    let kept = match std::fs::metadata(&upper) {
-        Ok(kept) => kept,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(e),
-    };
-    std::fs::rename(&upper, &old)?;
-    std::fs::create_dir(&upper)?;
-    std::os::unix::fs::chown(&upper, Some(kept.uid()), Some(kept.gid()))?;
-    std::fs::set_permissions(&upper, std::fs::Permissions::from_mode(kept.mode() & 0o7777))?;
-    // The overlay makes its own folder in it again.
-    remove(&work.join("work"))?;
-    remove(&old)
+/// Makes the parts of a node's disk that are not there.
+pub(super) fn make_disk(spec: &NodeSpec, dir: &Path) -> Result<()> {
+    let upper = dir.join(wire::UPPER);
+    if make(&upper, 0o755)? {
+        // The root folder of the node is the writable layer's: it looks as the uppermost layer's does.
+        if let Some(found) = spec.layers.first().and_then(|l| std::fs::metadata(l).ok()) {
+            std::fs::set_permissions(
+                &upper,
+                std::fs::Permissions::from_mode(found.mode() & 0o7777),
+            )
+            .and_then(|()| std::os::unix::fs::chown(&upper, Some(found.uid()), Some(found.gid())))
+            .map_err(|e| fail(&upper, e))?;
+        }
+    }
+    make(&dir.join(wire::WORK), 0o700).map(drop)
 }

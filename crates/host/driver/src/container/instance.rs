@@ -12,7 +12,6 @@ use vnode_monitor::wire::{self, Answer, Ask, State};
 
 use super::cgroup::{self, Group};
 use super::connection::{Connection, Reply, Shared, done};
-use super::disk::fresh_disk;
 use super::followed::Followed;
 use super::{Live, archive, config, over, spawner};
 use crate::{
@@ -352,19 +351,6 @@ impl Instance for Container {
         Box::pin(async move {
             let root = self.root_of_running()?;
             archive::out(self.node.clone(), root, path.to_owned())
-        })
-    }
-
-    fn reset_disk(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            if self.running().is_ok() {
-                return Err(Error::Running { node: self.node.clone() });
-            }
-            self.settle().await?;
-            let dir = self.dir.clone();
-            blocking(move || fresh_disk(&dir))
-                .await?
-                .map_err(|e| Error::io(format!("empty the disk of `{}`", self.node), e))
         })
     }
 

@@ -11,11 +11,12 @@
 //! monitor's helpers) 0.5, the first process' mounts and devices 0.6. What waits for the disk or for all processors is done
 //! before it is asked for, or when nobody waits: see `release` and the monitor's `mapped`.
 //!
-//! A node's folder holds `uuid`, `upper` and `work` (its disk), `root` (where it is mounted when asked), `sock` and
+//! A node's folder holds `uuid`, `upper` and `work` (its disk; see `aside` for `upper.kept`), `root` (where it is mounted when asked), `sock` and
 //! `state.json` (its monitor), `console.log`. With its control groups, found by name, that is all there is.
 
 mod apart;
 mod archive;
+mod aside;
 mod beside;
 mod caps;
 mod cgroup;
@@ -38,24 +39,25 @@ mod tree;
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio_util::sync::CancellationToken;
-use vnode_monitor::wire::{self, Net, Spawn};
+use vnode_monitor::wire::{Net, Spawn};
 
 pub use self::apart::make_apart;
 use self::cgroup::{Group, Tree};
 use self::connection::{Connection, connect_in, open_dir};
 use self::devices::Rule;
+use self::disk::make_disk;
 use self::instance::Container;
 pub use self::seccomp::of_helper as filter_of_helper;
 use self::snapshot::Snapshots;
 use self::spawner::Spawner;
 use crate::{
     BoxFuture, Capabilities, Driver, Ended, Error, Exit, Instance, Limits, NetworkMode, NodeSpec,
-    Reader, Recovered, Result, Snapshot,
+    OldDisk, Reader, Recovered, Result, Snapshot,
 };
 
 /// How the container driver is set up.
@@ -326,23 +328,6 @@ fn make_folder(spec: &NodeSpec, dir: &Path) -> Result<bool> {
     Ok(new)
 }
 
-/// Makes the parts of a node's disk that are not there.
-fn make_disk(spec: &NodeSpec, dir: &Path) -> Result<()> {
-    let upper = dir.join(wire::UPPER);
-    if make(&upper, 0o755)? {
-        // The root folder of the node is the writable layer's: it looks as the uppermost layer's does.
-        if let Some(found) = spec.layers.first().and_then(|l| std::fs::metadata(l).ok()) {
-            std::fs::set_permissions(
-                &upper,
-                std::fs::Permissions::from_mode(found.mode() & 0o7777),
-            )
-            .and_then(|()| std::os::unix::fs::chown(&upper, Some(found.uid()), Some(found.gid())))
-            .map_err(|e| fail(&upper, e))?;
-        }
-    }
-    make(&dir.join(wire::WORK), 0o700).map(drop)
-}
-
 fn fail(path: &Path, e: std::io::Error) -> Error {
     Error::io(format!("make folder {}", path.display()), e)
 }
@@ -464,6 +449,19 @@ impl Driver for ContainerDriver {
     ) -> BoxFuture<'a, Result<Vec<Snapshot>>> {
         let all = Snapshots::new(&spec.node, dir, &spec.layers);
         Box::pin(async move { instance::blocking(move || all.list()).await? })
+    }
+
+    fn old_disk<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        dir: &'a Path,
+        what: OldDisk,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.old_disk_now(spec, dir, what))
+    }
+
+    fn has_old_disk(&self, _: &NodeSpec, dir: &Path) -> bool {
+        aside::is_there(dir)
     }
 
     fn archive_out(&self, spec: &NodeSpec, root: &Path, path: &str) -> Result<Reader> {

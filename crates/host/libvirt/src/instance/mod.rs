@@ -469,14 +469,6 @@ impl Instance for Node {
         })
     }
 
-    fn reset_disk(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async {
-            self.unsupported(
-                "the disks of a domain are not vnode's to empty; take a snapshot, and restore that",
-            )
-        })
-    }
-
     fn archive_in<'a>(&'a self, path: &'a str, tar: Reader) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let agent = self.agent().await?;

@@ -20,7 +20,7 @@ use vnode_operation::{Plan, Recovery, Step};
 use vnode_topology::StageName;
 
 use self::judge::{Fate, Judged};
-use crate::record::{LinkKind, LinkRecord};
+use crate::record::{Before, LinkKind, LinkRecord};
 use crate::view::ChangeView;
 use crate::wanted::Records;
 use crate::work::Work;
@@ -71,7 +71,7 @@ pub fn step(work: &Work) -> Step {
         // As long as its servers go on sending: a stalled one is given up by the download itself.
         Work::ImageLists { .. } => LISTS,
         // What has a limit of its own, the node's: `startup-delay` and `ready-timeout`; or as many gigabytes as a machine has.
-        Work::NodeBoot { .. } | Work::NodeSave { .. } => BOOT,
+        Work::NodeBoot { .. } | Work::NodeSave { .. } | Work::NodeRenew { .. } => BOOT,
         Work::NodeHealthy { .. } | Work::NodeConfigure { .. } | Work::NodeExited { .. } => HEALTHY,
         Work::NodeHalt { grace_ms, .. } => {
             DEFAULT + Duration::from_millis(grace_ms.unwrap_or(10_000))
@@ -268,7 +268,7 @@ impl Planner {
         }
         self.links(old, new, judged, &created, &mut wired, prepare);
         self.late = order::late(&new.lab.lab);
-        self.boots(new, judged, &created, &wired, &images);
+        self.boots(old, new, judged, &created, &wired, &images);
         self.processes(&new.lab.lab, judged);
         self.stages(&new.lab.lab);
     }
@@ -369,6 +369,7 @@ impl Planner {
 
     fn boots(
         &mut self,
+        old: Option<&Records>,
         new: &Records,
         judged: &Judged,
         created: &HashMap<&str, u32>,
@@ -408,7 +409,8 @@ impl Planner {
                 Fate::Renew(because) => {
                     self.change("recreate", format!("node {name}"), because.clone());
                     let needs: Vec<u32> = images.get(&record.image).copied().into_iter().collect();
-                    let work = Work::NodeRenew { lab: lab.clone(), node: name.clone() };
+                    let before = Box::new(before(old, name));
+                    let work = Work::NodeRenew { lab: lab.clone(), node: name.clone(), before };
                     let renew = self.push(&work, group.clone(), &needs, &wires);
                     let work = Work::NodeConfigure { lab: lab.clone(), node: name.clone() };
                     let configure = self.push(&work, group, &[renew], &[]);
@@ -466,6 +468,15 @@ impl Planner {
             step.needs.push(other);
         }
     }
+}
+
+/// What a node that is to be renewed is now.
+fn before(old: Option<&Records>, name: &str) -> Before {
+    let found = old.and_then(|old| {
+        let (node, record) = (old.lab.lab.node(name)?.clone(), old.nodes.get(name)?.clone());
+        Some(Before { node, record })
+    });
+    found.expect("only a node that is there is judged to be renewed")
 }
 
 fn subject_of(link: &LinkRecord) -> String {

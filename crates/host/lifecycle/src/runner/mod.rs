@@ -1,10 +1,12 @@
 //! Carries out the steps of plans.
 
 mod control;
+mod define;
 mod image;
 mod lab;
 mod link;
 mod node;
+mod renew;
 mod save;
 mod snapshot;
 mod stage;
@@ -74,7 +76,9 @@ impl Steps {
             }
             Work::NodeHealthy { lab, node } => stage::healthy(inner, context, &lab, &node).await,
             Work::NodeExited { lab, node } => stage::exited(inner, context, &lab, &node).await,
-            Work::NodeRenew { lab, node } => node::renew(inner, context, &lab, &node).await,
+            Work::NodeRenew { lab, node, before } => {
+                renew::renew(inner, context, &lab, &node, *before).await
+            }
             Work::NodeLimits { lab, node } => node::limits(inner, &lab, &node).await,
             Work::NodeSnapshot { lab, node, name } => {
                 snapshot::take(inner, context, &lab, &node, &name).await
@@ -187,13 +191,14 @@ impl Runner for Steps {
 
     fn finish<'a>(
         &'a self,
-        _id: OperationId,
+        id: OperationId,
         plan: &'a Plan,
         outcome: &'a Outcome,
     ) -> BoxFuture<'a, std::result::Result<Vec<Change>, StepError>> {
         Box::pin(async move {
             let Some(name) = Self::lab_of(plan) else { return Ok(Vec::new()) };
             self.conclude(name, plan, outcome);
+            self.keep_definitions(name, plan, &id.to_string()).map_err(|e| step_error(&e))?;
             if !matches!(outcome, Outcome::Completed | Outcome::Partly { .. })
                 && self.inner.registry.read().is_empty()
             {
@@ -222,6 +227,22 @@ fn lock_images(
 }
 
 impl Steps {
+    /// A node whose renewal did not come to its end, or never began, keeps the definition that it has.
+    fn keep_definitions(&self, lab: &str, plan: &Plan, operation: &str) -> Result<()> {
+        let mut kept = false;
+        for step in plan.steps.iter().filter(|step| step.kind == "node.renew") {
+            let Ok(Work::NodeRenew { node, before, .. }) = work(step) else { continue };
+            let mut labs = self.inner.registry.write();
+            let Some(lab) = labs.get_mut(lab) else { return Ok(()) };
+            let Some(entry) = lab.nodes.get(&node) else { continue };
+            if !entry.with(|record| renew::has_succeeded(record, operation)) {
+                renew::put_back_definition(lab, &node, &before);
+                kept = true;
+            }
+        }
+        if kept { write_names(&self.inner, lab) } else { Ok(()) }
+    }
+
     /// Brings the registry to what the outcome says, so that it can be written.
     fn conclude(&self, name: &str, plan: &Plan, outcome: &Outcome) {
         let mut labs = self.inner.registry.write();

@@ -1,6 +1,6 @@
 //! Steps about one node.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use vnode_operation::StepContext;
 use crate::error::{Error, Result};
 use crate::inner::{Inner, blocking, driver_error, network_error};
 use crate::registry::{NodeEntry, lock};
-use crate::resolve::{self, Base, Files};
 use crate::state::{Event, State};
-use crate::{follow, names};
+use crate::{follow, resolve};
 
 use super::control;
+use super::define::{self, Defined};
 
 /// Time a boot has beside what the node's definition gives it.
 const START: Duration = Duration::from_secs(60);
@@ -34,7 +34,8 @@ pub(super) async fn create(
     if entry.instance().is_some() && entry.with(|record| record.made) {
         return Ok(());
     }
-    let spec = define(inner, lab, &entry).await?;
+    let Defined { spec, image_id } = define::define(inner, lab, &entry).await?;
+    entry.update(|record| record.image_id = Some(image_id));
     let instance = match entry.instance() {
         // A daemon that died had come this far: the monitor was found, the record was not yet whole.
         // A machine found so is known by its shell only: made again, it is the same one.
@@ -61,142 +62,6 @@ pub(super) async fn create(
     follow::watch(inner, &entry);
     inner.tell("node.created", &entry.subject(), Some(operation), json!({}));
     Ok(())
-}
-
-/// The driver's definition of a node, with its image and its files.
-async fn define(inner: &Arc<Inner>, lab: &str, entry: &NodeEntry) -> Result<NodeSpec> {
-    let record = entry.record();
-    let missing = || {
-        Error::not_found(format!("node `{}` is not in the topology of lab `{lab}`", record.node))
-    };
-    // The node alone: a lab of a thousand would be copied a thousand times.
-    let node = inner
-        .registry
-        .lab(lab, |lab| lab.record.lab.node(&record.node).cloned())?
-        .ok_or_else(missing)?;
-    let base = match record.image.as_str() {
-        "" => Found::default(),
-        image => base(inner, image).await?,
-    };
-    if node.vm.is_none() && base.disk.is_some() {
-        return Err(Error::usage(format!(
-            "node `{}`: image `{}` is the disk of a virtual machine",
-            record.node, record.image
-        ))
-        .hint("write `kind: vm`"));
-    }
-    if node.vm.is_some() && base.disk.is_none() && !record.image.is_empty() {
-        return Err(Error::usage(format!(
-            "node `{}`: image `{}` is no disk that a virtual machine boots from",
-            record.node, record.image
-        )));
-    }
-    let machine = crate::machine::of(&node, base.disk.as_ref())?;
-    let folder = inner.lab_dir(lab);
-    let own = folder.join("etc").join(&record.node);
-    let (hostname, resolver, hosts) =
-        (own.join("hostname"), own.join("resolv.conf"), folder.join("hosts"));
-    let host_resolver = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let servers: Vec<String> = node.dns.servers.iter().map(ToString::to_string).collect();
-    let text = names::resolver(&servers, &node.dns.search, &node.dns.options, &host_resolver);
-    let host = node.hostname.as_ref().unwrap_or(&node.name);
-    inner
-        .make_lab_dir(lab)
-        .and_then(|_| std::fs::create_dir_all(&own))
-        .and_then(|()| names::write_in_place(&hostname, &format!("{host}\n")))
-        .and_then(|()| names::write_in_place(&resolver, &text))
-        .map_err(|source| {
-            Error::failed(format!("cannot write the files of node `{}`", record.node))
-                .because(source)
-        })?;
-    if !hosts.exists() {
-        super::lab::write_names(inner, lab)?;
-    }
-    let volumes = volumes(inner, lab, &record.node);
-    let files =
-        Files { hosts: &hosts, resolver: &resolver, hostname: &hostname, volumes: &volumes };
-    let id = base.id;
-    let user_namespaces = inner.options.user_namespaces && inner.capabilities.user_namespaces;
-    let mut spec = inner.registry.lab(lab, |lab| {
-        resolve::spec(&lab.record.lab, &node, &record, &base.base, &files, user_namespaces)
-    })??;
-    spec.uuid = record.uuid.clone();
-    spec.machine = machine;
-    spec.domain = crate::machine::domain(&node);
-    crate::agent::install(inner, &node, &own, &mut spec).await?;
-    for name in node.binds.iter().filter_map(|bind| bind.volume.as_ref()) {
-        make_volume(&volumes, name, spec.security.user_namespace)?;
-    }
-    entry.update(|record| record.image_id = Some(id));
-    Ok(spec)
-}
-
-/// Folder of a node's named volumes. They outlive the node's disk, and go when the node leaves its lab.
-fn volumes(inner: &Inner, lab: &str, node: &str) -> PathBuf {
-    inner.lab_dir(lab).join("volumes").join(node)
-}
-
-/// An empty folder that belongs to the node's root; one that is there stays as it is.
-fn make_volume(folders: &Path, name: &str, ids: Option<vnode_driver::IdMap>) -> Result<()> {
-    let folder = folders.join(name);
-    if folder.is_dir() {
-        return Ok(());
-    }
-    // Under another name until it is whole, one that no volume can have: a crash leaves none with a wrong owner.
-    let begun = folders.join(format!(".{name}"));
-    let root = ids.map_or(0, |ids| ids.first);
-    std::fs::create_dir_all(&begun)
-        .and_then(|()| std::os::unix::fs::chown(&begun, Some(root), Some(root)))
-        .and_then(|()| std::fs::rename(&begun, &folder))
-        .map_err(|source| {
-            Error::failed(format!("cannot make the volume `{}`", folder.display())).because(source)
-        })
-}
-
-#[derive(Default)]
-struct Found {
-    id: String,
-    base: Base,
-    /// The disk, when the image is a machine's.
-    disk: Option<vnode_image::DiskFile>,
-}
-
-/// The image's layers: held by the running operation, else from the catalogue.
-async fn base(inner: &Inner, image: &str) -> Result<Found> {
-    let held = lock(&inner.images).get(image).cloned();
-    let made = match held {
-        Some(made) => made,
-        None => {
-            let reference = vnode_image::Reference::parse(image)
-                .map_err(|source| Error::usage(vnode_protocol::chain(&source)))?;
-            inner
-                .catalogue
-                .ensure(
-                    &reference,
-                    vnode_image::PullPolicy::IfNotPresent,
-                    &vnode_image::NoProgress,
-                    inner.stop.child_token(),
-                )
-                .await
-                .map_err(|source| Error::failed(format!("image `{image}`")).because(source))?
-        }
-    };
-    Ok(Found {
-        id: made.id.clone(),
-        base: Base {
-            layers: made.layers.clone(),
-            over: made
-                .extra_overlays
-                .iter()
-                .map(|extra| vnode_driver::Over {
-                    target: extra.target.clone(),
-                    layers: extra.layers.clone(),
-                })
-                .collect(),
-            config: made.config.clone(),
-        },
-        disk: made.disk.clone(),
-    })
 }
 
 /// The definition a node was made with; of one that never was whole, what suffices to find and remove whatever it left.
@@ -258,7 +123,7 @@ pub(super) async fn destroy(
     });
     super::remove_folder(&inner.lab_dir(lab).join("etc").join(name))?;
     if after == After::Forget {
-        super::remove_folder(&volumes(inner, lab, name))?;
+        super::remove_folder(&define::volumes(inner, lab, name))?;
     }
     match after {
         After::Keep => return Ok(()),
@@ -302,6 +167,15 @@ pub(super) async fn boot(
         }
     };
     let operation = context.operation().to_string();
+    start_in_time(inner, &entry, &operation).await
+}
+
+/// [`start`], ended when it takes longer than its definition gives it.
+pub(super) async fn start_in_time(
+    inner: &Arc<Inner>,
+    entry: &Arc<NodeEntry>,
+    operation: &str,
+) -> Result<()> {
     let own = entry.with(|record| {
         let spec = record.spec.as_ref()?;
         let machine = spec.machine.as_ref().map(|machine| machine.ready_timeout_ms);
@@ -309,8 +183,9 @@ pub(super) async fn boot(
     });
     // A machine's driver has limits of its own, which come first: they say what was waited for.
     let limit = own.map_or(START, |own| 2 * START + Duration::from_millis(own));
-    let started = tokio::time::timeout(limit, start(inner, &entry, &operation)).await;
+    let started = tokio::time::timeout(limit, start(inner, entry, operation)).await;
     started.unwrap_or_else(|_| {
+        let name = entry.with(|record| record.node.clone());
         let text = format!("boot of node `{name}` took longer than {} s", limit.as_secs());
         entry.fail(&text);
         Err(Error::new(crate::error::Kind::Deadline, text))
@@ -449,34 +324,15 @@ pub(super) async fn forward(inner: &Arc<Inner>, entry: &NodeEntry, on: bool) -> 
     .await
 }
 
-/// A new definition and a fresh disk in the same namespace: links and peers do not notice (T-102).
-pub(super) async fn renew(
-    inner: &Arc<Inner>,
-    context: &StepContext,
-    lab: &str,
-    name: &str,
-) -> Result<()> {
-    let entry = inner.registry.node(lab, name)?;
-    let _slot = entry.slot.lock().await;
-    let operation = context.operation().to_string();
-    // the new image is here and the definition is right before the old disk is touched.
-    let spec = define(inner, lab, &entry).await?;
-    inner.driver.check(&spec, &inner.node_dir(lab, name)).await.map_err(driver_error)?;
-    stop(inner, &entry, None, &operation).await?;
-    let instance = entry.live()?;
-    instance.reset_disk().await.map_err(driver_error)?;
-    instance.set_limits(&spec.limits).await.map_err(driver_error)?;
-    entry.update(|record| record.spec = Some(spec));
-    inner.tell("node.renewed", &entry.subject(), Some(&operation), json!({}));
-    start(inner, &entry, &operation).await
-}
-
 pub(super) async fn limits(inner: &Arc<Inner>, lab: &str, name: &str) -> Result<()> {
     let entry = inner.registry.node(lab, name)?;
     let _slot = entry.slot.lock().await;
-    let spec = define(inner, lab, &entry).await?;
+    let Defined { spec, image_id } = define::define(inner, lab, &entry).await?;
     entry.live()?.set_limits(&spec.limits).await.map_err(driver_error)?;
-    entry.update(|record| record.spec = Some(spec));
+    entry.update(|record| {
+        record.spec = Some(spec);
+        record.image_id = Some(image_id);
+    });
     Ok(())
 }
 

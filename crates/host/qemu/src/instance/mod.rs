@@ -23,7 +23,7 @@ use vnode_guest::Guest;
 use crate::accel::Accelerators;
 use crate::qmp::{Qmp, QmpError};
 use crate::shell::{self, FOLDER, io};
-use crate::{command, exit, files, memory};
+use crate::{command, exit, memory};
 
 /// Between two looks for an agent that has yet to start.
 const RETRY_AGENT: Duration = Duration::from_millis(200);
@@ -363,13 +363,6 @@ impl Instance for Vm {
         Box::pin(async move {
             let agent = self.agent().await?;
             guest::archive_out(&self.node, &agent, path).await
-        })
-    }
-
-    fn reset_disk(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async {
-            files::refuse(&self.node, &self.dir)?;
-            self.shell.reset_disk().await
         })
     }
 
