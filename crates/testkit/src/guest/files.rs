@@ -25,8 +25,13 @@ pub(super) struct Tree {
 }
 
 impl Tree {
+    /// Nothing yet: to be put over another tree.
+    pub(super) fn empty() -> Tree {
+        Tree { entries: BTreeMap::new() }
+    }
+
     pub(super) fn new() -> Tree {
-        let mut tree = Tree { entries: BTreeMap::new() };
+        let mut tree = Tree::empty();
         for dir in [
             "/proc", "/sys", "/dev", "/run", "/tmp", "/etc", "/root", "/home", "/var/lib", "/mnt",
             "/new",
@@ -65,8 +70,17 @@ impl Tree {
 
     /// A program at `path`, stripped, with the shared libraries it names at the paths where they are found.
     pub(super) fn add_program(&mut self, program: &Path, path: &str) {
+        self.add_program_of(Path::new("/"), program, path);
+    }
+
+    /// The same of a program that is unpacked below `root`: its libraries are at the paths they have in there.
+    pub(super) fn add_program_of(&mut self, root: &Path, program: &Path, path: &str) {
         self.add(path, Entry::File(stripped(program), 0o755));
-        let out = Command::new("ldd").arg(program).output().expect("ldd starts");
+        let mut ldd = Command::new("ldd");
+        if root != Path::new("/") {
+            ldd.env("LD_LIBRARY_PATH", crate::tools::library_path());
+        }
+        let out = ldd.arg(program).output().expect("ldd starts");
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
         for line in text.lines() {
             let after = line.split_once("=>").map_or(line, |(_, right)| right);
@@ -74,9 +88,11 @@ impl Tree {
             else {
                 continue;
             };
-            if !self.entries.contains_key(library) {
+            let below = Path::new(library).strip_prefix(root).unwrap_or(Path::new(library));
+            let inside = Path::new("/").join(below).display().to_string();
+            if !self.entries.contains_key(&inside) {
                 let bytes = std::fs::read(library).expect("ldd names files that exist");
-                self.add(library, Entry::File(bytes, 0o755));
+                self.add(&inside, Entry::File(bytes, 0o755));
             }
         }
     }
@@ -108,6 +124,16 @@ impl Tree {
 
     pub(super) fn write(&self, path: &PathBuf) {
         let file = std::fs::File::create(path).expect("the guest's directory is writable");
+        self.write_to(file);
+    }
+
+    /// Puts the tree behind an initial RAM disk: the kernel unpacks one after the other, the later over the earlier.
+    pub(super) fn append(&self, initrd: &Path) {
+        let file = std::fs::File::options().append(true).open(initrd);
+        self.write_to(file.expect("the image is writable"));
+    }
+
+    fn write_to(&self, file: std::fs::File) {
         let mut archive = Archive::new(BufWriter::new(file));
         let mut write = || -> std::io::Result<()> {
             for (name, entry) in &self.entries {

@@ -69,6 +69,24 @@ pub fn missing() -> Option<String> {
     kernel::Kernel::find().err()
 }
 
+/// Debian's agent in the place of ours in a small image: what its service starts.
+const QEMU_GA: &str = "#!/bin/sh\nexec /usr/sbin/qemu-ga --method=virtio-serial \
+    --path=/dev/virtio-ports/org.qemu.guest_agent.0 --statedir=/run\n";
+
+/// Puts Debian's own guest agent (`needs!(Tool("usr/sbin/qemu-ga"))`) into the initial RAM disk of an image that
+/// `vnode image build` has made, in the place of ours.
+///
+/// # Panics
+/// When it is not unpacked, or the file cannot be written.
+pub fn put_qemu_ga(initrd: &Path) {
+    let root = crate::tools::root().expect("asked before");
+    let mut tree = files::Tree::empty();
+    tree.add_program_of(&root, &root.join("usr/sbin/qemu-ga"), "/usr/sbin/qemu-ga");
+    tree.add_text("/etc/agent", QEMU_GA, 0o755);
+    tree.add_text("/usr/bin/vnode-agent", "", 0o644);
+    tree.append(initrd);
+}
+
 /// Boots one guest, runs the tests of `suites` in it and ends it. `programs` are further programs to put in.
 ///
 /// # Panics

@@ -36,7 +36,8 @@ const KILLED: Duration = Duration::from_secs(5);
 pub(super) fn start(client: &Client, spec: ExecSpec) -> Result<Exec> {
     if spec.terminal.is_some() {
         return Err(Error::Unsupported {
-            what: "qemu-ga gives no terminal: install vnode-agent in the guest, or use its console"
+            what: "qemu-ga gives no terminal: run it without one (`vnode exec -T`, with `-n` where it wants no input), \
+                   install vnode-agent in the guest, or use its console"
                 .to_owned(),
         });
     }
