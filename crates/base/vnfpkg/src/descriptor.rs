@@ -216,6 +216,9 @@ pub struct Parameter {
     pub required: bool,
     /// Never in a log, an event or an answer.
     pub secret: bool,
+    /// What a value is as a whole, in the notation of the crate `regex-lite`. A record of an earlier version has none.
+    #[serde(default)]
+    pub pattern: Option<String>,
 }
 
 /// Another package that must be instantiated.
@@ -313,6 +316,22 @@ pub struct ResourceLimits {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Aspect {
     pub max_steps: u32,
+    /// By how many units each step changes the aspect, the first from step 0 to 1; one for all of them, or none: by one. A
+    /// record of an earlier version has none.
+    #[serde(default)]
+    pub step_deltas: Vec<u32>,
+}
+
+impl Aspect {
+    /// How many units an aspect at a step has more than at step 0.
+    #[must_use]
+    pub fn units(&self, step: u32) -> u64 {
+        match &self.step_deltas[..] {
+            [] => u64::from(step),
+            [each] => u64::from(*each) * u64::from(step),
+            all => all.iter().take(step as usize).map(|delta| u64::from(*delta)).sum(),
+        }
+    }
 }
 
 /// A digest that a file must have.

@@ -22,6 +22,7 @@ mod json;
 mod limits;
 mod manifest;
 mod package;
+mod parameter;
 mod path;
 mod problem;
 mod scripts;

@@ -142,6 +142,68 @@ fn bx_70_bx_71_bx_73_bx_74_the_second_schema() {
     }
 }
 
+/// What is wrong with a member of the second schema: the code, the place, the words.
+#[track_caller]
+fn wrong(key: &str, value: Value) -> (Code, String, String) {
+    let text = second(key, value).to_string();
+    let refused = descriptor(text.as_bytes(), &Limits::default()).expect_err("it is to be refused");
+    let [problem] = &refused.problems[..] else { panic!("{refused}") };
+    (refused.code(), problem.pointer.clone().unwrap_or_default(), refused.to_string())
+}
+
+#[test]
+fn patterns_of_parameters_are_told_by_their_place() {
+    let of = |more: Value| json!({ "port": more });
+    for (parameter, place) in [
+        (json!({ "pattern": "(" }), "/parameters/port/pattern"),
+        (json!({ "pattern": "" }), "/parameters/port/pattern"),
+        (json!({ "pattern": 7 }), "/parameters/port/pattern"),
+        (json!({ "pattern": "a".repeat(1025) }), "/parameters/port/pattern"),
+        (json!({ "pattern": "(a{100}){100}" }), "/parameters/port/pattern"),
+        (json!({ "pattern": "[0-9]+", "default": "80x" }), "/parameters/port/default"),
+        (json!({ "type": "integer", "default": "many" }), "/parameters/port/default"),
+        (json!({ "patern": "x" }), "/parameters/port/patern"),
+    ] {
+        let (code, pointer, _) = wrong("parameters", of(parameter.clone()));
+        assert_eq!((code, pointer.as_str()), (Code::Schema, place), "{parameter}");
+    }
+    let process = json!({ "by": "pgrep", "name": "fw[" });
+    assert_eq!(wrong("process", process).1, "/process/name");
+    let fine = of(json!({ "type": "integer", "pattern": "[0-9]{1,5}", "default": 80 }));
+    let text = second("parameters", fine).to_string();
+    let found = descriptor(text.as_bytes(), &Limits::default()).expect("it is fine").descriptor;
+    assert_eq!(found.parameters["port"].pattern.as_deref(), Some("[0-9]{1,5}"));
+}
+
+#[test]
+fn deltas_of_steps_are_one_for_all_or_one_for_each() {
+    let of = |more: Value| json!({ "workers": more });
+    for aspect in [
+        json!({ "step_deltas": 2 }),
+        json!({ "step_deltas": [] }),
+        json!({ "step_deltas": [0] }),
+        json!({ "step_deltas": [1, 10001] }),
+        json!({ "step_deltas": ["delta_1"] }),
+        json!({ "max_steps": 3, "step_deltas": [1, 2] }),
+    ] {
+        let (code, pointer, _) = wrong("scaling", of(aspect.clone()));
+        assert_eq!((code, &*pointer), (Code::Schema, "/scaling/workers/step_deltas"), "{aspect}");
+    }
+    for (aspect, most, units) in [
+        (json!({ "max_steps": 3 }), 3, [0, 1, 2, 3]),
+        (json!({ "max_steps": 3, "step_deltas": [4] }), 3, [0, 4, 8, 12]),
+        // As many steps as deltas.
+        (json!({ "step_deltas": [1, 2, 4] }), 3, [0, 1, 3, 7]),
+        (json!({ "max_steps": 3, "step_deltas": [5, 1, 1] }), 3, [0, 5, 6, 7]),
+    ] {
+        let text = second("scaling", of(aspect)).to_string();
+        let found = descriptor(text.as_bytes(), &Limits::default()).expect("it is fine").descriptor;
+        let workers = &found.scaling["workers"];
+        assert_eq!(workers.max_steps, most);
+        assert_eq!([0, 1, 2, 3].map(|step| workers.units(step)), units);
+    }
+}
+
 #[test]
 fn pk_21_the_example_of_the_second_schema() {
     let text = r#"{

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use vnode_operation::{Plan, Recovery, Step as PlanStep};
-use vnode_vnfpkg::{Code, Descriptor, ParameterType, Problem};
+use vnode_vnfpkg::{Code, Descriptor, Problem};
 
 use crate::{
     core::{Core, put_instance},
@@ -16,8 +16,10 @@ use crate::{
 
 mod decide;
 mod order;
+pub(crate) mod scale;
 mod works;
 
+use scale::Way;
 use works::works;
 
 /// The kind of our plans: the engine finds its runner by it.
@@ -118,10 +120,14 @@ impl Core {
         let instance = self.instance(id)?;
         let descriptor =
             self.descriptor(&instance.package, ask.revision.unwrap_or(instance.revision))?;
-        self.allowed(&instance, kind, &ask, &descriptor)?;
+        self.allowed(&instance, kind, &descriptor)?;
         let old = self.descriptor(&instance.package, instance.revision)?;
         let parameters = values(&descriptor, &instance, &ask, kind)?;
         let (steps, back) = works(&instance, &old, &descriptor, kind, &ask)?;
+        let way = (kind == Kind::Scale).then(|| Way::asked(&instance, &descriptor, &ask));
+        let way = way.transpose()?;
+        let mut variables = ask.variables.clone();
+        variables.extend(way.iter().flat_map(Way::variables));
         self.in_order(&instance, &descriptor, kind, &ask).await?;
         let op = Occurrence {
             id: uuid::Uuid::now_v7().to_string(),
@@ -135,7 +141,7 @@ impl Core {
             cause: ask.cause.clone(),
             params: json!({
                 "start": ask.start, "revision": ask.revision, "aspect": ask.aspect, "steps": ask.steps,
-                "scaleIn": ask.scale_in, "parameters": shown(&descriptor, &parameters),
+                "scaleIn": ask.scale_in, "delta": way.map(|way| way.delta()), "parameters": shown(&descriptor, &parameters),
             }),
             steps,
             back,
@@ -143,7 +149,7 @@ impl Core {
             warnings: Vec::new(),
             cancel: None,
             outputs: BTreeMap::new(),
-            variables: ask.variables.clone(),
+            variables,
             run: None,
         };
         {
@@ -237,13 +243,7 @@ impl Core {
         Ok(())
     }
 
-    fn allowed(
-        &self,
-        instance: &Instance,
-        kind: Kind,
-        ask: &Ask,
-        descriptor: &Descriptor,
-    ) -> Result<()> {
+    fn allowed(&self, instance: &Instance, kind: Kind, descriptor: &Descriptor) -> Result<()> {
         let name = &instance.name;
         if let Some(other) = &instance.operation {
             return Err(busy(name, self.tables().operations.get(other)));
@@ -258,24 +258,6 @@ impl Core {
                 return Err(Failure::conflict(format!(
                     "{name} is not instantiated; `vnf instantiate` does it"
                 )));
-            }
-            Kind::Scale => {
-                let aspect = descriptor.scaling.get(&ask.aspect).ok_or_else(|| {
-                    Failure::invalid(format!(
-                        "{name} has no aspect `{}` to scale",
-                        ask.aspect.escape_debug()
-                    ))
-                })?;
-                let now = instance.scale.get(&ask.aspect).copied().unwrap_or(0);
-                if ask.scale_in && ask.steps > now
-                    || !ask.scale_in && now + ask.steps > aspect.max_steps
-                {
-                    let what = format!(
-                        "{name} is at step {now} of {}, of at most {}",
-                        ask.aspect, aspect.max_steps
-                    );
-                    return Err(Failure::conflict(what));
-                }
             }
             _ => {}
         }
@@ -373,19 +355,10 @@ fn values(
             }
             continue;
         };
-        let fits = !value.contains('\0')
-            && value.len() <= 32 << 10
-            && match parameter.kind {
-                ParameterType::String => true,
-                ParameterType::Integer => value.parse::<i64>().is_ok(),
-                ParameterType::Number => value.parse::<f64>().is_ok(),
-                ParameterType::Boolean => matches!(value.as_str(), "true" | "false"),
-            };
-        if !fits {
-            return Err(Failure::invalid(format!(
-                "the parameter `{name}` has a value that does not fit its type"
-            )));
-        }
+        // As the end of a sentence, without the value.
+        parameter.fits(value).map_err(|what| {
+            Failure::invalid(format!("the parameter `{name}` {what}; give another {name}=VALUE"))
+        })?;
         values.insert(name.clone(), value.clone());
     }
     Ok(values)

@@ -21,6 +21,7 @@ use crate::{
     error::{Failure, Result},
     model::{Instantiation, Kind, Presence, Progress, State, Step, Trouble, WatchState, Work},
     onboard::blocking,
+    operate::scale,
     runs::Begun,
     script::Outcome,
     tree,
@@ -210,9 +211,13 @@ impl Core {
         let Work::Script { event, index: number, revision, .. } = &step.work else {
             return Ok(Progress::Skipped);
         };
-        let op = self.operation(id).await?;
+        let mut op = self.operation(id).await?;
         let instance = self.instance(&op.instance)?;
         let descriptor = self.descriptor(&instance.package, *revision)?;
+        if back && op.operation == Kind::Scale {
+            let variables = scale::variables_back(&op, &instance, &descriptor);
+            op.variables.extend(variables);
+        }
         let Some(declared) = descriptor.scripts(*event).get(*number).cloned() else {
             return Ok(Progress::Skipped);
         };

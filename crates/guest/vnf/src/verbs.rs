@@ -117,13 +117,7 @@ where
             ended(manager, &begun, no_wait).await
         }
         Request::Scale { name, aspect, steps, scale_in, no_wait } => {
-            let mut ask = Ask { aspect: aspect.clone(), steps, scale_in, ..by_api() };
-            let word = if scale_in { "SCALE_IN" } else { "SCALE_OUT" };
-            for (key, value) in
-                [("TYPE", word.to_owned()), ("ASPECT", aspect), ("STEPS", steps.to_string())]
-            {
-                ask.variables.insert(format!("VNF_SCALE_{key}"), value);
-            }
+            let ask = Ask { aspect, steps, scale_in, ..by_api() };
             let begun = core.begin(&name, Kind::Scale, ask).await?;
             ended(manager, &begun, no_wait).await
         }

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{Check, words::*};
-use crate::{descriptor::*, problem::Code};
+use crate::{
+    descriptor::*,
+    parameter::{ready, whole},
+    problem::Code,
+};
 
 impl Check {
     pub(super) fn second(
@@ -83,6 +87,11 @@ impl Check {
                     };
                     self.wrong(Code::Process, "/process/name", what);
                 }
+            }
+            if process.by == By::Pgrep
+                && let Err(what) = ready(&process.name)
+            {
+                self.wrong(Code::Process, "/process/name", what);
             }
             process.args = self.texts(map, "args", at);
             process.user = self.text(map, "user", at);
@@ -183,7 +192,7 @@ impl Check {
                     "a parameter is named with letters, digits and `_`, at most 64",
                 );
             }
-            self.keys(value, &["type", "default", "required", "secret"], &at);
+            self.keys(value, &["type", "default", "required", "secret", "pattern"], &at);
             let default = value.get("default").map(|value| match value {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
@@ -193,8 +202,28 @@ impl Check {
                 default,
                 required: self.flag(value, "required", &at, false),
                 secret: self.flag(value, "secret", &at, false),
+                pattern: self.pattern(value, &at),
             };
+            if let Some(Err(what)) = parameter.default.as_deref().map(|value| parameter.fits(value))
+            {
+                self.wrong(Code::Schema, &format!("{at}/default"), what);
+            }
             found.parameters.insert(name.clone(), parameter);
+        }
+    }
+
+    fn pattern(&mut self, parameter: &Map<String, Value>, at: &str) -> Option<String> {
+        let at = format!("{at}/pattern");
+        let Value::String(pattern) = parameter.get("pattern")? else {
+            self.wrong(Code::Schema, &at, "must be a text");
+            return None;
+        };
+        match whole(pattern) {
+            Ok(_) => Some(pattern.clone()),
+            Err(what) => {
+                self.wrong(Code::Schema, &at, what);
+                None
+            }
         }
     }
 
@@ -307,10 +336,31 @@ impl Check {
                 self.wrong(Code::Schema, &at, "must be an object");
                 continue;
             };
-            self.keys(value, &["max_steps"], &at);
-            let max_steps = self.number(value, "max_steps", &at, 1..=10_000, 1) as u32;
-            found.scaling.insert(aspect.clone(), Aspect { max_steps });
+            self.keys(value, &["max_steps", "step_deltas"], &at);
+            let step_deltas = self.step_deltas(value, &at);
+            let steps = step_deltas.len().max(1) as u64;
+            let max_steps = self.number(value, "max_steps", &at, 1..=10_000, steps) as u32;
+            if step_deltas.len() > 1 && step_deltas.len() != max_steps as usize {
+                let what =
+                    format!("must be one number for all steps, or one for each of {max_steps}");
+                self.wrong(Code::Schema, &format!("{at}/step_deltas"), what);
+            }
+            found.scaling.insert(aspect.clone(), Aspect { max_steps, step_deltas });
         }
+    }
+
+    fn step_deltas(&mut self, aspect: &Map<String, Value>, at: &str) -> Vec<u32> {
+        let Some(value) = aspect.get("step_deltas") else { return Vec::new() };
+        let fits = |value: &Value| {
+            value.as_u64().filter(|delta| (1..=10_000).contains(delta)).map(|delta| delta as u32)
+        };
+        let list = value.as_array().filter(|list| (1..=10_000).contains(&list.len()));
+        let deltas = list.and_then(|list| list.iter().map(fits).collect());
+        deltas.unwrap_or_else(|| {
+            let what = "must be a list of 1 to 10000 whole numbers from 1 to 10000";
+            self.wrong(Code::Schema, &format!("{at}/step_deltas"), what);
+            Vec::new()
+        })
     }
 
     fn manifest(&mut self, map: &Map<String, Value>, found: &mut Descriptor) {

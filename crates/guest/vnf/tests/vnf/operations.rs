@@ -218,6 +218,78 @@ fn scaling_configuring_and_the_managed_mode() {
 }
 
 #[test]
+fn a_scale_by_steps_is_told_in_units_and_undone_the_other_way() {
+    let service = Service::start();
+    let told = "told $VNF_SCALE_TYPE $VNF_SCALE_STEPS $VNF_SCALE_DELTA $VNF_SCALE_TOTAL";
+    let package = Pkg::new(&service, "x", &unique("p"))
+        .set("mode", json!("managed"))
+        .set("scaling", json!({ "workers": { "step_deltas": [1, 2, 4] } }))
+        .on("SCALE", &format!("{told}; test ! -e broken"));
+    service.instantiate(&package);
+    let scale = |steps: u32, down: bool| {
+        service.fails(json!({ "verb": "scale", "name": "x", "aspect": "workers", "steps": steps, "in": down }))
+    };
+    assert_eq!(scale(2, false).expect("it scales")["params"]["delta"], 3);
+    for (steps, down, status) in
+        [(2, false, 409), (3, true, 409), (u32::MAX, false, 409), (0, false, 400), (0, true, 400)]
+    {
+        assert_eq!(scale(steps, down).expect_err("refused").status, status, "{steps} {down}");
+    }
+    scale(1, true).expect("it scales");
+    // What fails is undone by the same script, which is told that it goes down.
+    let work = service.ask(json!({ "verb": "show", "name": "x" }))["work_dir"].clone();
+    let broken = std::path::Path::new(work.as_str().expect("a folder")).join("broken");
+    std::fs::write(&broken, "").expect("written");
+    scale(2, false).expect_err("it fails");
+    std::fs::remove_file(&broken).expect("it is there");
+    let back = service.ask(json!({ "verb": "rollback", "operation": "x" }));
+    assert_eq!(back["state"], "ROLLED_BACK");
+    assert_eq!(service.ask(json!({ "verb": "show", "name": "x" }))["scale"]["workers"], 1);
+    scale(2, false).expect("it scales");
+    service.tells(&[
+        "SCALE_OUT 2 3 3",
+        "SCALE_IN 1 2 1",
+        "SCALE_OUT 2 6 7",
+        "SCALE_IN 2 6 1",
+        "SCALE_OUT 2 6 7",
+    ]);
+}
+
+#[test]
+fn a_value_that_is_not_of_its_pattern_is_refused_before_anything_runs() {
+    let service = Service::start();
+    let of = |pattern: &str, version: &str| {
+        let port = json!({ "pattern": pattern, "secret": true, "default": "80" });
+        Pkg::new(&service, "x", &unique("p"))
+            .set("version", json!(version))
+            .set("parameters", json!({ "port": port }))
+            .on("INSTANTIATE", "told INSTANTIATE $VNF_PARAM_port")
+            .on("CONFIGURE", "told CONFIGURE $VNF_PARAM_port")
+            .on("UPDATE", "told UPDATE $VNF_PARAM_port")
+    };
+    service.push(&of("[0-9]{1,5}", "1.0.0"));
+    let with = |verb: &str, port: &str| {
+        let mut ask = json!({ "verb": verb, "parameters": { "port": port } });
+        ask[if verb == "instantiate" { "package" } else { "name" }] = json!("x");
+        service.fails(ask)
+    };
+    let refused = with("instantiate", "80; reboot").expect_err("it is refused");
+    assert_eq!((refused.status, refused.code.as_str()), (400, "invalid"));
+    // The parameter, its pattern, the way out, and not the value: it is secret.
+    for word in ["`port`", "`[0-9]{1,5}`", "port=VALUE"] {
+        assert!(refused.detail.contains(word), "{refused}");
+    }
+    assert!(!refused.detail.contains("reboot"), "{refused}");
+    with("instantiate", "8080").expect("it is of the pattern");
+    with("configure", "none").expect_err("it is refused");
+    // What an instance has is compared with the new revision's pattern.
+    service.push(&of("[0-9]{1,3}", "2.0.0"));
+    assert_eq!(service.refused(json!({ "verb": "update", "name": "x" })), 400);
+    with("update", "443").expect("it is of the new pattern");
+    service.tells(&["INSTANTIATE 8080", "CONFIGURE 8080", "UPDATE 443", "CONFIGURE 443"]);
+}
+
+#[test]
 fn op_14_what_must_run_before_another_is_started_first_and_stopped_last() {
     let service = Service::start();
     let package = |name: &str| {
