@@ -351,6 +351,7 @@ impl Check {
             retries: 0,
             retry_delay_ms: 1000,
             on_error,
+            idempotent: None,
         };
         let (text, at) = match value {
             Value::String(text) => (Some(text.as_str()), pointer.to_owned()),
@@ -365,6 +366,7 @@ impl Check {
                         "retries",
                         "retry_delay_ms",
                         "on_error",
+                        "idempotent",
                     ],
                     pointer,
                 );
@@ -376,6 +378,13 @@ impl Check {
                     self.number(map, "retry_delay_ms", pointer, 0..=3_600_000, 1000);
                 if map.contains_key("on_error") {
                     script.on_error = self.word(map, "on_error", pointer, "fail, continue");
+                }
+                if map.contains_key("idempotent") {
+                    script.idempotent = Some(self.flag(map, "idempotent", pointer, false));
+                }
+                if script.runs_once() && script.retries > 0 {
+                    let what = "a script that is not idempotent is not tried again by itself; leave retries out";
+                    self.wrong(Code::Schema, &format!("{pointer}/retries"), what);
                 }
                 (map.get("script").and_then(Value::as_str), format!("{pointer}/script"))
             }

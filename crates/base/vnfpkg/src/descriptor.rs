@@ -186,6 +186,23 @@ pub struct Script {
     pub retries: u32,
     pub retry_delay_ms: u64,
     pub on_error: OnError,
+    /// Whether running it twice is as running it once, when the descriptor says so. A record of an earlier version does not.
+    #[serde(default)]
+    pub idempotent: Option<bool>,
+}
+
+impl Script {
+    /// Whether it may be run again when nobody knows what became of it.
+    #[must_use]
+    pub fn repeats(&self) -> bool {
+        self.idempotent == Some(true)
+    }
+
+    /// Whether it may never be run again without being told.
+    #[must_use]
+    pub fn runs_once(&self) -> bool {
+        self.idempotent == Some(false)
+    }
 }
 
 /// The scripts of an event, in their order.

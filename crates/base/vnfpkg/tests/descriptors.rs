@@ -205,6 +205,33 @@ fn deltas_of_steps_are_one_for_all_or_one_for_each() {
 }
 
 #[test]
+fn a_script_says_whether_it_may_be_repeated() {
+    let of = |more: Value| {
+        let mut script = json!({ "script": "a" });
+        script.as_object_mut().expect("one").extend(more.as_object().expect("one").clone());
+        json!([{ "event": "START", "lifecycle_events": [script] }])
+    };
+    for (more, key) in [
+        (json!({ "idempotent": "yes" }), "idempotent"),
+        (json!({ "idempotent": false, "retries": 1 }), "retries"),
+    ] {
+        let (code, pointer, _) = wrong("lifecycle_event", of(more));
+        assert_eq!(code, Code::Schema);
+        assert_eq!(pointer, format!("/lifecycle_event/0/lifecycle_events/0/{key}"));
+    }
+    for (more, repeats, once) in [
+        (json!({}), false, false),
+        (json!({ "idempotent": true, "retries": 1 }), true, false),
+        (json!({ "idempotent": false, "retries": 0 }), false, true),
+    ] {
+        let text = second("lifecycle_event", of(more)).to_string();
+        let found = descriptor(text.as_bytes(), &Limits::default()).expect("it is fine").descriptor;
+        let script = &found.scripts(Event::Start)[0];
+        assert_eq!((script.repeats(), script.runs_once()), (repeats, once));
+    }
+}
+
+#[test]
 fn pk_21_the_example_of_the_second_schema() {
     let text = r#"{
       "schema": 2, "name": "edgefw", "version": "1.4.0", "VNFprocess": "edgefwd",

@@ -20,6 +20,7 @@ use crate::{
     error::{Failure, Result},
     log::RunLog,
     model::{Instance, Occurrence},
+    onboard::blocking,
     runs::{Begun, Known, RunFile},
     script::{self, Outcome, Script},
     user,
@@ -59,6 +60,12 @@ pub(crate) fn marks(op: &str, event: Event, index: usize, attempt: u32) -> Vec<S
         format!("VNF_SCRIPT_INDEX={index}"),
         format!("VNF_ATTEMPT={attempt}"),
     ]
+}
+
+/// Kills what is left of an attempt that is repeated, or given up: no script runs beside itself.
+pub(crate) async fn kill_attempt(op: &str, event: Event, index: usize, attempt: u32) -> Result<()> {
+    let marks = marks(op, event, index, attempt);
+    blocking(move || script::kill_marked(&marks, Signal::KILL)).await
 }
 
 /// Values that must not be shown.

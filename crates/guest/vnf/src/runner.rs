@@ -2,7 +2,7 @@
 //!
 //! A script is on record before it is begun, and off it only with the next record. An operation that a crash cut off goes
 //! on if what became of its script is known or can be waited for, and ends in FAILED_TEMP if not (`takeover`). Nothing is
-//! repeated without being told.
+//! repeated without being told, by who decides over the operation or by a script's `idempotent`.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -17,12 +17,12 @@ use vnode_vnfpkg::OnError;
 
 use crate::{
     core::{Core, put_instance, put_operation},
-    environment::{How, Which},
+    environment::{How, Which, kill_attempt},
     error::{Failure, Result},
     model::{Instantiation, Kind, Presence, Progress, State, Step, Trouble, WatchState, Work},
     onboard::blocking,
     operate::scale,
-    runs::Begun,
+    runs::{Begun, Known},
     script::Outcome,
     tree,
 };
@@ -228,8 +228,13 @@ impl Core {
             tables.left.operations.remove(id)
         };
         let mut tries = left.as_ref().map_or(0, |(begun, _)| begun.tries.saturating_sub(1));
-        let before =
+        let mut before =
             step.attempts.saturating_sub(left.as_ref().map_or(0, |(begun, _)| begun.tries));
+        if let Some((begun, _)) = left.take_if(|(_, known)| matches!(known, Known::Begun)) {
+            // It may be repeated: else it would not have been left to us.
+            kill_attempt(id, *event, *number, begun.attempt).await?;
+            before += 1;
+        }
         loop {
             tries += 1;
             let attempt = before + tries;
@@ -260,6 +265,7 @@ impl Core {
                     }))
                 }
             };
+            let was_left = matches!(how, How::Left(_));
             let outcome = self.run_script(&which, how, &cancel).await?;
             let (code, signal) = (outcome.code, outcome.signal);
             self.change_operation(id, |op| {
@@ -271,6 +277,11 @@ impl Core {
             crate::onboard::point("vnf.script.ran")?;
             if outcome.ok() {
                 return Ok(Progress::Done);
+            }
+            if was_left && outcome.is_lost() && declared.repeats() {
+                kill_attempt(id, *event, *number, attempt).await?;
+                (before, tries) = (before + 1, tries - 1);
+                continue;
             }
             // How it ended must be known: it may be that it did all it should.
             if !outcome.cancelled && outcome.is_known() && tries <= declared.retries {

@@ -89,6 +89,11 @@ impl Outcome {
     pub(crate) fn is_known(&self) -> bool {
         self.code.is_some() || self.signal.is_some()
     }
+
+    /// It ended by itself, and nobody can be asked how.
+    pub(crate) fn is_lost(&self) -> bool {
+        !self.is_known() && !self.timed_out && !self.cancelled
+    }
 }
 
 pub(crate) fn limited(mut spec: Spec, limits: &ResourceLimits) -> Spec {

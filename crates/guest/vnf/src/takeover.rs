@@ -1,8 +1,8 @@
 //! What an earlier life left running: taken up where it is known, ended where it is not.
 //!
-//! An operation goes on if the script that it was at can be waited for, or is known to have ended; a hook too. Every other
-//! operation is interrupted and ends in FAILED_TEMP, every other hook is run again, and scripts that they may have left
-//! are killed first: no script ever runs beside itself.
+//! An operation goes on if the script that it was at can be waited for, or is known to have ended, or is one that may be
+//! repeated; a hook too. Every other operation is interrupted and ends in FAILED_TEMP, every other hook is run again unless
+//! its script may not be, and scripts that they may have left are killed first: no script ever runs beside itself.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,6 +11,7 @@ use std::{
 
 use rustix::process::{Pid, Signal};
 use serde_json::json;
+use vnode_vnfpkg::Script;
 
 use crate::{
     core::Core,
@@ -175,13 +176,17 @@ impl Core {
         if let Some(process) = process {
             self.watcher.ours().add(process.pid);
         }
+        let package = self.instance(instance)?.package;
+        let repeats = self.descriptor(&package, begun.revision).is_ok_and(|declared| {
+            declared.scripts(begun.event).get(begun.index).is_some_and(Script::repeats)
+        });
         let mut tables = self.tables();
         match (&begun.hook, &known) {
             (Some(_), _) => {
                 tables.left.hooks.insert(instance.to_owned(), (begun, known));
             }
             // It never ran, or ended unseen: nobody can tell which.
-            (None, Known::Begun) => {}
+            (None, Known::Begun) if !repeats => {}
             (None, _) => {
                 tables.left.operations.insert(begun.op.clone(), (begun, known));
             }

@@ -23,6 +23,8 @@ mod operations;
 mod packages;
 #[path = "vnf/reference.rs"]
 mod reference;
+#[path = "vnf/repeating.rs"]
+mod repeating;
 #[path = "vnf/scripts.rs"]
 mod scripts;
 #[path = "vnf/watching.rs"]

@@ -3,7 +3,6 @@
 use std::{path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
-use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -15,18 +14,11 @@ use crate::{
     environment::{self, How, Which},
     error::Result,
     model::{Instance, Kind, Occurrence, Presence, Progress, State, Step, WatchState, Work},
-    onboard::blocking,
     operate::Ask,
     runs::{Begun, Hook, Known},
-    script::{self, Outcome},
+    script::Outcome,
     watch::pidfd::Ended,
 };
-
-/// Kills what is left of an attempt that is repeated: no script runs beside itself.
-async fn kill_attempt(op: &Occurrence, event: Event, index: usize, attempt: u32) -> Result<()> {
-    let marks = environment::marks(&op.id, event, index, attempt);
-    blocking(move || script::kill_marked(&marks, Signal::KILL)).await
-}
 
 impl Follow {
     /// Runs the scripts for what has happened, and writes it down.
@@ -147,12 +139,15 @@ impl Follow {
         let begin = from.as_ref().map_or(0, |(begun, _)| begun.index);
         for (index, script) in descriptor.scripts(event).iter().enumerate().skip(begin) {
             let (mut attempt, mut tries, mut left) = (first, 0, None);
+            // Nobody knows what became of it, and it may not be repeated.
+            let mut lost = false;
             if let Some((begun, known)) = from.take() {
                 (attempt, tries) = (begun.attempt, begun.tries.saturating_sub(1));
                 match known {
                     Known::Begun => {
-                        kill_attempt(op, event, index, attempt).await?;
-                        attempt += 1;
+                        environment::kill_attempt(&op.id, event, index, attempt).await?;
+                        lost = script.runs_once();
+                        attempt += u32::from(!lost);
                     }
                     known => left = Some(known),
                 }
@@ -179,10 +174,13 @@ impl Follow {
                     })),
                 };
                 let was_left = matches!(how, How::Left(_));
-                let ran = self.core.run_script(&which, how, &token).await;
-                let unknown = |outcome: &Outcome| !outcome.is_known() && !outcome.timed_out;
-                if was_left && ran.as_ref().is_ok_and(unknown) {
-                    kill_attempt(op, event, index, attempt).await?;
+                let ran = if lost {
+                    Ok(Outcome::default())
+                } else {
+                    self.core.run_script(&which, how, &token).await
+                };
+                if was_left && !script.runs_once() && ran.as_ref().is_ok_and(Outcome::is_lost) {
+                    environment::kill_attempt(&op.id, event, index, attempt).await?;
                     attempt += 1;
                     tries -= 1;
                     continue;
