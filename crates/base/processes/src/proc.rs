@@ -121,6 +121,26 @@ pub fn owner(pid: i32) -> Option<u32> {
     std::fs::metadata(format!("/proc/{pid}")).ok().map(|metadata| metadata.uid())
 }
 
+/// The text of its `cgroup`, cgroups(7); none when it is gone.
+pub fn groups(pid: i32) -> Vec<u8> {
+    // One that goes while it is read is gone.
+    std::fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default()
+}
+
+/// Whether a process with that text of its [`groups`] is of a unit of systemd, which may be a slice.
+pub fn is_of_unit(groups: &[u8], unit: &str) -> bool {
+    let mut fields = groups.split(|byte| *byte == b'\n').map(|line| line.splitn(3, |b| *b == b':'));
+    fields.any(|mut fields| {
+        let (_, tree, path) = (fields.next(), fields.next(), fields.next());
+        // systemd keeps its units in the tree of version 2, or in one of version 1 that is its own.
+        let its = matches!(tree, Some(b"" | b"name=systemd"));
+        let mut names = path.unwrap_or_default().split(|byte| *byte == b'/');
+        // What could be a file of the tree itself has a `_` before it.
+        its && names
+            .any(|name| name == unit.as_bytes() || name.strip_prefix(b"_") == Some(unit.as_bytes()))
+    })
+}
+
 /// Whether it lives in our own pid namespace, and not in one below it.
 pub fn in_our_namespace(pid: i32) -> bool {
     let Ok(text) = std::fs::read(format!("/proc/{pid}/status")) else { return false };
@@ -335,6 +355,18 @@ mod tests {
         assert_eq!((stat.state, stat.parent, stat.threads, stat.start), (b'S', 7, 2, 8899));
         assert!(!stat.kernel && stat.alive());
         assert_eq!((stat.ticks, stat.resident), (7, 11));
+    }
+
+    #[test]
+    fn a_unit_is_one_name_of_the_path_in_systemds_tree() {
+        let of = |groups: &str, unit| is_of_unit(groups.as_bytes(), unit);
+        let pure = "0::/system.slice/system-getty.slice/getty@tty1.service/sub\n";
+        assert!(of(pure, "getty@tty1.service") && of(pure, "system.slice"));
+        assert!(!of(pure, "tty1.service") && !of(pure, "getty@tty1.servic"));
+        let hybrid = "5:cpu:/x.service\n1:name=systemd:/a.service\n0::/b.service\n";
+        assert!(of(hybrid, "a.service") && of(hybrid, "b.service") && !of(hybrid, "x.service"));
+        assert!(of("0::/system.slice/_cpu.service\n", "cpu.service"));
+        assert!(!of("", "a.service") && !of("0::/\n", "a.service"));
     }
 
     #[test]

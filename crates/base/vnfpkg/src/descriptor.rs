@@ -90,6 +90,8 @@ pub enum By {
     Exe,
     /// The number in a file.
     Pidfile,
+    /// The unit of systemd that it is of, by its control group.
+    Unit,
     /// A regular expression anywhere in the kernel's name.
     Pgrep,
 }

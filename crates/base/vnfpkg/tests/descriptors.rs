@@ -169,6 +169,11 @@ fn patterns_of_parameters_are_told_by_their_place() {
     }
     let process = json!({ "by": "pgrep", "name": "fw[" });
     assert_eq!(wrong("process", process).1, "/process/name");
+    for unit in ["nginx", ".service", "a b.service", "nginx.socket", "é.service"] {
+        let process = json!({ "by": "unit", "name": unit });
+        let (code, pointer, _) = wrong("process", process);
+        assert_eq!((code, &*pointer), (Code::Process, "/process/name"), "{unit}");
+    }
     let fine = of(json!({ "type": "integer", "pattern": "[0-9]{1,5}", "default": 80 }));
     let text = second("parameters", fine).to_string();
     let found = descriptor(text.as_bytes(), &Limits::default()).expect("it is fine").descriptor;

@@ -27,6 +27,8 @@ mod reference;
 mod repeating;
 #[path = "vnf/scripts.rs"]
 mod scripts;
+#[path = "vnf/units.rs"]
+mod units;
 #[path = "vnf/watching.rs"]
 mod watching;
 

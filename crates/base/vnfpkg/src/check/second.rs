@@ -74,7 +74,7 @@ impl Check {
                 ],
                 at,
             );
-            process.by = self.word(map, "by", at, "name, comm, argv0, exe, pidfile, pgrep");
+            process.by = self.word(map, "by", at, "name, comm, argv0, exe, pidfile, unit, pgrep");
             if let Some(name) = self.text(map, "name", at) {
                 let path = matches!(process.by, By::Exe | By::Pidfile);
                 if (path && name.starts_with('/')) || (!path && is_process(&name)) {
@@ -87,6 +87,11 @@ impl Check {
                     };
                     self.wrong(Code::Process, "/process/name", what);
                 }
+            }
+            if process.by == By::Unit && !is_unit(&process.name) {
+                let what =
+                    "must be the full name of a systemd service, scope or slice: nginx.service";
+                self.wrong(Code::Process, "/process/name", what);
             }
             if process.by == By::Pgrep
                 && let Err(what) = ready(&process.name)

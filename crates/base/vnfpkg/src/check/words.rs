@@ -30,6 +30,13 @@ pub(super) fn is_process(name: &str) -> bool {
         && !name.chars().any(char::is_control)
 }
 
+/// systemd.unit(5), of the types that have processes.
+pub(super) fn is_unit(name: &str) -> bool {
+    let stem = [".service", ".scope", ".slice"].iter().find_map(|end| name.strip_suffix(end));
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
+    name.len() <= 255 && stem.is_some_and(|stem| !stem.is_empty() && stem.bytes().all(fits))
+}
+
 pub(super) fn is_variable(name: &str) -> bool {
     let mut bytes = name.bytes();
     name.len() <= 64

@@ -100,7 +100,7 @@ fn policy(text: &str) -> Result<Policy, String> {
 
 fn by(text: &str) -> Result<By, String> {
     serde_json::from_value(text.into())
-        .map_err(|_| "must be name, comm, argv0, exe, pidfile or pgrep".to_owned())
+        .map_err(|_| "must be name, comm, argv0, exe, pidfile, unit or pgrep".to_owned())
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -238,7 +238,7 @@ pub enum Verb {
     /// Whether a process of that name runs: RUNNING or DOWN
     Process {
         name: String,
-        /// name, comm, argv0, exe, pidfile or pgrep
+        /// name, comm, argv0, exe, pidfile, unit or pgrep
         #[arg(long, default_value = "name", value_parser = by)]
         by: By,
     },

@@ -17,6 +17,7 @@ pub(crate) struct Candidate<'a> {
     exe: OnceCell<Option<Vec<u8>>>,
     owner: OnceCell<Option<u32>>,
     stat: OnceCell<Option<Stat>>,
+    groups: OnceCell<Vec<u8>>,
     here: OnceCell<bool>,
 }
 
@@ -29,6 +30,7 @@ impl<'a> Candidate<'a> {
             exe: OnceCell::new(),
             owner: OnceCell::new(),
             stat: OnceCell::new(),
+            groups: OnceCell::new(),
             here: OnceCell::new(),
         }
     }
@@ -43,6 +45,10 @@ impl<'a> Candidate<'a> {
 
     pub(super) fn owner(&self) -> Option<u32> {
         *self.owner.get_or_init(|| proc::owner(self.pid))
+    }
+
+    pub(super) fn is_of_unit(&self, unit: &str) -> bool {
+        proc::is_of_unit(self.groups.get_or_init(|| proc::groups(self.pid)), unit)
     }
 
     /// `None`: it has gone.

@@ -108,7 +108,7 @@ impl Rule {
             By::Pgrep => {
                 self.pattern.as_ref().is_some_and(|p| p.is_match(&String::from_utf8_lossy(comm)))
             }
-            By::Argv0 | By::Exe | By::Pidfile => true,
+            By::Argv0 | By::Exe | By::Pidfile | By::Unit => true,
         }
     }
 
@@ -120,7 +120,7 @@ impl Rule {
             && match self.process.by {
                 By::Name => name.len() <= COMM && comm == name,
                 By::Comm | By::Pgrep => self.may_be(comm),
-                By::Argv0 | By::Exe | By::Pidfile => false,
+                By::Argv0 | By::Exe | By::Pidfile | By::Unit => false,
             }
     }
 
@@ -138,6 +138,7 @@ impl Rule {
                 candidate.arguments().first().is_some_and(|argument| base(argument) == name)
             }
             By::Exe => candidate.exe().is_some_and(|exe| exe == name),
+            By::Unit => candidate.is_of_unit(&self.process.name),
             By::Pidfile => {
                 let text = std::fs::read_to_string(&self.process.name).unwrap_or_default();
                 text.trim().parse() == Ok(candidate.pid)
