@@ -1,7 +1,7 @@
 //! Memory, processor and process limits, under cgroup v1 where the machine has it and under v2 in the guest tier.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
-use vnode_testkit::{Host, eventually, needs_or_guest};
+use vnode_testkit::{Host, built_program, eventually, needs_or_guest};
 use vnode_tests::{SOON, lab, node, up};
 
 /// A limit's file as the node's first process is held by it: v2's name, or v1's hierarchy and name.
@@ -75,6 +75,58 @@ fn limits_hold_under_cgroup_v2_for_high_swap_and_weight() {
     assert_eq!(vnode_tests::pid(&host, "a"), pid, "it runs on");
     assert_eq!((read("memory.high"), read("cpu.weight")), ("max".to_owned(), "50".to_owned()));
     host.vnode(&["down", "fine"]).ok();
+}
+
+#[test]
+fn limits_hold_under_cgroup_v2_for_a_network_function() {
+    needs_or_guest!(Root, CgroupV2);
+    let host = Host::new();
+    let descriptor = r#"{"schema": 2, "name": "fn", "VNFprocess": "none", "limits": {"cpu_max": 0.05, "io_weight": 250},
+        "lifecycle_event": [{"event": "INSTANTIATE", "lifecycle_events": ["busy.sh"]}]}"#;
+    host.write("fn/lifecycle.json", descriptor);
+    // Longer than its share of one period, whatever the processor.
+    host.write("fn/busy.sh", "i=0; while test $i -lt 20000; do i=$((i+1)); done\n");
+    let path = |name: &str| host.dir().join(name).display().to_string();
+    let (agent, state) = (built_program("vnode-agent").display().to_string(), path("functions"));
+    let vnf = |words: &[&str]| {
+        host.run(&agent, &[&["vnf", "--state-dir", &state, "--json"][..], words].concat()).ok()
+    };
+    // A group of its own, in which there is nobody else: as a unit with `Delegate=yes`.
+    let own = std::path::Path::new("/sys/fs/cgroup/vnode-functions");
+    let serve = format!(
+        "mkdir {0} && echo $$ > {0}/cgroup.procs && exec {agent} vnf --state-dir {state} serve --detach",
+        own.display()
+    );
+    host.run("sh", &["-c", &serve]).ok();
+    vnf(&["pack", &path("fn"), "-o", &path("fn.tar")]);
+    vnf(&["push", &path("fn.tar")]);
+    let op = vnf(&["instantiate", "fn"]).json();
+    let shown = vnf(&["show", "fn"]).json();
+    let group = own.join(format!("vnode-vnf-{}", shown["id"].as_str().unwrap()));
+    let read = |file: &str| std::fs::read_to_string(group.join(file)).unwrap();
+    assert_eq!(read("cpu.max").trim(), "5000 100000", "{op}");
+    let stat = read("cpu.stat");
+    let held = stat.lines().find_map(|line| line.strip_prefix("nr_throttled ")).unwrap();
+    assert_ne!(held, "0", "{stat}");
+    let warnings = op["warnings"].to_string();
+    assert!(!warnings.contains("cpu_max"), "{warnings}");
+    // Which scheduler of disks there is, is the kernel's affair: one of the two is so.
+    if warnings.contains("limits.io_weight is not kept") {
+        assert!(!group.join("io.weight").exists(), "{warnings}");
+    } else {
+        assert!(
+            ["default 250", "250"].contains(&read("io.weight").trim()),
+            "{}",
+            read("io.weight")
+        );
+    }
+    vnf(&["terminate", "fn"]);
+    assert!(!group.exists());
+    let pid = vnf(&["info"]).json()["pid"].to_string();
+    host.run("kill", &["-9", &pid]).ok();
+    eventually("its groups can be removed", SOON, || {
+        std::fs::remove_dir(own.join("vnode-agent")).and_then(|()| std::fs::remove_dir(own)).ok()
+    });
 }
 
 #[test]

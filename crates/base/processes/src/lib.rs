@@ -4,10 +4,12 @@
 //! * [`Moment`]: who was born since, without a look at all.
 //! * [`Sentry`]: a thread that looks at once at each process that is told of, however busy others are.
 //! * [`proc`]: what a process is called, since when it is, whether it lives, and who it is in its own namespace.
+//! * [`Places`]: where control groups are, and which of them are ours.
 //! * [`Word`]: what a host tells an agent of the agent's processes, where the kernel does not.
 
 mod born;
 mod connector;
+mod places;
 pub mod proc;
 mod sentry;
 mod words;
@@ -18,6 +20,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 pub use born::Moment;
 pub use connector::{Connector, Told};
+pub use places::Places;
 pub use sentry::Sentry;
 pub use words::{LINE, Sighting, Word};
 

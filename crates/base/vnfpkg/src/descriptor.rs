@@ -320,7 +320,7 @@ pub struct Health {
     pub action: HealthAction,
 }
 
-/// Limits of each process of the function, as `setrlimit` has them.
+/// Limits of the function: of each of its processes, as `setrlimit` has them, and of all together, as control groups do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceLimits {
     /// Address space, bytes.
@@ -329,6 +329,12 @@ pub struct ResourceLimits {
     pub pids_max: Option<u64>,
     /// Open files.
     pub files_max: Option<u64>,
+    /// Processor time of all processes, microseconds in each 100 ms. A record of an earlier version has none.
+    #[serde(default)]
+    pub cpu_quota_us: Option<u64>,
+    /// Share of a busy disk, 1 to 10000, of which 100 is what others have. A record of an earlier version has none.
+    #[serde(default)]
+    pub io_weight: Option<u32>,
 }
 
 /// How far an aspect scales.

@@ -137,6 +137,18 @@ fn bx_70_bx_71_bx_73_bx_74_the_second_schema() {
     assert_eq!(refused(&second("requires", json!({ "fw": {} }))), Code::Cycle);
     assert_eq!(refused(&second("limits", json!({ "pids_max": -1 }))), Code::Limits);
     assert_eq!(refused(&second("limits", json!({ "memory_max": "12X" }))), Code::Limits);
+    for limits in [
+        json!({ "cpu_max": 0 }),
+        json!({ "cpu_max": -1 }),
+        json!({ "cpu_max": 0.001 }),
+        json!({ "cpu_max": 1025 }),
+        json!({ "cpu_max": "50%" }),
+        json!({ "io_weight": 0 }),
+        json!({ "io_weight": 10001 }),
+        json!({ "io_weight": 1.5 }),
+    ] {
+        assert_eq!(refused(&second("limits", limits.clone())), Code::Limits, "{limits}");
+    }
     for version in ["1.2", "v1.2.3", "1.02.3"] {
         assert_eq!(refused(&second("version", json!(version))), Code::Version, "{version}");
     }

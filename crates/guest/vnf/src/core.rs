@@ -18,6 +18,7 @@ use vnode_vnfpkg::{Descriptor, Limits, Policy, Problem};
 
 use crate::{
     error::{Failure, Result},
+    groups::Groups,
     hooks::Driver,
     log::Logged,
     model::{Instance, Occurrence, Package},
@@ -119,6 +120,7 @@ pub(crate) struct Core {
     pub(crate) log: Arc<Log>,
     pub(crate) engine: OnceLock<Engine>,
     pub(crate) watcher: Watcher,
+    groups: OnceLock<Groups>,
     /// Requests and scripts.
     pub(crate) busy: Arc<Busy>,
     pub(crate) boot: String,
@@ -174,6 +176,7 @@ impl Core {
             log,
             engine: OnceLock::new(),
             watcher,
+            groups: OnceLock::new(),
             busy: Arc::default(),
             boot: proc::boot_id(),
             ended: Notify::new(),
@@ -239,6 +242,30 @@ impl Core {
 
     pub(crate) fn event(&self, kind: &str, subject: &str, operation: Option<&str>, data: Value) {
         self.log.append(format!("vnf.{kind}"), format!("vnf/{subject}"), operation, data);
+    }
+
+    /// Control groups, looked for when they are first needed.
+    pub(crate) fn groups(&self) -> &Groups {
+        self.groups.get_or_init(Groups::detect)
+    }
+
+    /// The control groups that processes of an instance are to enter. What this machine cannot keep of the package's
+    /// limits is a warning of the operation.
+    pub(crate) fn keep_limits(
+        &self,
+        op: &str,
+        instance: &Instance,
+        descriptor: &Descriptor,
+    ) -> Vec<PathBuf> {
+        let kept = self.groups().keep(&instance.id, &descriptor.limits);
+        self.change_operation(op, |op| {
+            for missing in kept.missing {
+                if !op.warnings.contains(&missing) {
+                    op.warnings.push(missing);
+                }
+            }
+        });
+        kept.folders
     }
 
     /// An instance by its name or id.

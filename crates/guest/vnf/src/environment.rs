@@ -246,6 +246,7 @@ impl Core {
             marks,
             user: other,
             limits: descriptor.limits.clone(),
+            groups: self.keep_limits(&op.id, instance, &descriptor),
             time_limit: Duration::from_secs(declared.timeout_s),
             keep,
         };

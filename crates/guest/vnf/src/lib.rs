@@ -20,6 +20,7 @@ pub mod client;
 mod core;
 mod environment;
 mod error;
+mod groups;
 mod health;
 mod hooks;
 mod legacy;

@@ -21,8 +21,12 @@ fn marks(instance: &Instance) -> Vec<String> {
 }
 
 impl Core {
-    /// Starts the package's `start_command`, unless it runs.
-    pub(crate) async fn start_process(self: &Arc<Self>, instance: &Instance) -> Result<()> {
+    /// Starts the package's `start_command` for an operation, unless it runs.
+    pub(crate) async fn start_process(
+        self: &Arc<Self>,
+        op: &str,
+        instance: &Instance,
+    ) -> Result<()> {
         let descriptor = self.descriptor(&instance.package, instance.revision)?;
         if let Some(started) = instance.started
             && proc::stat(started.pid)
@@ -68,6 +72,8 @@ impl Core {
                 spec = spec.env(name, value);
             }
         }
+        let groups = self.keep_limits(op, instance, &descriptor);
+        let spec = groups.iter().fold(spec, Spec::enter);
         let spec = script::run_as(script::limited(spec, &descriptor.limits), other.as_ref());
         self.paths.prepare_runs(&instance.id).map_err(failed)?;
         std::fs::write(&starting, &self.boot).map_err(failed)?;

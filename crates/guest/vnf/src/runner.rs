@@ -148,11 +148,16 @@ impl Core {
             }
             Work::RemoveCopy { revision } => {
                 let folder = self.paths.work(&instance.id, *revision);
-                let done = blocking(move || tree::remove(&folder)).await?;
+                let (core, id) = (Arc::clone(self), instance.id.clone());
+                let done = blocking(move || {
+                    core.groups().remove(&id);
+                    tree::remove(&folder)
+                });
+                let done = done.await?;
                 done.map_err(|error| Failure::internal("remove the copy", &error))
                     .map(|()| Progress::Done)
             }
-            Work::StartProcess => self.start_process(&instance).await.map(|()| Progress::Done),
+            Work::StartProcess => self.start_process(id, &instance).await.map(|()| Progress::Done),
             Work::StopProcess { grace_s } => self
                 .stop_process(&instance, Duration::from_secs(*grace_s))
                 .await

@@ -57,6 +57,8 @@ pub(crate) struct Script {
     pub(crate) marks: Vec<String>,
     pub(crate) user: Option<User>,
     pub(crate) limits: ResourceLimits,
+    /// Control groups that it enters.
+    pub(crate) groups: Vec<PathBuf>,
     pub(crate) time_limit: Duration,
     /// Whether what it leaves behind stays.
     pub(crate) keep: bool,
@@ -269,6 +271,7 @@ pub(crate) async fn run(
         .session(Session::NewSession)
         .stdout(Stream::Fd(theirs_out))
         .stderr(Stream::Fd(theirs_err));
+    let spec = script.groups.iter().fold(spec, Spec::enter);
     let spec = run_as(limited(spec, &script.limits), script.user.as_ref());
     let begun = Moment::now();
     let pid = vnode_action::spawn_detached(spec).map_err(|error| cannot(&error))?.cast_signed();

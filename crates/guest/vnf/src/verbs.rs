@@ -261,7 +261,12 @@ async fn remove_instance(manager: &Manager, name: &str) -> Result<Value> {
     core.commit(vec![vnode_store::Change::delete(format!("vnf/instance/{}", instance.id))]).await?;
     core.prune(&instance.id, Some(0)).await?;
     let folder = core.paths.instance(&instance.id);
-    let removed = crate::onboard::blocking(move || crate::tree::remove(&folder)).await?;
+    let (here, id) = (std::sync::Arc::clone(core), instance.id.clone());
+    let removed = crate::onboard::blocking(move || {
+        here.groups().remove(&id);
+        crate::tree::remove(&folder)
+    });
+    let removed = removed.await?;
     removed.map_err(|error| Failure::internal("remove the instance's folder", &error))?;
     core.event("instance.removed", name, None, json!({}));
     Ok(json!({}))

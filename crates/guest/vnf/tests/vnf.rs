@@ -15,6 +15,8 @@ mod hardened;
 mod identities;
 #[path = "vnf/legacy.rs"]
 mod legacy;
+#[path = "vnf/limits.rs"]
+mod limits;
 #[path = "vnf/load.rs"]
 mod load;
 #[path = "vnf/operations.rs"]

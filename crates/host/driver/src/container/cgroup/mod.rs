@@ -22,6 +22,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub(super) use group::Group;
+use vnode_processes::Places;
 
 /// v1 controllers that limits are kept in.
 const V1_LIMITS: [&str; 4] = ["memory", "cpu", "cpuset", "pids"];
@@ -78,9 +79,8 @@ fn component(text: &str) -> String {
 impl Tree {
     /// Looks at the mounts and at our own place.
     pub(super) fn detect(instance: &str) -> Result<Self> {
-        let read = |path: &str| at(Path::new(path), "read", fs::read_to_string(path));
-        let mut tree =
-            Self::from_texts(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
+        let places = Places::detect().map_err(|(path, error)| (format!("read {path}"), error))?;
+        let mut tree = Self::of(places);
         tree.instance = component(instance);
         if let Some(own) = tree.v2.clone() {
             tree.v2_controllers = delegate(&own);
@@ -97,54 +97,10 @@ impl Tree {
         Ok(tree)
     }
 
-    fn from_texts(mountinfo: &str, own: &str) -> Self {
-        let mut own_of = BTreeMap::new();
-        for line in own.lines() {
-            let mut fields = line.splitn(3, ':');
-            if let (Some(_), Some(controllers), Some(path)) =
-                (fields.next(), fields.next(), fields.next())
-            {
-                for controller in controllers.split(',') {
-                    own_of.insert(controller.to_owned(), path.to_owned());
-                }
-            }
-        }
-        let mut tree = Self {
-            v2: None,
-            v2_controllers: Vec::new(),
-            v1: BTreeMap::new(),
-            instance: String::new(),
-        };
-        for line in mountinfo.lines() {
-            let Some((before, after)) = line.split_once(" - ") else { continue };
-            let before: Vec<&str> = before.split(' ').collect();
-            let after: Vec<&str> = after.split(' ').collect();
-            let (Some(root), Some(point), Some(kind)) =
-                (before.get(3), before.get(4), after.first())
-            else {
-                continue;
-            };
-            let place = |controller: &str| {
-                let own = own_of.get(controller)?;
-                // A mount may show a part of the tree only (in a container); what is above is not ours to see.
-                let below = if *root == "/" { own.as_str() } else { own.strip_prefix(root)? };
-                Some(Path::new(point).join(below.trim_start_matches('/')))
-            };
-            match *kind {
-                "cgroup2" if tree.v2.is_none() => tree.v2 = place(""),
-                "cgroup" => {
-                    for option in after.get(2).unwrap_or(&"").split(',') {
-                        let known = V1_LIMITS.contains(&option)
-                            || ["freezer", "cpuacct", "devices"].contains(&option);
-                        if known && let Some(path) = place(option) {
-                            tree.v1.entry(option.to_owned()).or_insert(path);
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        tree
+    fn of(Places { v2, mut v1 }: Places) -> Self {
+        let others = ["freezer", "cpuacct", "devices"];
+        v1.retain(|name, _| V1_LIMITS.contains(&&**name) || others.contains(&&**name));
+        Self { v2, v2_controllers: Vec::new(), v1, instance: String::new() }
     }
 
     /// `v2`, `hybrid`, `v1` or `none`.
@@ -251,7 +207,6 @@ mod tests {
     use super::*;
 
     const HYBRID: &str = "\
-31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
 32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
 35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
 40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
@@ -259,13 +214,13 @@ mod tests {
 ";
 
     #[test]
-    fn our_own_place_is_found_in_each_tree() {
-        let tree = Tree::from_texts(HYBRID, "4:memory:/a/b\n1:cpu,cpuacct:/\n0::/\n");
-        assert_eq!(tree.kind(), "hybrid");
-        assert_eq!(tree.v1["memory"], Path::new("/sys/fs/cgroup/memory/a/b"));
-        assert_eq!(tree.v1["cpu"], Path::new("/sys/fs/cgroup/cpu,cpuacct"));
-        assert_eq!(tree.limits(), ["memory", "cpu"]);
-        let pure = Tree::from_texts(
+    fn each_kind_of_tree_is_known_by_what_it_has() {
+        let tree = |mounts: &str, own: &str| Tree::of(Places::from_texts(mounts, own));
+        let hybrid = tree(HYBRID, "4:memory:/a/b\n1:cpu,cpuacct:/\n5:name=systemd:/\n0::/\n");
+        assert_eq!(hybrid.kind(), "hybrid");
+        assert_eq!(hybrid.v1.keys().collect::<Vec<_>>(), ["cpu", "cpuacct", "memory"]);
+        assert_eq!(hybrid.limits(), ["memory", "cpu"]);
+        let pure = tree(
             "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
             "0::/system.slice/vnode.service\n",
         );
@@ -274,7 +229,7 @@ mod tests {
             pure.v2.as_deref(),
             Some(Path::new("/sys/fs/cgroup/system.slice/vnode.service"))
         );
-        assert_eq!(Tree::from_texts("", "0::/\n").kind(), "none");
+        assert_eq!(tree("", "0::/\n").kind(), "none");
     }
 
     #[test]
