@@ -11,7 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vnode-protocol", &[]),
     ("vnode-store", &["vnode-protocol"]),
     ("vnode-beneath", &[]),
-    ("vnode-vnfpkg", &["vnode-beneath"]),
+    ("vnode-vnfpkg", &["vnode-beneath", "vnode-raw"]),
     ("vnode-vnfauthor", &["vnode-vnfpkg"]),
     ("vnode-raw", &[]),
     ("vnode-idle", &[]),

@@ -71,7 +71,7 @@ fn become_program(borrowed: &Borrowed) -> Result<Infallible, Failed> {
         let (resource, before) = (limit.resource as u32, ptr::null_mut::<c_void>());
         must!(Limits, libc::SYS_prlimit64, 0, resource, &raw const value, before);
     }
-    if let Some(confined) = &image.sandbox {
+    if let Some(confined) = &image.confined {
         sandbox::confine(confined).map_err(at(Stage::Sandbox))?;
     }
     if let Some(user) = &image.user {
@@ -80,7 +80,7 @@ fn become_program(borrowed: &Borrowed) -> Result<Infallible, Failed> {
         must!(User, libc::SYS_setresgid, gid, gid, gid);
         must!(User, libc::SYS_setresuid, uid, uid, uid);
     }
-    if let Some(confined) = &image.sandbox {
+    if let Some(confined) = &image.confined {
         sandbox::give_up(confined).map_err(at(Stage::Sandbox))?;
     }
     if let Some(folder) = &image.folder {

@@ -20,7 +20,7 @@
 #![allow(unsafe_code)]
 
 use std::{
-    ffi::{CString, c_char, c_int, c_void},
+    ffi::{CStr, CString, c_char, c_int, c_void},
     io,
     mem::{self, ManuallyDrop, MaybeUninit},
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
@@ -55,18 +55,27 @@ pub(crate) struct Image {
     pub(crate) own_group: bool,
     pub(crate) user: Option<User>,
     pub(crate) limits: Vec<Limit>,
-    pub(crate) sandbox: Option<Confined>,
+    pub(crate) confined: Option<Confined>,
 }
 
-/// A sandbox, as the child makes it.
+/// What a program may not, as the child makes it so.
 #[derive(Debug)]
 pub(crate) struct Confined {
+    /// `CLONE_NEW...`: namespaces of its own.
+    pub(crate) spaces: c_int,
+    /// Where nothing can be written.
+    pub(crate) read_only: Vec<CString>,
     /// Folders that can be written.
     pub(crate) writable: Vec<CString>,
     /// Files in the place of others, as [`Sandbox::covered`](crate::Sandbox::covered).
     pub(crate) covered: Vec<(CString, CString)>,
     /// Device files to be made open, and their numbers.
     pub(crate) devices: Vec<(CString, u32)>,
+    /// Folders that are empty and the program's own; what is in them ends with it.
+    pub(crate) private: &'static [&'static CStr],
+    /// Bits of those that it has and can have.
+    pub(crate) capabilities: u64,
+    pub(crate) no_new_privileges: bool,
     /// As [`Sandbox::filter`](crate::Sandbox::filter).
     pub(crate) filter: Vec<u64>,
 }
@@ -135,7 +144,7 @@ impl Stage {
             Self::Terminal => "take the terminal",
             Self::Limits => "set the resource limits",
             Self::Sandbox => {
-                "make the sandbox (which needs CAP_SYS_ADMIN, and its writable folders)"
+                "make the sandbox (which needs CAP_SYS_ADMIN, and the folders it names)"
             }
             Self::User => "change the user",
             Self::Folder => "enter the working directory",
@@ -204,12 +213,9 @@ pub(crate) fn start(mut image: Image, stand: bool) -> Result<Child, (Stage, io::
     if stand {
         flags |= libc::CLONE_VFORK;
     }
-    let stage = if image.sandbox.is_some() {
-        flags |= libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC;
-        Stage::Sandbox
-    } else {
-        Stage::Clone
-    };
+    let spaces = image.confined.as_ref().map_or(0, |confined| confined.spaces);
+    flags |= spaces;
+    let stage = if spaces == 0 { Stage::Clone } else { Stage::Sandbox };
     // Closed when the child has its own: else its pipes never end.
     let held: Held = (mem::take(&mut image.descriptors), mem::take(&mut image.groups));
     let mut borrowed = Borrowed::new(image, &held);

@@ -3,7 +3,7 @@
 //! * [`Spec`]: what to run, as a builder: argv, environment, streams, limits.
 //! * [`run`]: run it, feed it, collect what it prints, end it when its time is over.
 //! * [`spawn`]: start it and hold it by pidfd. [`spawn_detached`]: start what outlives us.
-//! * [`Sandbox`]: what a program may not, beside its user's rights.
+//! * [`Sandbox`], [`Confinement`]: what a program may not, beside what its user may not: nearly everything, or what is named.
 //! * [`account`]: whom to run it as, from the text of `passwd` and `group`.
 //! * [`Cgroup`]: a folder in which a tree of processes can be killed whole.
 //!
@@ -29,5 +29,5 @@ pub use group::Cgroup;
 pub use output::{ExitStatus, Output};
 pub use run::run;
 pub use running::{Running, Signal, spawn, spawn_detached};
-pub use spec::{Limit, Resource, Sandbox, Session, Spec, Stdin, Stream, User};
+pub use spec::{Confinement, Limit, Resource, Sandbox, Session, Spec, Stdin, Stream, User};
 pub use tokio_util::sync::CancellationToken;

@@ -7,7 +7,7 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::fs::{FileType, Mode, OFlags};
@@ -110,33 +110,55 @@ pub(crate) fn prepare(spec: Spec) -> Result<(Image, Ours)> {
         })?)?);
     }
     let folder = spec.folder.map(|folder| text(folder.into_os_string().into_vec())).transpose()?;
-    let path_text = |path: std::path::PathBuf| text(path.into_os_string().into_vec());
-    let confined = |Sandbox { writable, covered, devices, filter }: Sandbox| -> Result<Confined> {
-        let pair = |(what, on)| Ok((path_text(what)?, path_text(on)?));
-        let numbered = |path: std::path::PathBuf| {
-            let found = rustix::fs::stat(&path);
-            let found = found
-                .map_err(|error| wrong(&format!("its device `{}`: {error}", path.display())))?;
-            if FileType::from_raw_mode(found.st_mode) != FileType::CharacterDevice {
-                return Err(wrong(&format!("`{}` is no character device", path.display())));
-            }
-            // The kernel's own form of it, which is that of the C library as far as it goes.
-            let number = u32::try_from(found.st_rdev);
-            let number =
-                number.map_err(|_| wrong(&format!("the number of `{}`", path.display())))?;
-            Ok((path_text(path)?, number))
-        };
-        Ok(Confined {
-            writable: writable.into_iter().map(path_text).collect::<Result<_>>()?,
-            covered: covered.into_iter().map(pair).collect::<Result<_>>()?,
-            devices: devices.into_iter().map(numbered).collect::<Result<_>>()?,
-            filter: match u16::try_from(filter.len()) {
-                Ok(_) => filter,
-                Err(_) => return Err(wrong("its filter of system calls is too long")),
-            },
-        })
+    let path_text = |path: PathBuf| text(path.into_os_string().into_vec());
+    let texts = |paths: Vec<PathBuf>| paths.into_iter().map(path_text).collect::<Result<Vec<_>>>();
+    let numbered = |path: PathBuf| {
+        let found = rustix::fs::stat(&path);
+        let found =
+            found.map_err(|error| wrong(&format!("its device `{}`: {error}", path.display())))?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::CharacterDevice {
+            return Err(wrong(&format!("`{}` is no character device", path.display())));
+        }
+        // The kernel's own form of it, which is that of the C library as far as it goes.
+        let number = u32::try_from(found.st_rdev);
+        let number = number.map_err(|_| wrong(&format!("the number of `{}`", path.display())))?;
+        Ok((path_text(path)?, number))
     };
-    let sandbox = spec.sandbox.map(confined);
+    let confined = match (spec.sandbox, spec.confinement) {
+        (Some(Sandbox { writable, covered, devices, filter }), _) => {
+            let pair = |(what, on)| Ok((path_text(what)?, path_text(on)?));
+            if u16::try_from(filter.len()).is_err() {
+                return Err(wrong("its filter of system calls is too long"));
+            }
+            Some(Confined {
+                spaces: libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC,
+                read_only: vec![c"/".to_owned()],
+                writable: texts(writable)?,
+                covered: covered.into_iter().map(pair).collect::<Result<_>>()?,
+                devices: devices.into_iter().map(numbered).collect::<Result<_>>()?,
+                private: &[c"/tmp", c"/var/tmp", c"/dev/shm"],
+                capabilities: 0,
+                no_new_privileges: true,
+                filter,
+            })
+        }
+        (None, Some(confinement)) => {
+            let files = confinement.private_tmp || !confinement.read_only.is_empty();
+            let spaces = [(files, libc::CLONE_NEWNS), (!confinement.network, libc::CLONE_NEWNET)];
+            Some(Confined {
+                spaces: spaces.into_iter().filter(|(own, _)| *own).map(|(_, space)| space).sum(),
+                read_only: texts(confinement.read_only)?,
+                writable: texts(confinement.writable)?,
+                covered: Vec::new(),
+                devices: Vec::new(),
+                private: if confinement.private_tmp { &[c"/tmp", c"/var/tmp"] } else { &[] },
+                capabilities: confinement.capabilities,
+                no_new_privileges: confinement.no_new_privileges,
+                filter: Vec::new(),
+            })
+        }
+        (None, None) => None,
+    };
     let argv = spec.argv.into_iter().map(|argument| text(argument.into_vec()));
     let image = Image {
         path: text(path.into_vec())?,
@@ -150,7 +172,7 @@ pub(crate) fn prepare(spec: Spec) -> Result<(Image, Ours)> {
         own_group: spec.session == Session::NewGroup,
         user: spec.user,
         limits: spec.limits,
-        sandbox: sandbox.transpose()?,
+        confined,
     };
     Ok((image, ours))
 }

@@ -1,5 +1,5 @@
-//! What a program in a sandbox may not: the child's part. It is in namespaces of its own already: mounts, network, and
-//! System V's and POSIX' means to share.
+//! What a program that is confined may not: the child's part. It is in namespaces of its own already, of which a sandbox has
+//! three: mounts, network, and System V's and POSIX' means to share.
 #![allow(unsafe_code)]
 
 use std::{
@@ -11,9 +11,7 @@ use vnode_raw::call;
 
 use crate::clone::Confined;
 
-/// Folders that are empty and the program's own; what is in them ends with it.
-const PRIVATE: [&CStr; 3] = [c"/tmp", c"/var/tmp", c"/dev/shm"];
-/// Bounds of each: files are memory.
+/// Bounds of each folder of its own: files are memory.
 const BOUNDS: &CStr = c"mode=1777,size=64M,nr_inodes=16384";
 
 /// `struct mount_attr` of mount_setattr(2).
@@ -28,8 +26,31 @@ struct Attributes {
 const AT_RECURSIVE: c_int = 0x8000;
 const READ_ONLY: u64 = 1; // MOUNT_ATTR_RDONLY
 
-/// Makes all files read-only but the folders given and private ones. Needs CAP_SYS_ADMIN.
-pub(crate) fn confine(Confined { writable, covered, devices, .. }: &Confined) -> Result<(), c_int> {
+/// Files, and what capabilities any program after it can have. To be called before its user is changed.
+pub(crate) fn confine(confined: &Confined) -> Result<(), c_int> {
+    if confined.spaces & libc::CLONE_NEWNS != 0 {
+        confine_files(confined)?;
+    }
+    for number in (0..64).filter(|number| confined.capabilities & 1 << number == 0) {
+        // SAFETY: changes an attribute of this process only.
+        match unsafe { call!(libc::SYS_prctl, libc::PR_CAPBSET_DROP, number, 0, 0, 0) } {
+            // The kernel has no more.
+            Err(libc::EINVAL) => break,
+            // Without new privileges nobody asks what they could be.
+            Err(libc::EPERM) if confined.no_new_privileges => break,
+            other => other?,
+        };
+    }
+    if confined.capabilities != 0 {
+        // SAFETY: as above. They outlive a change of the user.
+        unsafe { call!(libc::SYS_prctl, libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) }?;
+    }
+    Ok(())
+}
+
+/// Makes files read-only where that is asked for, but for the folders given and private ones. Needs CAP_SYS_ADMIN.
+fn confine_files(confined: &Confined) -> Result<(), c_int> {
+    let Confined { read_only, writable, covered, devices, private, .. } = confined;
     // Nothing of what follows may be seen outside.
     attributes(c"/", AT_RECURSIVE, [0, 0, libc::MS_PRIVATE])?;
     for (path, number) in devices {
@@ -38,11 +59,16 @@ pub(crate) fn confine(Confined { writable, covered, devices, .. }: &Confined) ->
     for (what, on) in covered {
         mount(Some(what), on, None, libc::MS_BIND, None)?;
     }
+    for path in read_only.iter().filter(|path| path.as_c_str() != c"/") {
+        mount(Some(path), path, None, libc::MS_BIND | libc::MS_REC, None)?;
+    }
     for folder in writable {
         mount(Some(folder), folder, None, libc::MS_BIND, None)?;
     }
-    attributes(c"/", AT_RECURSIVE, [READ_ONLY, 0, 0])?;
-    for folder in PRIVATE {
+    for path in read_only {
+        attributes(path, AT_RECURSIVE, [READ_ONLY, 0, 0])?;
+    }
+    for folder in *private {
         let flags = libc::MS_NOSUID | libc::MS_NODEV;
         match mount(Some(c"tmpfs"), folder, Some(c"tmpfs"), flags, Some(BOUNDS)) {
             // Not on this machine.
@@ -72,14 +98,25 @@ fn open_to_all(path: &CStr, number: u32) -> Result<(), c_int> {
     unsafe { call!(libc::SYS_umount2, folder.as_ptr(), libc::MNT_DETACH) }.map(drop)
 }
 
-/// Gives up every capability, for ever, and the system calls that are filtered. To be called as whom the program runs as.
-pub(crate) fn give_up(Confined { filter, .. }: &Confined) -> Result<(), c_int> {
-    // SAFETY: changes an attribute of this process only.
-    unsafe { call!(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }?;
-    // `struct __user_cap_header_struct` of this process, and two `__user_cap_data_struct` of three words each.
-    let (header, none) = ([CAPABILITY_VERSION, 0], [0_u32; 6]);
+/// Gives up every capability but those left, for ever, and the system calls that are filtered. To be called as whom the
+/// program runs as.
+pub(crate) fn give_up(confined: &Confined) -> Result<(), c_int> {
+    let filter = &confined.filter;
+    // `struct __user_cap_header_struct` of this process, and two `__user_cap_data_struct` of three words each: effective,
+    // permitted, inheritable.
+    let (low, high) = (confined.capabilities as u32, (confined.capabilities >> 32) as u32);
+    let (header, left) = ([CAPABILITY_VERSION, 0], [low, low, low, high, high, high]);
     // SAFETY: both live through the call and have the shape of this version.
-    unsafe { call!(libc::SYS_capset, header.as_ptr(), none.as_ptr()) }?;
+    unsafe { call!(libc::SYS_capset, header.as_ptr(), left.as_ptr()) }?;
+    for number in (0..64).filter(|number| confined.capabilities & 1 << number != 0) {
+        let raise = libc::PR_CAP_AMBIENT_RAISE;
+        // SAFETY: changes an attribute of this process only. The program has them whatever its user and its file.
+        unsafe { call!(libc::SYS_prctl, libc::PR_CAP_AMBIENT, raise, number, 0, 0) }?;
+    }
+    if confined.no_new_privileges {
+        // SAFETY: as above.
+        unsafe { call!(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }?;
+    }
     if filter.is_empty() {
         return Ok(());
     }

@@ -86,6 +86,23 @@ pub struct Sandbox {
     pub filter: Vec<u64>,
 }
 
+/// What a program may not, beside what its user may not: see [`Spec::confine`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confinement {
+    /// No program that it executes can have more rights than it has: setuid and the like mean nothing.
+    pub no_new_privileges: bool,
+    /// Capabilities that it has and can have, as bits, whatever its user.
+    pub capabilities: u64,
+    /// Absolute paths below which nothing can be written, which must be there.
+    pub read_only: Vec<PathBuf>,
+    /// Folders that can be written all the same, without what is mounted below them.
+    pub writable: Vec<PathBuf>,
+    /// `/tmp` and `/var/tmp` are empty and its own, in memory, and end with it. None of the other folders may lie there.
+    pub private_tmp: bool,
+    /// Whether it has the network; else one without any interface.
+    pub network: bool,
+}
+
 /// One program for one request.
 #[derive(Debug)]
 #[must_use = "a specification starts nothing by itself"]
@@ -105,6 +122,7 @@ pub struct Spec {
     pub(crate) cgroup: Option<PathBuf>,
     pub(crate) entered: Vec<PathBuf>,
     pub(crate) sandbox: Option<Sandbox>,
+    pub(crate) confinement: Option<Confinement>,
 }
 
 impl Spec {
@@ -134,6 +152,7 @@ impl Spec {
             cgroup: None,
             entered: Vec::new(),
             sandbox: None,
+            confinement: None,
         }
     }
 
@@ -239,6 +258,13 @@ impl Spec {
     /// own, no capability, no way to another (`no_new_privs`). Needs CAP_SYS_ADMIN: without it the program is not started.
     pub fn sandbox(mut self, sandbox: Sandbox) -> Self {
         self.sandbox = Some(sandbox);
+        self
+    }
+
+    /// Takes rights from the program. Needs CAP_SYS_ADMIN for what changes files or network, and CAP_SETPCAP where
+    /// programs may have new privileges: without them the program is not started. A sandbox comes before it.
+    pub fn confine(mut self, confinement: Confinement) -> Self {
+        self.confinement = Some(confinement);
         self
     }
 

@@ -4,6 +4,8 @@
 
 use std::ffi::{c_int, c_long};
 
+pub mod capability;
+
 /// Whether a child may run beside the thread that made it. Where we have no system calls of our own, that thread stands
 /// still, and so does its `errno`.
 pub const BESIDE: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));

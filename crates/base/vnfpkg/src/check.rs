@@ -39,6 +39,7 @@ pub fn descriptor(bytes: &[u8], limits: &Limits) -> Result<Checked, Refused> {
     }
 }
 
+mod bounds;
 mod second;
 mod words;
 
@@ -71,6 +72,7 @@ const TOP: &[&str] = &[
     "provides",
     "health",
     "limits",
+    "security",
     "scaling",
     "manifest",
     "signature",

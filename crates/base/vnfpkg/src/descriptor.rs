@@ -337,6 +337,21 @@ pub struct ResourceLimits {
     pub io_weight: Option<u32>,
 }
 
+/// What scripts of a function, and what is started for it, may not, beside what their user may not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Security {
+    /// No program can have more rights than who executes it.
+    pub no_new_privileges: bool,
+    /// Bits of the capabilities that they have, whatever their user.
+    pub capabilities: u64,
+    /// Absolute; nothing below them can be written but the instance's own files.
+    pub read_only_paths: Vec<String>,
+    /// `/tmp` and `/var/tmp` of its own for each, gone with it.
+    pub private_tmp: bool,
+    /// Whether they have the network.
+    pub network: bool,
+}
+
 /// How far an aspect scales.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Aspect {
@@ -390,6 +405,9 @@ pub struct Descriptor {
     pub provides: Vec<String>,
     pub health: Option<Health>,
     pub limits: ResourceLimits,
+    /// `None`: they are confined by their user alone. A record of an earlier version has none.
+    #[serde(default)]
+    pub security: Option<Security>,
     pub scaling: BTreeMap<String, Aspect>,
     /// Digests of files, and whether every file must be there.
     pub manifest: Option<(BTreeMap<String, Expected>, bool)>,

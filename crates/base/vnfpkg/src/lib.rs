@@ -37,7 +37,7 @@ pub use decode::Packing;
 pub use descriptor::{
     AfterReboot, AlreadyRunning, Aspect, By, Descriptor, Event, Expected, Flap, Health,
     HealthAction, HealthKind, Hook, Mode, OnError, OnReplace, Parameter, ParameterType, Process,
-    Require, ResourceLimits, Restart, RestartPolicy, Scope, Script,
+    Require, ResourceLimits, Restart, RestartPolicy, Scope, Script, Security,
 };
 pub use limits::Limits;
 pub use package::{Form, Package};

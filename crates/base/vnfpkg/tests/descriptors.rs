@@ -249,6 +249,35 @@ fn a_script_says_whether_it_may_be_repeated() {
 }
 
 #[test]
+fn security_is_told_by_its_place_and_is_strict_when_it_is_there() {
+    for (security, place) in [
+        (json!([]), "/security"),
+        (json!({ "capabilites": [] }), "/security/capabilites"),
+        (json!({ "capabilities": "CAP_NET_ADMIN" }), "/security/capabilities"),
+        (json!({ "capabilities": ["CAP_NET_RAW", "NET_ADMIN"] }), "/security/capabilities/1"),
+        (json!({ "capabilities": ["cap_net_admin"] }), "/security/capabilities/0"),
+        (json!({ "read_only_paths": ["/etc", "usr"] }), "/security/read_only_paths/1"),
+        (json!({ "read_only_paths": ["/a/../b"] }), "/security/read_only_paths/0"),
+        (json!({ "read_only_paths": vec!["/a"; 65] }), "/security/read_only_paths"),
+        (json!({ "private_tmp": "yes" }), "/security/private_tmp"),
+        (json!({ "network": 0 }), "/security/network"),
+        (json!({ "no_new_privileges": null }), "/security/no_new_privileges"),
+    ] {
+        let (code, pointer, _) = wrong("security", security.clone());
+        assert_eq!((code, pointer.as_str()), (Code::Schema, place), "{security}");
+    }
+    let of = |security: Value| {
+        let text = second("security", security).to_string();
+        let found = descriptor(text.as_bytes(), &Limits::default()).expect("it is fine").descriptor;
+        found.security.expect("there")
+    };
+    let strict = of(json!({}));
+    assert!(strict.no_new_privileges && strict.network && !strict.private_tmp);
+    assert_eq!((strict.capabilities, strict.read_only_paths.len()), (0, 0));
+    assert_eq!(of(json!({ "capabilities": ["CAP_CHOWN", "CAP_NET_RAW"] })).capabilities, 0x2001);
+}
+
+#[test]
 fn pk_21_the_example_of_the_second_schema() {
     let text = r#"{
       "schema": 2, "name": "edgefw", "version": "1.4.0", "VNFprocess": "edgefwd",

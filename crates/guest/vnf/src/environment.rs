@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use vnode_vnfpkg::{Descriptor, Event, Runs, runs};
 
 use crate::{
+    confine::confinement,
     core::Core,
     error::{Failure, Result},
     log::RunLog,
@@ -247,6 +248,7 @@ impl Core {
             user: other,
             limits: descriptor.limits.clone(),
             groups: self.keep_limits(&op.id, instance, &descriptor),
+            confinement: confinement(&descriptor, &self.paths.instance(&instance.id))?,
             time_limit: Duration::from_secs(declared.timeout_s),
             keep,
         };

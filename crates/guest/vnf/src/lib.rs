@@ -17,6 +17,7 @@
 
 pub mod cli;
 pub mod client;
+mod confine;
 mod core;
 mod environment;
 mod error;

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use vnode_action::{Session, Spec};
 
 use crate::{
+    confine::confinement,
     core::Core,
     error::{Failure, Result},
     model::Instance,
@@ -74,6 +75,8 @@ impl Core {
         }
         let groups = self.keep_limits(op, instance, &descriptor);
         let spec = groups.iter().fold(spec, Spec::enter);
+        let confined = confinement(&descriptor, &self.paths.instance(&instance.id))?;
+        let spec = confined.into_iter().fold(spec, Spec::confine);
         let spec = script::run_as(script::limited(spec, &descriptor.limits), other.as_ref());
         self.paths.prepare_runs(&instance.id).map_err(failed)?;
         std::fs::write(&starting, &self.boot).map_err(failed)?;

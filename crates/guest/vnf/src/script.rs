@@ -26,7 +26,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use vnode_action::{Resource, Session, Spec, Stream, User as RunAs};
+use vnode_action::{Confinement, Resource, Session, Spec, Stream, User as RunAs};
 use vnode_processes::Moment;
 use vnode_vnfpkg::ResourceLimits;
 
@@ -59,6 +59,7 @@ pub(crate) struct Script {
     pub(crate) limits: ResourceLimits,
     /// Control groups that it enters.
     pub(crate) groups: Vec<PathBuf>,
+    pub(crate) confinement: Option<Confinement>,
     pub(crate) time_limit: Duration,
     /// Whether what it leaves behind stays.
     pub(crate) keep: bool,
@@ -272,6 +273,7 @@ pub(crate) async fn run(
         .stdout(Stream::Fd(theirs_out))
         .stderr(Stream::Fd(theirs_err));
     let spec = script.groups.iter().fold(spec, Spec::enter);
+    let spec = script.confinement.iter().cloned().fold(spec, Spec::confine);
     let spec = run_as(limited(spec, &script.limits), script.user.as_ref());
     let begun = Moment::now();
     let pid = vnode_action::spawn_detached(spec).map_err(|error| cannot(&error))?.cast_signed();

@@ -5,6 +5,8 @@
 mod attending;
 #[path = "vnf/common.rs"]
 mod common;
+#[path = "vnf/confining.rs"]
+mod confining;
 #[path = "vnf/crashes.rs"]
 mod crashes;
 #[path = "vnf/examples.rs"]

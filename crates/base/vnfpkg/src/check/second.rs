@@ -44,6 +44,7 @@ impl Check {
         self.requires(map, found);
         self.health(map, found);
         self.limits(map, found);
+        self.security(map, found);
         self.scaling(map, found);
         self.manifest(map, found);
     }
@@ -309,49 +310,6 @@ impl Check {
             ok_after: self.number(inner, "ok_after", at, 1..=1000, 1) as u32,
             action: self.word(inner, "action", at, "report, heal, restart"),
         });
-    }
-
-    fn limits(&mut self, map: &Map<String, Value>, found: &mut Descriptor) {
-        let Some(inner) = self.object(map, "limits", "") else { return };
-        let known = ["memory_max", "pids_max", "files_max", "cpu_max", "io_weight"];
-        self.keys(inner, &known, "/limits");
-        let quota = inner.get("cpu_max").map(|value| {
-            let processors = value.as_f64().filter(|number| (0.01..=1024.0).contains(number));
-            if processors.is_none() {
-                let what = "must be a number of processors from 0.01 to 1024: 0.5 is half of one";
-                self.wrong(Code::Limits, "/limits/cpu_max", what);
-            }
-            // Within bounds, so that it fits.
-            processors.map_or(0, |number| (number * 100_000.0).round() as u64)
-        });
-        let weight = inner.get("io_weight").map(|value| {
-            let weight = value.as_u64().filter(|number| (1..=10_000).contains(number));
-            if weight.is_none() {
-                let what =
-                    "must be a whole number from 1 to 10000, of which 100 is what others have";
-                self.wrong(Code::Limits, "/limits/io_weight", what);
-            }
-            weight.unwrap_or(0) as u32
-        });
-        let mut amount = |key: &str, least: u64| {
-            let value = inner.get(key)?;
-            let number = match value {
-                Value::String(text) => bytes(text),
-                other => other.as_u64(),
-            };
-            if number.is_none_or(|number| number < least) {
-                let what = format!("must be a number of at least {least}, bytes with K, M or G");
-                self.wrong(Code::Limits, &format!("/limits/{key}"), what);
-            }
-            number
-        };
-        found.limits = ResourceLimits {
-            memory_max: amount("memory_max", 1 << 20),
-            pids_max: amount("pids_max", 1),
-            files_max: amount("files_max", 8),
-            cpu_quota_us: quota,
-            io_weight: weight,
-        };
     }
 
     fn scaling(&mut self, map: &Map<String, Value>, found: &mut Descriptor) {

@@ -117,8 +117,19 @@ impl Service {
         service
     }
 
+    /// With all its files elsewhere.
+    pub(crate) fn outside_of_tmp() -> Self {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        let mut service = Self::of(folder);
+        service.run(&[], "");
+        service
+    }
+
     fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::of(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn of(folder: tempfile::TempDir) -> Self {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
         let lifeline = fifo(&folder.path().join("lifeline"));
         Self { folder, child: None, apart: false, behind: Vec::new(), _lifeline: lifeline }
