@@ -11,7 +11,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde::Deserialize;
@@ -171,6 +171,19 @@ impl Drop for Request {
             self.tell(Some(Class::Cancelled));
         }
     }
+}
+
+/// Puts on record that a program of a request has stood still so long, stopped by a signal; it is left as it is.
+pub(crate) fn stopped(context: &Context, command: &str, pid: u32, time: Duration) {
+    let seconds = time.as_secs();
+    tracing::warn!(pid, seconds, "a program stands still: a signal stopped it");
+    let mut request = Request::new(context, "agent.stopped", command, String::new());
+    // It is no end of the request.
+    request.told = true;
+    request.event["data"] = json!({
+        "peer": context.peer(), "command": command, "pid": pid, "seconds": seconds,
+    });
+    request.audit.add(request.event.take(), request.file.as_deref());
 }
 
 /// What a request is about; `None` when it only looks at what the machine shows anybody.

@@ -276,6 +276,31 @@ async fn a_time_limit_ends_the_program() {
 }
 
 #[tokio::test]
+async fn rq_24_a_program_that_stands_still_is_told_and_ends_at_its_time_limit() {
+    let agent = Agent::start("");
+    let (mut client, mut watcher) = (agent.connect().await, agent.connect().await);
+    watcher.begin("events", json!({"follow": true})).await;
+    let script = "echo $$; kill -STOP $$; echo never";
+    let value = json!({"argv": ["sh", "-c", script], "time_limit_seconds": 45});
+    let running = client.begin("exec", value).await;
+    let Frame::Stdout(text) = client.next().await.unwrap().frame else { panic!("no output") };
+    let pid: i32 = String::from_utf8(text).unwrap().trim().parse().unwrap();
+    let event = loop {
+        if let Frame::Progress(text) = watcher.next().await.unwrap().frame {
+            break serde_json::from_slice::<Value>(&text).unwrap();
+        }
+    };
+    let data = &event["data"];
+    assert_eq!((&event["kind"], &data["pid"]), (&json!("agent.stopped"), &json!(pid)), "{event}");
+    assert_eq!((&data["command"], &data["seconds"]), (&json!("exec"), &json!(30)), "{event}");
+    let ended = client.end(running).await;
+    let error = ended.error();
+    assert_eq!(error["code"], "deadline");
+    assert!(error["text"].as_str().unwrap().contains("stands still"), "{error}");
+    gone(pid).await;
+}
+
+#[tokio::test]
 async fn a_slow_request_delays_no_other_on_the_same_connection() {
     let agent = Agent::start("");
     let mut client = agent.connect().await;

@@ -1,6 +1,12 @@
 //! exec: a program with its streams, or on a terminal.
 
-use std::{collections::BTreeMap, io, os::fd::OwnedFd, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::OwnedFd,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use rustix::{
@@ -14,10 +20,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 use vnode_action::{CancellationToken, ExitStatus, Running, Session, Signal, Spec, Stdin, Stream};
+use vnode_processes::proc;
 use vnode_protocol::frame::{Exit, Frame};
 
 use super::{Ended, StreamIo, Streaming, failed, read, user};
 use crate::{
+    audit,
     command::{Class, CommandError},
     context::Context,
     exchange::FdStream,
@@ -28,6 +36,9 @@ use crate::{
 const CHUNK: usize = 32 << 10;
 /// How long we read on after the program has ended: only what left its group can still hold the pipes.
 const DRAIN: Duration = Duration::from_millis(250);
+/// Between looks at a program that has no terminal, and how long it stands still before that is told.
+const LOOK: Duration = Duration::from_secs(5);
+const STANDS: Duration = Duration::from_secs(30);
 /// What a program finds when the request names no environment.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -80,16 +91,22 @@ impl Streaming for Exec {
         Box::pin(async move {
             let request: Request = read(value)?;
             let limit = request.time_limit_seconds.map(Duration::from_secs);
-            let running = async {
+            let watch = Watch::default();
+            // Kills the program when it is dropped.
+            let mut running = std::pin::pin!(async {
                 match request.terminal {
-                    Some(size) => on_terminal(context, request, size, io).await,
-                    None => with_pipes(context, request, io).await,
+                    Some(size) => on_terminal(context, request, size, io, &watch).await,
+                    None => with_pipes(context, request, io, &watch).await,
                 }
-            };
+            });
             let status = match limit {
-                // Dropping what runs kills it.
-                Some(limit) => timeout(limit, running).await.unwrap_or_else(|_| {
-                    let text = format!("the program ran longer than {} s", limit.as_secs());
+                Some(limit) => timeout(limit, &mut running).await.unwrap_or_else(|_| {
+                    let still = if watch.stands_still() {
+                        ", and stands still: a signal stopped it"
+                    } else {
+                        ""
+                    };
+                    let text = format!("the program ran longer than {} s{still}", limit.as_secs());
                     Err(CommandError::new(Class::TimedOut, text))
                 })?,
                 None => running.await?,
@@ -99,6 +116,30 @@ impl Streaming for Exec {
                 ExitStatus::Signal(signal) => Exit { code: None, signal: Some(signal) },
             }))
         })
+    }
+}
+
+/// Looks whether a program that runs has been stopped by a signal: nothing tells its client, who waits.
+#[derive(Debug, Default)]
+struct Watch {
+    /// 0 as long as it has not begun.
+    pid: AtomicU32,
+}
+
+impl Watch {
+    /// Its number names it as long as its end has not been waited for.
+    fn stands_still(&self) -> bool {
+        let pid = self.pid.load(Ordering::Relaxed).cast_signed();
+        pid != 0 && proc::stat(pid).is_some_and(|stat| stat.state == b'T')
+    }
+
+    /// Returns when it has stood still for [`STANDS`].
+    async fn stopped(&self) {
+        let mut looks = 0;
+        while looks < STANDS.as_secs() / LOOK.as_secs() {
+            sleep(LOOK).await;
+            looks = if self.stands_still() { looks + 1 } else { 0 };
+        }
     }
 }
 
@@ -162,6 +203,7 @@ async fn with_pipes(
     context: &Context,
     request: Request,
     io: StreamIo,
+    watch: &Watch,
 ) -> Result<ExitStatus, CommandError> {
     let input = if request.stdin { Stdin::Pipe } else { Stdin::Null };
     // In a session of its own: a terminal that we were started from is not the program's to change.
@@ -171,6 +213,7 @@ async fn with_pipes(
         .stderr(Stream::Pipe)
         .session(Session::NewSession);
     let mut running = start(spec)?;
+    watch.pid.store(running.pid(), Ordering::Relaxed);
     let (stdin, stdout, stderr) =
         (running.take_stdin(), running.take_stdout(), running.take_stderr());
     let StreamIo { inbox, outbox } = io;
@@ -186,7 +229,15 @@ async fn with_pipes(
             feed(stdin, &inbox, &outbox, true).await;
         }
     };
-    finish(&mut running, feeding, out, &inbox, &ended, None).await
+    let finished = async { finish(&mut running, feeding, out, &inbox, &ended, None).await };
+    let mut finished = std::pin::pin!(finished);
+    tokio::select! {
+        status = &mut finished => return status,
+        () = watch.stopped() => {
+            audit::stopped(context, "exec", watch.pid.load(Ordering::Relaxed), STANDS);
+        }
+    }
+    finished.await
 }
 
 async fn on_terminal(
@@ -194,6 +245,7 @@ async fn on_terminal(
     request: Request,
     size: Size,
     io: StreamIo,
+    watch: &Watch,
 ) -> Result<ExitStatus, CommandError> {
     let wrong = |error: rustix::io::Errno| failed("make a terminal", error);
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
@@ -209,6 +261,7 @@ async fn on_terminal(
         .session(Session::Terminal);
     let resized = copy(&master)?;
     let mut running = start(spec)?;
+    watch.pid.store(running.pid(), Ordering::Relaxed);
     let stream = FdStream::new(master).map_err(|error| failed("use a terminal", error))?;
     let (from, to) = tokio::io::split(stream);
     let StreamIo { inbox, outbox } = io;
