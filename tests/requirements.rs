@@ -59,6 +59,17 @@ fn r15_every_object_in_the_kernel_says_whose_it_is() {
     let new: Vec<&str> =
         after.of("cgroup").into_iter().filter(|g| !before.of("cgroup").contains(g)).collect();
     assert!(new.iter().all(|group| group.contains(&format!("vnode-{instance}"))), "{new:?}");
+    // Of a node's, the one that its processes are found by also says which operation made it, where no node can write.
+    for node in ["a", "b"] {
+        let own = new.iter().filter(|group| group.ends_with(&format!("/marked:{node}")));
+        let marks = own.filter_map(|group| {
+            let mut mark = [0; 256];
+            let length = rustix::fs::getxattr(*group, "trusted.vnode", &mut mark[..]).ok()?;
+            Some(String::from_utf8_lossy(&mark[..length]).into_owned())
+        });
+        let marks: Vec<String> = marks.collect();
+        assert_eq!(marks, [format!("vnode:{instance}:marked:node {node}:{id}")], "{new:?}");
+    }
     host.vnode(&["down", "marked"]).ok();
     host.assert_nothing_but_files(&before);
 }

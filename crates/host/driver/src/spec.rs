@@ -43,6 +43,9 @@ pub struct NodeSpec {
     pub stop_grace_ms: u64,
     /// Size at which the console log is rotated once, bytes.
     pub log_limit_bytes: u64,
+    /// Whose the node's kernel objects are, as its interfaces say it too: instance, lab, node and operation.
+    #[serde(default)]
+    pub mark: String,
     /// Set for a node that is a virtual machine.
     #[serde(default)]
     pub machine: Option<crate::Machine>,
@@ -78,6 +81,7 @@ impl NodeSpec {
             stop_signal: ASK,
             stop_grace_ms: 0,
             log_limit_bytes: 0,
+            mark: String::new(),
             machine: None,
             domain: None,
         }

@@ -86,6 +86,7 @@ impl LibvirtDriver {
             stop_signal: spec.stop_signal,
             stop_grace_ms: spec.stop_grace_ms,
             log_limit_bytes: spec.log_limit_bytes,
+            mark: spec.mark.clone(),
             ..NodeSpec::bare(&spec.lab, &spec.node, spec.vmid, &spec.uuid)
         })
     }

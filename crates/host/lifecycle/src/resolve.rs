@@ -135,6 +135,7 @@ pub fn spec(
         stop_signal: stop_signal(base.config.stop_signal.as_deref())?,
         stop_grace_ms: 10_000,
         log_limit_bytes: 10 << 20,
+        mark: String::new(),
         machine: None,
         domain: None,
     })

@@ -16,8 +16,8 @@ impl ContainerDriver {
         // A confinement of devices takes no second one, and who is left in it is nobody's.
         self.end_beside_now(spec, what).await?;
         let group = self.tree.beside(&spec.lab, &spec.node, what);
-        let (new, limits) = (group.clone(), limits.clone());
-        let made = blocking(move || new.create(&limits)).await?;
+        let (new, limits, mark) = (group.clone(), limits.clone(), spec.mark.clone());
+        let made = blocking(move || new.create(&limits).map(|()| new.mark(&mark))).await?;
         let confined = made
             .map_err(|(doing, e)| Error::io(doing, e))
             .and_then(|()| self.confine_devices(spec, &group));

@@ -230,6 +230,7 @@ impl ContainerDriver {
 
     async fn make(&self, spec: &NodeSpec, dir: &Path, group: &Group) -> Result<Arc<Container>> {
         group.create(&spec.limits).map_err(|(doing, e)| Error::io(doing, e))?;
+        group.mark(&spec.mark);
         let fail = |e| Error::io(format!("open {}", dir.display()), e);
         let folder = open_dir(dir).map_err(fail)?;
         let (net, join) = match &spec.network {

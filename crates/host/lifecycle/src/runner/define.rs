@@ -62,6 +62,8 @@ pub(super) async fn define(inner: &Arc<Inner>, lab: &str, entry: &NodeEntry) -> 
         resolve::spec(&lab.record.lab, &node, &record, &base.base, &files, user_namespaces)
     })??;
     spec.uuid = record.uuid.clone();
+    // What is there already stays marked as it was made.
+    spec.mark = record.spec.as_ref().map(|spec| spec.mark.clone()).unwrap_or_default();
     spec.machine = machine;
     spec.domain = crate::machine::domain(&node);
     crate::agent::install(inner, &node, &own.folder, &mut spec).await?;

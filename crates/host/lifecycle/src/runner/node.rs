@@ -34,7 +34,8 @@ pub(super) async fn create(
     if entry.instance().is_some() && entry.with(|record| record.made) {
         return Ok(());
     }
-    let Defined { spec, image_id } = define::define(inner, lab, &entry).await?;
+    let Defined { mut spec, image_id } = define::define(inner, lab, &entry).await?;
+    spec.mark = inner.owner(lab, operation).mark(&format!("node {name}"));
     entry.update(|record| record.image_id = Some(image_id));
     let instance = match entry.instance() {
         // A daemon that died had come this far: the monitor was found, the record was not yet whole.

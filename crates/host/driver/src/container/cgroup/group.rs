@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::super::devices::Rule;
 use super::limits::inherit_cpuset;
-use super::{Result, V1_LIMITS, at, write};
+use super::{MARK, Result, V1_LIMITS, at, write};
 use crate::Limits;
 
 /// The control groups of one node, found by its name alone.
@@ -34,6 +34,16 @@ impl Group {
             || limits.swap_bytes.is_some()
             || limits.cpu_weight.is_some();
         if rare { self.set_rare(limits) } else { Ok(()) }
+    }
+
+    /// Says on the group of membership whose it is. Its name does already, so where the kernel keeps no attribute, or
+    /// we may not write it, that is all there is.
+    pub(in crate::container) fn mark(&self, mark: &str) {
+        use rustix::fs::{XattrFlags, setxattr};
+        let Some(dir) = self.membership().filter(|_| !mark.is_empty()) else { return };
+        if let Err(error) = setxattr(dir, MARK, mark.as_bytes(), XattrFlags::empty()) {
+            tracing::debug!(group = %dir.display(), %error, "bears no mark");
+        }
     }
 
     /// Confines devices by the v1 controller; `false` where there is none. For a new group: rules are only added.

@@ -11,7 +11,7 @@
 //! Programs that work for a node and are none of its own have `LAB:NODE:WHAT` beside the node's.
 //!
 //! `OWN` is the daemon's own group in that tree: a node's use counts as the daemon's, and whoever limits the
-//! daemon limits its nodes. Names say whose a group is.
+//! daemon limits its nodes. Names say whose a group is, and the attribute [`MARK`] which operation made it.
 
 mod group;
 mod limits;
@@ -23,6 +23,9 @@ use std::path::{Path, PathBuf};
 
 pub(super) use group::Group;
 use vnode_processes::Places;
+
+/// Extended attribute of a node's group with its mark. Of the `trusted` ones: no process in a node can write it.
+const MARK: &str = "trusted.vnode";
 
 /// v1 controllers that limits are kept in.
 const V1_LIMITS: [&str; 4] = ["memory", "cpu", "cpuset", "pids"];
