@@ -327,7 +327,7 @@ pub(crate) const VM: &[Key] = &[
         Shape::OneOf(&["started", "agent", "reachable"]),
         "What its boot waits for: that it runs, its agent, or its address (started).",
     ),
-    ours("ready-timeout", Shape::Count, "Seconds that is waited for it (300)."),
+    ours("ready-timeout", Shape::Count, "Seconds that is waited for it (180)."),
     ours("vnc", Shape::Bool, "A VNC server on the socket `vm/vnc.sock` in the node's folder."),
     ours("watchdog", Shape::Bool, "A watchdog device that resets the machine (false)."),
     ours("vsock", Shape::Bool, "A vsock device, on hosts that have vhost-vsock (false)."),

@@ -19,8 +19,10 @@ use crate::{follow, resolve};
 use super::control;
 use super::define::{self, Defined};
 
-/// Time a boot has beside what the node's definition gives it.
-const START: Duration = Duration::from_secs(60);
+/// Time a container has to boot: its first process is started, or the boot has failed.
+const CONTAINER: Duration = Duration::from_secs(30);
+/// Time a machine's boot has beside its `ready-timeout`: QEMU, its disks and its files are made ready first.
+const MACHINE: Duration = Duration::from_secs(120);
 
 /// Folder, monitor and namespace; nothing is started.
 pub(super) async fn create(
@@ -183,7 +185,7 @@ pub(super) async fn start_in_time(
         machine.or_else(|| Some(spec.domain.as_ref()?.ready_timeout_ms))
     });
     // A machine's driver has limits of its own, which come first: they say what was waited for.
-    let limit = own.map_or(START, |own| 2 * START + Duration::from_millis(own));
+    let limit = own.map_or(CONTAINER, |own| MACHINE + Duration::from_millis(own));
     let started = tokio::time::timeout(limit, start(inner, entry, operation)).await;
     started.unwrap_or_else(|_| {
         let name = entry.with(|record| record.node.clone());
