@@ -87,6 +87,10 @@ impl World for Given<'_> {
         self.hash.map(str::to_owned)
     }
 
+    fn host_name(&self) -> Option<String> {
+        Some(rustix::system::uname().nodename().to_string_lossy().into_owned())
+    }
+
     fn read(&self, path: &Path) -> io::Result<String> {
         let file = std::fs::File::open(path)?;
         if !file.metadata()?.is_file() {

@@ -123,7 +123,8 @@ impl Host {
     }
 }
 
-fn runs(entry: &NodeEntry) -> bool {
+/// Whether its first process is there.
+pub(crate) fn runs(entry: &NodeEntry) -> bool {
     entry
         .instance()
         .is_some_and(|instance| matches!(instance.status().phase, Phase::Running | Phase::Paused))
@@ -190,7 +191,7 @@ impl Borrowed {
 }
 
 /// [`Host::mount`] for who holds the node's slot.
-async fn mount_held(inner: &Inner, entry: &NodeEntry) -> Result<(NodeSpec, PathBuf)> {
+pub(crate) async fn mount_held(inner: &Inner, entry: &NodeEntry) -> Result<(NodeSpec, PathBuf)> {
     let record = entry.record();
     let spec = record
         .spec
@@ -222,7 +223,7 @@ async fn mount_held(inner: &Inner, entry: &NodeEntry) -> Result<(NodeSpec, PathB
 }
 
 /// [`Host::unmount`] for who holds the node's slot.
-async fn unmount_held(inner: &Inner, entry: &NodeEntry) -> Result<()> {
+pub(crate) async fn unmount_held(inner: &Inner, entry: &NodeEntry) -> Result<()> {
     let record = entry.record();
     let spec = record.spec.clone().unwrap_or_else(|| resolve::skeleton(&record));
     let dir = inner.node_dir(&record.lab, &record.node);

@@ -114,15 +114,18 @@ impl Host {
                 )
                 .hint("containers are run by `container`, virtual machines by `qemu` or, with a `libvirt` map, by `libvirt`"));
             }
-            let host_command = node
+            let stage = node
                 .stages
                 .values()
                 .flat_map(|stage| &stage.exec)
                 .any(|exec| exec.target == vnode_topology::StageExecTarget::Host);
-            if host_command && !self.inner.options.host_commands {
+            let on_host = stage
+                .then_some("a stage")
+                .or_else(|| (!node.preconfig.is_empty()).then_some("`preconfig`"));
+            if let Some(what) = on_host.filter(|_| !self.inner.options.host_commands) {
                 return Err(Error::new(
                     Kind::Unsupported,
-                    format!("node `{}`: a stage runs a command on the host", node.name),
+                    format!("node `{}`: {what} runs a command on the host", node.name),
                 )
                 .hint("start the daemon with `--host-commands` if you trust your topology files"));
             }

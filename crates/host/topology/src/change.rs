@@ -21,8 +21,16 @@ pub enum NodeChange {
 }
 
 /// Keys that change nothing that a running node can see. The daemon acts on them when they matter next.
-const QUIET: &[&str] =
-    &["auto-remove", "group", "image-pull-policy", "labels", "restart-policy", "startup-delay"];
+const QUIET: &[&str] = &[
+    "auto-remove",
+    "group",
+    "image-pull-policy",
+    "labels",
+    "placement",
+    "preconfig",
+    "restart-policy",
+    "startup-delay",
+];
 /// Keys that say what the network namespace is, or who holds it: that one may be made again in a user namespace.
 const DEEP: &[&str] = &["backend", "kind", "libvirt", "network-mode", "pid-mode", "privileged"];
 

@@ -13,8 +13,8 @@ use crate::model::{
 };
 
 use parts::{
-    dns, event, health, impairment, list, mgmt, network, port, put, resources, stages, text, vars,
-    words,
+    dns, event, health, impairment, list, mgmt, network, port, preconfig, put, resources, stages,
+    text, vars, words,
 };
 
 type Map = Vec<(String, Yaml)>;
@@ -62,6 +62,10 @@ fn left_out(lab: &Lab) -> Vec<String> {
     let limited = lab.nodes.iter().filter(|node| !resources(node).is_empty()).count();
     if limited > 0 {
         left.push(format!("resources of {limited} nodes"));
+    }
+    let prepared = lab.nodes.iter().filter(|node| !node.preconfig.is_empty()).count();
+    if prepared > 0 {
+        left.push(format!("`preconfig` of {prepared} nodes"));
     }
     left
 }
@@ -219,6 +223,8 @@ impl Writer<'_> {
             if !resources.is_empty() {
                 put(&mut map, "resources", Yaml::Map(resources));
             }
+            preconfig(&mut map, node);
+            text(&mut map, "placement", node.placement.as_ref());
             text(&mut map, "backend", node.backend.as_ref());
             if let Some(libvirt) = &node.libvirt {
                 let mut domain = Map::new();

@@ -207,11 +207,15 @@ pub(crate) const NODE: &[Key] = &[
         Shape::OneOf(&["none", "on-demand", "init"]),
         "Whether the host's `vnode-agent` is in the container: started when asked, or as its init (none).",
     ),
-    no(
+    ours(
+        "preconfig",
+        Shape::Anything,
+        "Command lines run on the host before each boot, with the node's root in VNODE_ROOT: list of {command, required}.",
+    ),
+    ours(
         "placement",
         Shape::Anything,
-        "this release runs a lab on one host",
-        "Hints for labs over several hosts.",
+        "The host it is to run on: a name, or {host: name}. It must be this one.",
     ),
     no(
         "startup-config",
@@ -358,6 +362,17 @@ pub(crate) const WAIT_FOR: &[Key] = &[
         "Stage.",
     ),
 ];
+
+pub(crate) const PRECONFIG: &[Key] = &[
+    ours("command", Shape::Text, "Command line."),
+    ours(
+        "required",
+        Shape::Bool,
+        "The boot fails where the root cannot be mounted or the command fails (false).",
+    ),
+];
+
+pub(crate) const PLACEMENT: &[Key] = &[ours("host", Shape::Text, "Name of the host.")];
 
 pub(crate) const STAGE_EXEC: &[Key] = &[
     yes("command", Shape::Text, "Command line."),

@@ -106,6 +106,12 @@ fn shape(name: &str, shape: Shape) -> Value {
         }),
         Shape::StageExec => json!({"$ref": "#/definitions/stage-exec"}),
         Shape::Anything if name == "wait-for" => list(object(keys::WAIT_FOR)),
+        Shape::Anything if name == "preconfig" => {
+            list(json!({"anyOf": [{"type": "string"}, object(keys::PRECONFIG)]}))
+        }
+        Shape::Anything if name == "placement" => {
+            json!({"anyOf": [{"type": "string"}, object(keys::PLACEMENT)]})
+        }
         Shape::Anything => json!({}),
     }
 }

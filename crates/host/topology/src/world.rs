@@ -20,6 +20,11 @@ pub trait World {
     /// Commit checked out in the folder of the file, for `__gitHash__`.
     fn git_hash(&self) -> Option<String>;
 
+    /// Name of the host that the lab would run on, for `placement`; `None` where that is not known.
+    fn host_name(&self) -> Option<String> {
+        None
+    }
+
     /// Contents of a file named by `env-files`; the path is absolute.
     ///
     /// # Errors

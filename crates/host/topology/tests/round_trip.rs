@@ -160,6 +160,7 @@ prop_compose! {
         flags in any::<[bool; 4]>(),
         delay in 0..100u32,
         health in of((vec("[a-z]{1,4}", 1..3), any::<bool>(), 1..9u32)),
+        preconfig in vec((any_text().prop_filter("a command", |t| !t.trim().is_empty()), any::<bool>()), 0..3),
     ) -> Node {
         let healthcheck = health.map(|(words, shell, retries)| Health {
             test: if shell { HealthTest::Shell(words.join(" ")) } else { HealthTest::Command(words) },
@@ -170,6 +171,8 @@ prop_compose! {
             restart_policy: restart,
             resources: Resources { cpu, memory_bytes: memory, pids, cpu_weight: weight, swap_bytes: shm, cpu_set: flags[0].then(|| "0-1,3".into()), ..Resources::default() },
             shm_size_bytes: shm,
+            preconfig: preconfig.into_iter().map(|(command, required)| Preconfig { command, required }).collect(),
+            placement: flags[0].then(|| "host-1.example.org".into()),
             privileged: flags[1],
             auto_remove: flags[2],
             startup_delay_s: delay,
@@ -388,6 +391,8 @@ fn plain(mut lab: Lab) -> Lab {
     lab.events.clear();
     for node in &mut lab.nodes {
         node.backend = None;
+        node.preconfig.clear();
+        node.placement = None;
         node.resources.pids = None;
         node.resources.cpu_weight = None;
         node.resources.swap_bytes = None;

@@ -6,6 +6,7 @@ mod image;
 mod lab;
 mod link;
 mod node;
+mod preconfig;
 mod renew;
 mod save;
 mod snapshot;

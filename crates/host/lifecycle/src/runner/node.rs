@@ -18,6 +18,7 @@ use crate::{follow, resolve};
 
 use super::control;
 use super::define::{self, Defined};
+use super::preconfig::Preconfig;
 
 /// Time a container has to boot: its first process is started, or the boot has failed.
 const CONTAINER: Duration = Duration::from_secs(30);
@@ -152,9 +153,11 @@ pub(super) async fn boot(
     name: &str,
 ) -> Result<()> {
     let entry = inner.registry.node(lab, name)?;
-    let delay = inner
-        .registry
-        .lab(lab, |lab| lab.record.lab.node(name).map_or(0, |node| node.startup_delay_s))?;
+    let (delay, before) = inner.registry.lab(lab, |lab| {
+        let node = lab.record.lab.node(name);
+        let before = node.and_then(|node| Preconfig::of(&lab.record.lab, node));
+        (node.map_or(0, |node| node.startup_delay_s), before)
+    })?;
     if delay > 0 {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(u64::from(delay))) => {}
@@ -169,6 +172,9 @@ pub(super) async fn boot(
             return Err(Error::state(format!("boot of node `{name}` was cancelled")));
         }
     };
+    if let Some(before) = before {
+        before.run(inner, context, &entry).await?;
+    }
     let operation = context.operation().to_string();
     start_in_time(inner, &entry, &operation).await
 }

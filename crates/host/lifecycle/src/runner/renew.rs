@@ -26,6 +26,7 @@ use crate::state::State;
 
 use super::define::{self, Defined};
 use super::node;
+use super::preconfig::Preconfig;
 
 /// Between two looks whether a machine that is given up has ended.
 const LOOK: Duration = Duration::from_millis(200);
@@ -144,6 +145,13 @@ impl Renewing {
         // A container's boot takes no time, and is better not left half done.
         let waits = spec.machine.is_some() || spec.domain.is_some();
         self.entry.update(|record| record.spec = Some(spec));
+        let before = self.inner.registry.lab(&self.lab, |lab| {
+            let node = lab.record.lab.node(&self.name);
+            node.and_then(|node| Preconfig::of(&lab.record.lab, node))
+        })?;
+        if let Some(before) = before {
+            before.run(&self.inner, &self.context, &self.entry).await?;
+        }
         let mut starting = pin!(node::start_in_time(&self.inner, &self.entry, operation));
         tokio::select! {
             started = &mut starting => started?,
@@ -184,6 +192,11 @@ impl Renewing {
         }
         let operation = self.context.operation().to_string();
         node::stop(&self.inner, &self.entry, Some(Duration::ZERO), &operation).await?;
+        if self.entry.with(|record| record.state) == State::Mounted {
+            // A daemon died while a `preconfig` was run on the new one.
+            self.inner.driver.unmount(&spec, &dir).await.map_err(driver_error)?;
+            self.entry.settle(State::Stopped);
+        }
         self.inner.driver.old_disk(&spec, &dir, OldDisk::PutBack).await.map_err(driver_error)
     }
 

@@ -118,12 +118,26 @@ async fn head(stream: Option<vnode_driver::Reader>) -> String {
 }
 
 async fn run_on_host(context: &StepContext, argv: Vec<String>) -> Result<(i32, String)> {
-    let spec = vnode_action::Spec::new(argv)
+    let spec = host_command(argv, OUTPUT as usize, Duration::from_secs(300));
+    ran(vnode_action::run(spec, context.cancellation()).await)
+}
+
+/// A command of a topology file that is run on the host; `output` are the bytes of each stream that are kept.
+pub(super) fn host_command(
+    argv: Vec<String>,
+    output: usize,
+    limit: Duration,
+) -> vnode_action::Spec {
+    vnode_action::Spec::new(argv)
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .capture(OUTPUT as usize)
-        .time_limit(Duration::from_secs(300));
-    let output = vnode_action::run(spec, context.cancellation()).await.map_err(|source| {
-        Error::failed("cannot run a stage's command on the host").because(source)
+        .capture(output)
+        .time_limit(limit)
+}
+
+/// Its status as a shell has it, and what it printed.
+pub(super) fn ran(output: vnode_action::Result<vnode_action::Output>) -> Result<(i32, String)> {
+    let output = output.map_err(|source| {
+        Error::failed("cannot run a command of the topology on the host").because(source)
     })?;
     let text = [output.stdout, output.stderr].concat();
     let status = match output.status {

@@ -60,6 +60,20 @@ pub(super) fn impairment(map: &mut Map, key: &str, base: &Impairment, wanted: &I
     }
 }
 
+pub(super) fn preconfig(map: &mut Map, node: &Node) {
+    let items = node.preconfig.iter().map(|one| {
+        let mut item = Map::new();
+        put(&mut item, "command", Yaml::text(&one.command));
+        if one.required {
+            put(&mut item, "required", Yaml::bare(true));
+        }
+        Yaml::Map(item)
+    });
+    if !node.preconfig.is_empty() {
+        put(map, "preconfig", Yaml::List(items.collect()));
+    }
+}
+
 pub(super) fn mgmt(mgmt: &Mgmt) -> Yaml {
     let mut map = Map::new();
     put(&mut map, "network", Yaml::text(&mgmt.network));

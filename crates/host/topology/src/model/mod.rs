@@ -22,7 +22,7 @@ pub use link::{Endpoint, Far, Link, Mac, MacvlanMode};
 pub use network::{Member, Network};
 pub use node::{
     AgentMode, Bind, Device, Dns, Health, HealthTest, ImagePullPolicy, NetworkMode, Node, NodeKind,
-    Phase, PidMode, Port, PortProtocol, Resources, RestartPolicy, Stage, StageExec,
+    Phase, PidMode, Port, PortProtocol, Preconfig, Resources, RestartPolicy, Stage, StageExec,
     StageExecTarget, StageName, WaitFor,
 };
 pub use timeline::{Action, Target, TimelineEvent};

@@ -67,6 +67,9 @@ pub struct Node {
     pub shm_size_bytes: Option<u64>,
     /// Keyed by stage; only stages that the file speaks of.
     pub stages: BTreeMap<StageName, Stage>,
+    /// Run on the host before each boot that is asked for, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub preconfig: Vec<Preconfig>,
     pub dns: Dns,
     pub healthcheck: Option<Health>,
     /// Further names of the node within the lab.
@@ -88,6 +91,9 @@ pub struct Node {
     pub auto_remove: bool,
     /// Driver that runs the node; `None` leaves the choice to the kind.
     pub backend: Option<String>,
+    /// Host the node is to run on, as written; it was this one when the file was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<String>,
     /// Whether the host's `vnode-agent` is in a container.
     pub agent: AgentMode,
     /// Set for the kind `vm`, and for no other.
@@ -289,6 +295,16 @@ pub enum Phase {
     #[default]
     OnEnter,
     OnExit,
+}
+
+/// A program of the host that is given a node's mounted root.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Preconfig {
+    /// As written; split into words as a shell would, without running one.
+    pub command: String,
+    /// Without it there is no boot: neither where the root cannot be mounted, nor where the command fails.
+    pub required: bool,
 }
 
 /// The node's resolver; empty lists leave it to the host.

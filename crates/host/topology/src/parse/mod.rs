@@ -11,6 +11,8 @@ mod link;
 mod mgmt;
 mod network;
 mod node;
+mod placement;
+mod preconfig;
 mod stage;
 mod vm;
 mod wiring;

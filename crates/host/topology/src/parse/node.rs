@@ -17,6 +17,8 @@ use crate::parse::binds;
 use crate::parse::fields::{Fields, boolean, count, short, text, texts};
 use crate::parse::layers::{Layers, Shared};
 use crate::parse::libvirt;
+use crate::parse::placement;
+use crate::parse::preconfig;
 use crate::parse::stage::{self, Waits};
 use crate::parse::vm;
 use crate::report::{At, Report};
@@ -91,6 +93,13 @@ impl Reader<'_> {
         places.pid_mode = rights(&mut node, &layers, report);
         node.sysctls = self.map(&layers, "sysctls", &node.name, report);
         node.stages = stage::read(&layers.every("stages"), &node.name, &mut self.waits, report);
+        node.preconfig = preconfig::read(
+            &layers.every("preconfig"),
+            |word| self.magic(word, &node.name),
+            report,
+        );
+        node.placement =
+            layers.one("placement").and_then(|entry| placement::read(entry, self.world, report));
         node.healthcheck = layers.one("healthcheck").and_then(|entry| health(entry, report));
         if node.kind == NodeKind::Vm {
             let paths = (self.folder, self.home.as_deref());
@@ -381,7 +390,7 @@ fn network(node: &mut Node, layers: &Layers<'_, '_>, places: &mut Places, report
 }
 
 /// A name that may stand in /etc/hosts.
-fn is_host_name(text: &str) -> bool {
+pub(crate) fn is_host_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 253
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))

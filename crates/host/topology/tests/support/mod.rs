@@ -14,6 +14,7 @@ pub struct Given {
     pub env: BTreeMap<String, String>,
     pub files: BTreeMap<PathBuf, String>,
     pub git: Option<(String, String)>,
+    pub host: Option<String>,
 }
 
 impl Given {
@@ -35,6 +36,9 @@ impl World for Given {
     }
     fn git_hash(&self) -> Option<String> {
         self.git.as_ref().map(|(_, hash)| hash.clone())
+    }
+    fn host_name(&self) -> Option<String> {
+        self.host.clone()
     }
     fn read(&self, path: &Path) -> io::Result<String> {
         self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bounds;
+mod host;
 mod links;
 #[path = "../support/mod.rs"]
 mod support;
