@@ -143,3 +143,27 @@ fn deploys(name: &str, files: &[(&str, &str)], images: &[&str], nodes_expected: 
 }
 
 include!("public_files.rs");
+
+#[test]
+fn r14_a_lab_of_katharas_comes_up_with_its_startup_files() {
+    needs!(Root, Program("ping"), Program("ip"));
+    let host = Host::new();
+    let before = host.snapshot();
+    let conf = host.write(
+        "two hosts/lab.conf",
+        "pc1[0]=\"A\"\npc2[0]=\"A\"\npc2[exec]=\"echo it is up >/said\"\n",
+    );
+    for (node, address) in [("pc1", "10.0.0.1"), ("pc2", "10.0.0.2")] {
+        let text = format!("ip address add {address}/24 dev eth0\nip link set eth0 up\n");
+        host.write(&format!("two hosts/{node}.startup"), &text);
+    }
+    host.write("two hosts/pc1/etc/motd", "from the folder\n");
+    let text = host.vnode(&["import", &conf.display().to_string()]).ok().stdout;
+    let file = host.write("two hosts/lab.clab.yml", &text).display().to_string();
+    host.vnode(&["up", &file]).ok();
+    assert!(host.ping("pc1", "10.0.0.2"));
+    assert_eq!(host.exec("pc1", &["cat", "/etc/motd"]).ok().stdout, "from the folder\n");
+    assert_eq!(host.exec("pc2", &["cat", "/said"]).ok().stdout, "it is up\n");
+    host.vnode(&["down", "two-hosts"]).ok();
+    host.assert_nothing_but_files(&before);
+}

@@ -71,7 +71,7 @@ complete -c vnode -n "__fish_vnode_needs_command" -f -a "timeline" -d 'Show, pau
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "capture" -d 'Capture an interface\'s frames as pcap on standard output'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "graph" -d 'Draw a topology'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "export" -d 'Write a topology back, resolved, or as containerlab takes it'
-complete -c vnode -n "__fish_vnode_needs_command" -f -a "import" -d 'Make a topology file of an Emulab NS file, or of a domain of libvirt, and print it'
+complete -c vnode -n "__fish_vnode_needs_command" -f -a "import" -d 'Make a topology file of a file of Emulab, netlab, Kathará or CORE, or of a domain of libvirt, and print it'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "events" -d 'Show what happened'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "op" -d 'Show and cancel operations'
 complete -c vnode -n "__fish_vnode_needs_command" -f -a "operation" -d 'Show and cancel operations'
@@ -815,7 +815,8 @@ complete -c vnode -n "__fish_vnode_using_subcommand export" -l clab -d 'Only wha
 complete -c vnode -n "__fish_vnode_using_subcommand export" -l json -d 'Print JSON: one document, or one line each for what streams'
 complete -c vnode -n "__fish_vnode_using_subcommand export" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand export" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c vnode -n "__fish_vnode_using_subcommand import" -s n -l name -d 'The lab\'s name; the file\'s own without its ending when absent' -r
+complete -c vnode -n "__fish_vnode_using_subcommand import" -s n -l name -d 'The lab\'s name; the one the file gives, or the file\'s own without its ending (the folder\'s of a lab.conf) when absent' -r
+complete -c vnode -n "__fish_vnode_using_subcommand import" -s f -l from -d 'Whose file it is; told by its name, or by how it begins, when absent' -r
 complete -c vnode -n "__fish_vnode_using_subcommand import" -l state-dir -d 'Folder of all state' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand import" -l host -d 'Talk to the daemon of another host, over TLS' -r
 complete -c vnode -n "__fish_vnode_using_subcommand import" -l token -d 'Token for `--host`; `vnode token create` makes one' -r

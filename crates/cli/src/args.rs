@@ -153,7 +153,7 @@ pub(crate) enum Command {
     Graph(commands::graph::Args),
     /// Write a topology back, resolved, or as containerlab takes it
     Export(commands::export::Args),
-    /// Make a topology file of an Emulab NS file, or of a domain of libvirt, and print it
+    /// Make a topology file of a file of Emulab, netlab, Kathará or CORE, or of a domain of libvirt, and print it
     Import(commands::import::Args),
     /// Show what happened
     Events(commands::events::Args),

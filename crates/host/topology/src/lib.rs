@@ -7,7 +7,7 @@
 //! * [`parse`] reads a file; every error and warning ([`Diagnostic`]) has its line and column.
 //! * [`export`] writes a lab back; [`export_clab`] writes what containerlab accepts.
 //! * [`Node::change_to`] says what must be done to make one node of another.
-//! * [`import_ns`] makes a topology file of an Emulab NS file.
+//! * [`import`] makes a topology file of another tool's: Emulab's, netlab's, Kathará's, CORE's.
 //! * [`graph`] draws a lab.
 //! * [`json_schema`] describes the file to editors.
 
@@ -16,10 +16,10 @@ mod diagnostic;
 mod emit;
 mod export;
 pub mod graph;
+mod import;
 mod keys;
 mod kinds;
 mod model;
-mod ns;
 mod parse;
 mod report;
 mod schema;
@@ -31,8 +31,8 @@ mod yaml;
 pub use change::NodeChange;
 pub use diagnostic::{Diagnostic, Place, Rejected, Severity};
 pub use export::{export, export_clab};
+pub use import::{Beside, Format, Imported, Name, import};
 pub use model::*;
-pub use ns::{Imported, import_ns};
 pub use parse::{MOST_BYTES, MOST_NODES, parse};
 pub use schema::json_schema;
 pub use world::{Nothing, World};

@@ -41,6 +41,11 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// Name of the file, as it was given.
+    pub(crate) fn file(&self) -> &'a str {
+        self.file
+    }
+
     pub(crate) fn error(&mut self, at: &At, text: impl Into<String>) {
         self.add(Severity::Error, Some(at), text.into(), None, Vec::new());
     }

@@ -8,10 +8,11 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use support::{lab, texts};
-use vnode_topology::{Imported, Input, Rejected, import_ns};
+use vnode_topology::{Format, Imported, Input, Name, Rejected};
 
 fn import(text: &str) -> Result<Imported, Rejected> {
-    import_ns(Input { text, file: "lab.ns", folder: Path::new("/labs/one") }, "lab")
+    let input = Input { text, file: "lab.ns", folder: Path::new("/labs/one") };
+    vnode_topology::import(Format::Ns, input, Name { asked: Some("lab"), otherwise: "" }, &|_| None)
 }
 
 const HEAD: &str = "source tb_compat.tcl\nset ns [new Simulator]\n";

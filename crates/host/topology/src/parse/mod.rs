@@ -29,9 +29,11 @@ use crate::world::World;
 use crate::yaml::{self, Entry, Node as Yaml};
 use crate::{Input, Parsed};
 
-use fields::{Fields, short, text};
+pub(crate) use fields::short;
+use fields::{Fields, text};
 use layers::Shared;
 use wiring::Wiring;
+pub(crate) use wiring::is_interface;
 
 /// Largest file, and largest text after substitution.
 pub const MOST_BYTES: usize = 4 << 20;
@@ -318,7 +320,7 @@ fn node_name(entry: &Entry, report: &mut Report<'_>) {
 }
 
 /// A letter or digit, then also `-`, `.`, `_`.
-fn is_name(text: &str, longest: usize) -> bool {
+pub(crate) fn is_name(text: &str, longest: usize) -> bool {
     text.len() <= longest
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))

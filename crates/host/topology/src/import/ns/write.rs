@@ -6,7 +6,6 @@ use std::net::Ipv4Addr;
 use vnode_protocol::impairment::Impairment;
 
 use super::build::{Built, End, Event, Pairs, Wire};
-use crate::diagnostic::Diagnostic;
 use crate::emit::Yaml;
 
 type Map = Vec<(String, Yaml)>;
@@ -80,16 +79,8 @@ fn addresses(ends: &[End], prefix: u8, number: usize) -> Vec<String> {
         .collect()
 }
 
-/// Writes it, with what is not mapped at its head.
-pub(super) fn topology(built: &Built, name: &str, file: &str, unmapped: &[Diagnostic]) -> String {
-    let line = |text: &str| text.replace(|c: char| c.is_control(), " ");
-    let mut text = format!("# made by vnode from {}\n", line(file));
-    for one in unmapped {
-        let place = one.at.as_ref().map(|at| format!("{}:{}: ", at.line, at.column));
-        text.push_str(&format!("# not mapped: {}{}\n", place.unwrap_or_default(), line(&one.text)));
-    }
-    // What is mapped stands in the text as it is: a dollar in a comment is read as a variable too.
-    let mut text = text.replace('$', "");
+/// Writes it.
+pub(super) fn topology(built: &Built, name: &str) -> String {
     let ends = Ends::new(built);
     let mut topology = Map::new();
     let nodes = (0..built.nodes.len()).map(|node| (built.node_name(node), Yaml::Map(Vec::new())));
@@ -115,8 +106,7 @@ pub(super) fn topology(built: &Built, name: &str, file: &str, unmapped: &[Diagno
         let events = built.events.iter().map(|one| event(built, &ends, one));
         put(&mut whole, "events", Yaml::List(events.collect()));
     }
-    text.push_str(&Yaml::Map(whole).document());
-    text
+    Yaml::Map(whole).document()
 }
 
 fn flow(pairs: impl IntoIterator<Item = (&'static str, String)>) -> Yaml {

@@ -7,7 +7,7 @@ use vnode_protocol::impairment::Impairment;
 use super::object::Object;
 
 #[derive(Debug, Default)]
-pub(super) struct Built {
+pub(in crate::import) struct Built {
     pub(super) nodes: Vec<Node>,
     pub(super) links: Vec<Link>,
     pub(super) lans: Vec<Lan>,
