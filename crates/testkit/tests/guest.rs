@@ -1,7 +1,7 @@
 //! The guest boots and runs tests: these very ones.
 use std::time::Duration;
 
-use vnode_testkit::guest::{self, Outcome, Suite};
+use vnode_testkit::guest::{self, Outcome, Shape, Suite};
 use vnode_testkit::{Host, needs, needs_or_guest, skip};
 
 #[test]
@@ -34,7 +34,8 @@ fn the_guest_boots_and_runs_tests() {
     }
     let filters = vec!["inside".to_owned()];
     let suites = [Suite { target: "guest".into(), filters }];
-    let cases = guest::run(&suites, &[], Duration::from_secs(60), Duration::from_secs(120));
+    let cases =
+        guest::run(&suites, &Shape::default(), Duration::from_secs(60), Duration::from_secs(120));
     assert_eq!(cases.len(), 2);
     for case in &cases {
         assert_eq!(case.outcome, Outcome::Passed, "{}: {}", case.name, case.output);

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::cpio::Archive;
-use super::kernel::Kernel;
 use crate::find_program;
 
 /// Programs the fixtures and tests call, beside busybox.
@@ -97,12 +96,17 @@ impl Tree {
         }
     }
 
-    /// busybox under all its names, and over it the programs that the tests want as Debian has them.
-    pub(super) fn add_tools(&mut self, more: &[&str]) {
+    /// busybox under all its names.
+    pub(super) fn add_busybox(&mut self) {
         self.add_program(Path::new("/bin/busybox"), "/bin/busybox");
         for applet in crate::image::applets() {
             self.add(&format!("/bin/{applet}"), Entry::Link("busybox".into()));
         }
+    }
+
+    /// busybox, and over it the programs that the tests want as Debian has them.
+    pub(super) fn add_tools(&mut self, more: &[&str]) {
+        self.add_busybox();
         // Not busybox's shell: that one takes its own `unshare` and `ip` before any on the search path.
         self.add_program(Path::new("/bin/sh"), "/bin/sh");
         for tool in TOOLS.iter().chain(more) {
@@ -112,9 +116,36 @@ impl Tree {
         }
     }
 
+    pub(super) fn add_file(&mut self, from: &Path, to: &str) {
+        let bytes =
+            std::fs::read(from).unwrap_or_else(|e| panic!("cannot read {}: {e}", from.display()));
+        self.add(to, Entry::File(bytes, 0o644));
+    }
+
+    /// QEMU as Debian has it: the program, its accelerator, what it starts machines with.
+    pub(super) fn add_qemu(&mut self) {
+        const PROGRAM: &str = "/usr/bin/qemu-system-x86_64";
+        const FIRMWARE: [&str; 6] = [
+            "/usr/share/seabios/bios-256k.bin",
+            "/usr/share/qemu/bios-256k.bin",
+            "/usr/share/qemu/bios-microvm.bin",
+            "/usr/share/qemu/kvmvapic.bin",
+            "/usr/share/qemu/linuxboot_dma.bin",
+            "/usr/share/qemu/pvh.bin",
+        ];
+        self.add_program(Path::new(PROGRAM), PROGRAM);
+        let accelerator =
+            format!("/usr/lib/{}-linux-gnu/qemu/accel-tcg-x86_64.so", std::env::consts::ARCH);
+        for path in FIRMWARE.into_iter().chain([accelerator.as_str()]) {
+            if Path::new(path).exists() {
+                self.add_file(Path::new(path), path);
+            }
+        }
+    }
+
     /// The modules, numbered in the order in which to load them.
-    pub(super) fn add_modules(&mut self, kernel: &Kernel) {
-        for (number, path) in kernel.module_files().into_iter().enumerate() {
+    pub(super) fn add_modules(&mut self, files: Vec<PathBuf>) {
+        for (number, path) in files.into_iter().enumerate() {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let bytes = std::fs::read(&path)
                 .unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));

@@ -115,8 +115,13 @@ impl Kernel {
         path
     }
 
-    /// The module files to load, each after those it depends on.
-    pub(super) fn module_files(&self) -> Vec<PathBuf> {
+    /// The module files to load for a guest of the tests, which wants `more` besides.
+    pub(super) fn module_files(&self, more: &[&str]) -> Vec<PathBuf> {
+        self.files_of(&[MODULES, more].concat())
+    }
+
+    /// The files of these modules, each after those it depends on.
+    pub(super) fn files_of(&self, modules: &[&str]) -> Vec<PathBuf> {
         let text = std::fs::read_to_string(self.modules.join("modules.dep")).expect("found before");
         let name = |path: &str| {
             let file = path.rsplit('/').next().unwrap_or(path);
@@ -128,7 +133,7 @@ impl Kernel {
             .map(|(path, needs)| (name(path), (path, needs.split_whitespace().collect())))
             .collect();
         let mut order: Vec<&str> = Vec::new();
-        for wanted in MODULES {
+        for wanted in modules {
             let Some((path, needs)) = lines.get(*wanted) else { continue };
             // modules.dep lists all that is needed, the deepest last.
             for path in needs.iter().rev().chain([path]) {

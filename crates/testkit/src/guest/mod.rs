@@ -87,13 +87,78 @@ pub fn put_qemu_ga(initrd: &Path) {
     tree.append(initrd);
 }
 
-/// Boots one guest, runs the tests of `suites` in it and ends it. `programs` are further programs to put in.
+/// Where a guest that runs machines has their image.
+pub const IMAGE: &str = "/vnode/image";
+
+/// First process of the machine within a machine: no more than its agent needs, which is Debian's, by vsock.
+const INNER_INIT: &str = "#!/bin/sh
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+for module in /modules/*; do insmod $module; done
+echo 'the agent is started' >/dev/console
+exec /usr/sbin/qemu-ga --method=vsock-listen --path=4294967295:1024 --statedir=/run
+";
+
+/// Makes the smallest machine that answers by vsock, at port 1024: kernel and initial RAM disk, with the names that images
+/// of `vnode image build` have. It is emulated in one that is emulated, where everything takes a hundred times as long.
+///
+/// # Panics
+/// When there is no kernel or agent (`missing`, `needs!(Tool("usr/sbin/qemu-ga"))`), or a file cannot be written.
+pub fn build_inner(folder: &Path) {
+    let cache = cache_dir();
+    std::fs::create_dir_all(&cache).expect("the target directory is writable");
+    std::fs::create_dir_all(folder).expect("the folder can be made");
+    let kernel = kernel::Kernel::find().expect("asked before");
+    std::fs::copy(kernel.vmlinux(&cache), folder.join("vmlinux")).expect("the folder is writable");
+    let root = crate::tools::root().expect("asked before");
+    let mut tree = files::Tree::new();
+    tree.add_program_of(&root, &root.join("usr/sbin/qemu-ga"), "/usr/sbin/qemu-ga");
+    tree.add_busybox();
+    tree.add_modules(kernel.files_of(&["virtio_pci", "vmw_vsock_virtio_transport"]));
+    tree.add_text("/init", INNER_INIT, 0o755);
+    tree.write(&folder.join("initrd"));
+}
+
+/// What a guest is besides its tests.
+#[derive(Debug, Clone)]
+pub struct Shape<'a> {
+    /// Programs of this machine to put in, beside those every guest has.
+    pub programs: &'a [&'a str],
+    /// Files of this machine and where they are in the guest.
+    pub files: &'a [(PathBuf, String)],
+    /// Modules to load besides.
+    pub modules: &'a [&'a str],
+    /// QEMU, to run machines within.
+    pub qemu: bool,
+    pub memory_mib: u32,
+    pub processors: u32,
+    /// Its time is that of the instructions it executes, see [`CLOCK`]; otherwise it is this machine's.
+    pub own_clock: bool,
+}
+
+impl Default for Shape<'_> {
+    fn default() -> Self {
+        Shape {
+            programs: &[],
+            files: &[],
+            modules: &[],
+            qemu: false,
+            memory_mib: 1536,
+            processors: 1,
+            own_clock: true,
+        }
+    }
+}
+
+/// Boots one guest, runs the tests of `suites` in it and ends it.
 ///
 /// # Panics
 /// When the guest cannot be built; a guest that dies later gives failed cases instead.
 pub fn run(
     suites: &[Suite],
-    programs: &[&str],
+    shape: &Shape<'_>,
     case_timeout: Duration,
     timeout: Duration,
 ) -> Vec<Case> {
@@ -140,8 +205,14 @@ pub fn run(
         }
     }
     let kernel = kernel::Kernel::find().expect("asked before");
-    tree.add_tools(programs);
-    tree.add_modules(&kernel);
+    tree.add_tools(shape.programs);
+    tree.add_modules(kernel.module_files(shape.modules));
+    if shape.qemu {
+        tree.add_qemu();
+    }
+    for (from, to) in shape.files {
+        tree.add_file(from, to);
+    }
     if let Ok(certificates) = std::fs::read_to_string(CERTIFICATES) {
         tree.add_text(CERTIFICATES, &certificates, 0o644);
     }
@@ -150,7 +221,7 @@ pub fn run(
     tree.add_text("/second", include_str!("second.sh"), 0o755);
     let initrd = dir.path().join("initrd");
     tree.write(&initrd);
-    let mut qemu = Qemu::boot(&kernel.vmlinux(&cache), &initrd, dir.path());
+    let mut qemu = Qemu::boot(&kernel.vmlinux(&cache), &initrd, dir.path(), shape);
     let text = qemu.wait_for_end(timeout);
     let mut cases = read_results(&names, &text);
     if cases.iter().any(|c| c.outcome == Outcome::Failed(None)) {
@@ -265,7 +336,7 @@ fn read_results(names: &[String], text: &str) -> Vec<Case> {
 /// The guest's clock counts instructions, each two nanoseconds, and leaps over what would be idle. So what is measured
 /// inside holds on a host that has other things to do: with the host's clock a rate of 10 Mbit/s was 6.3 beside other
 /// tests. It also means one processor, and one that cannot wait for another in vain.
-const CLOCK: &str = "shift=1,sleep=off";
+pub const CLOCK: &str = "shift=1,sleep=off";
 
 /// A running QEMU; killed with the value.
 #[derive(Debug)]
@@ -275,7 +346,10 @@ struct Qemu {
 }
 
 impl Qemu {
-    fn boot(vmlinux: &Path, initrd: &Path, dir: &Path) -> Qemu {
+    fn boot(vmlinux: &Path, initrd: &Path, dir: &Path, shape: &Shape<'_>) -> Qemu {
+        let memory = shape.memory_mib.to_string();
+        let processors = shape.processors.to_string();
+        let clock: &[&str] = if shape.own_clock { &["-icount", CLOCK] } else { &[] };
         let results = format!("file,id=results,path={}", dir.join("results").display());
         let log =
             std::fs::File::create(dir.join("qemu.log")).expect("the guest's directory is writable");
@@ -283,7 +357,8 @@ impl Qemu {
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
-            .args(["-machine", "q35,accel=tcg", "-smp", "1", "-icount", CLOCK, "-m", "1536"])
+            .args(["-machine", "q35,accel=tcg", "-smp", &processors, "-m", &memory])
+            .args(clock)
             .arg("-kernel")
             .arg(vmlinux)
             .arg("-initrd")

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Loads the modules, mounts what a machine has, runs the tests of /plan one by one and powers off.
 # Results go to the virtio port: "@begin NAME", what the test printed, "@end CODE".
-export PATH=/bin HOME=/root TMPDIR=/tmp
+export PATH=/bin:/usr/bin HOME=/root TMPDIR=/tmp
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev

@@ -28,15 +28,19 @@ pub struct Bed {
     nodes: Mutex<Vec<NodeSpec>>,
 }
 
+/// Why no machine can run here.
+fn missing() -> Option<String> {
+    let programs = ["qemu-system-x86_64", "busybox", "ldd"];
+    let absent = programs.iter().find(|name| vnode_testkit::find_program(name).is_none());
+    let absent = absent.map(|name| format!("the program `{name}` is not installed"));
+    absent.or_else(vnode_testkit::guest::missing)
+}
+
 /// Runs a test in namespaces of its own, or says why it cannot.
 pub fn run<F: Future<Output = ()>>(body: impl FnOnce(Arc<Bed>) -> F + Send + 'static) {
-    for program in ["qemu-system-x86_64", "busybox", "ldd"] {
-        if vnode_testkit::find_program(program).is_none() {
-            println!("skipped: the program `{program}` is not installed");
-            return;
-        }
-    }
-    if let Some(why) = vnode_testkit::guest::missing() {
+    if !vnode_testkit::in_guest()
+        && let Some(why) = missing()
+    {
         println!("skipped: {why}");
         return;
     }
@@ -92,8 +96,11 @@ impl Bed {
         self.dir.path().join("nodes").join(node)
     }
 
-    /// The image of the tests: built when the first asks.
+    /// The image of the tests: built when the first asks; in the guest tier, brought along.
     pub async fn image(&self) -> PathBuf {
+        if vnode_testkit::in_guest() {
+            return vnode_testkit::guest::IMAGE.into();
+        }
         let folder = self.dir.path().join("image");
         if !folder.join(vnode_qemu::build::INITRD).exists() {
             let agent = built_program("vnode-agent");
