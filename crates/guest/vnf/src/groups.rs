@@ -200,29 +200,37 @@ fn pass_on(own: &Path, controller: &str) -> Result<(), String> {
         let text = fs::read_to_string(own.join(file)).unwrap_or_default();
         text.split_whitespace().any(|word| word == controller)
     };
-    if has("cgroup.subtree_control") {
-        return Ok(());
-    }
     if !has("cgroup.controllers") {
         return Err(format!("cgroup v2 has no controller {controller} at {}", own.display()));
     }
-    let file = own.join("cgroup.subtree_control");
-    let turn_on = || write(&file, &format!("+{controller}"));
-    // A group with processes may not have it, but at the top of all: we go to a leaf, if we are the only one.
-    turn_on().or_else(|why| {
-        let members = fs::read_to_string(own.join("cgroup.procs")).unwrap_or_default();
-        if members.trim() != std::process::id().to_string() {
-            return Err(format!("{why}, as others are in it"));
-        }
-        let leaf = own.join(LEAF);
-        make(&leaf, None)?;
-        write(&leaf.join("cgroup.procs"), "0")?;
-        turn_on().inspect_err(|_| {
+    let leaf = leave(own)?;
+    if has("cgroup.subtree_control") {
+        return Ok(());
+    }
+    write(&own.join("cgroup.subtree_control"), &format!("+{controller}")).inspect_err(|_| {
+        if let Some(leaf) = leaf {
             // Back where we came from; what fails here leaves us in a group as good as that.
             let _ = write(&own.join("cgroup.procs"), "0");
-            let _ = fs::remove_dir(&leaf);
-        })
+            let _ = fs::remove_dir(leaf);
+        }
     })
+}
+
+/// Goes to a leaf of our group, if we are alone in it: below one with processes there can be none with limits, but at the
+/// top of all. (That of processors can be turned on, and then nobody can enter what is below.)
+fn leave(own: &Path) -> Result<Option<PathBuf>, String> {
+    let members = fs::read_to_string(own.join("cgroup.procs")).unwrap_or_default();
+    // The top has no type.
+    if members.is_empty() || !own.join("cgroup.type").exists() {
+        return Ok(None);
+    }
+    if members.trim() != std::process::id().to_string() {
+        return Err(format!("there are other processes in the control group {}", own.display()));
+    }
+    let leaf = own.join(LEAF);
+    make(&leaf, None)?;
+    write(&leaf.join("cgroup.procs"), "0")?;
+    Ok(Some(leaf))
 }
 
 fn write(file: &Path, text: &str) -> Result<(), String> {
