@@ -12,7 +12,7 @@ use vnode_testkit::{Host, built_program};
 
 use crate::table::{Limit, Table, median};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 11;
 /// What the image's first script prints.
 const MARK: &str = "vnode: up";
 /// The command line of the driver's kernels, and what it adds without KVM.
