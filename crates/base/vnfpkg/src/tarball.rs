@@ -151,7 +151,8 @@ pub(crate) fn walk<R: Read + 'static>(
         if path.is_empty() && kind != Kind::Folder {
             return Err(Problem::new(Code::Path, "the path is empty").entry(shown));
         }
-        total += size;
+        // A header may say any number.
+        total = total.saturating_add(size);
         if total > limits.total_bytes {
             let code = if from.is_packed() { Code::Bomb } else { Code::Size };
             let what = format!("all files together have more than {} bytes", limits.total_bytes);

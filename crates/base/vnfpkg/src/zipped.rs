@@ -95,7 +95,8 @@ pub(crate) fn walk(file: &mut File, limits: &Limits, visit: &mut dyn Visit) -> R
         if path.is_empty() && kind != Kind::Folder {
             return Err(Problem::new(Code::Path, "the path is empty").entry(shown));
         }
-        total += central.size;
+        // A header may say any number.
+        total = total.saturating_add(central.size);
         if total > limits.total_bytes {
             let what = format!("all files together have more than {} bytes", limits.total_bytes);
             return Err(Problem::new(Code::Bomb, what).entry(path));

@@ -383,6 +383,9 @@ fn bx_38_bx_39_sizes_and_orders_that_lie() {
     assert_eq!(refused(&both), Code::Ambiguous);
     let huge = Tar::package().header(b"huge", b'0', 0o644, "", 8 << 30).raw(&[1; 1024]).end();
     assert!(matches!(refused(&huge), Code::Size | Code::Truncated));
+    // As much as a header can say, on top of what came before it.
+    let most = Tar::package().file("x", b"x").header(b"most", b'0', 0o644, "", u64::MAX).end();
+    assert!(matches!(refused(&most), Code::Size | Code::Truncated | Code::Format));
 }
 
 #[test]
