@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use vnode_monitor::wire;
 use vnode_operation::fault;
 
+use super::destroy::remove_folder;
 use super::disk::make_disk;
 use crate::{Error, NodeSpec, Result};
 
@@ -38,24 +39,17 @@ impl Places {
 
     /// Removes the folder, which may be large, under a name that says that it is no disk any more.
     fn discard(&self, folder: &Path) -> io::Result<()> {
-        remove(&self.gone)?;
+        remove_folder(&self.gone)?;
         match std::fs::rename(folder, &self.gone) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
             _ => {}
         }
-        remove(&self.gone)
+        remove_folder(&self.gone)
     }
 
     fn failed(&self, doing: &str) -> impl Fn(io::Error) -> Error {
         let doing = format!("{doing} of `{}`", self.node);
         move |e| Error::io(doing.clone(), e)
-    }
-}
-
-fn remove(folder: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-        other => other,
     }
 }
 
@@ -77,7 +71,7 @@ pub(super) fn set(spec: &NodeSpec, dir: &Path) -> Result<()> {
             }
         }
         fault::point("disk.aside").map_err(io::Error::other)?;
-        remove(&places.work)
+        remove_folder(&places.work)
     };
     work().map_err(places.failed("put the disk aside"))?;
     make_disk(spec, dir)
@@ -93,7 +87,7 @@ pub(super) fn put_back(node: &str, dir: &Path) -> Result<()> {
         places.discard(&places.upper)?;
         fault::point("disk.put-back").map_err(io::Error::other)?;
         std::fs::rename(&places.kept, &places.upper)?;
-        remove(&places.work)
+        remove_folder(&places.work)
     };
     work().map_err(places.failed("put back the old disk"))
 }

@@ -179,8 +179,8 @@ async fn end_processes(processes: Vec<(&'static str, Found)>) -> Result<Vec<Stri
     Ok(left)
 }
 
-/// Removes the folder; a reader of one of its files does not hold it up.
-fn remove_folder(dir: &Path) -> io::Result<()> {
+/// Removes a folder, if it is there; a reader of one of its files does not hold it up.
+pub(super) fn remove_folder(dir: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(dir) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         other => other,

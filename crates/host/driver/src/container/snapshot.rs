@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use vnode_monitor::wire;
 
+use super::destroy::remove_folder;
 use super::tree;
 use crate::{Error, Result, Snapshot};
 
@@ -106,7 +107,7 @@ impl Snapshots {
         }
         let new = folder.join(UNDER_WAY);
         let work = || -> io::Result<About> {
-            remove(&new)?;
+            remove_folder(&new)?;
             make_folder(&new)?;
             let bytes = tree::copy(&self.dir.join(wire::UPPER), &new.join(wire::UPPER), cancel)?;
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -119,7 +120,7 @@ impl Snapshots {
         };
         let about = work().map_err(|e| {
             // What is left of it is removed by the next one, or with the node.
-            let _ = remove(&new);
+            let _ = remove_folder(&new);
             failed(e)
         })?;
         match rustix::fs::renameat_with(CWD, &new, CWD, &place, RenameFlags::NOREPLACE) {
@@ -143,14 +144,14 @@ impl Snapshots {
         }
         let (upper, new) = (self.dir.join(wire::UPPER), self.dir.join(RESTORED));
         let work = || -> io::Result<()> {
-            remove(&new)?;
+            remove_folder(&new)?;
             tree::copy(&place.join(wire::UPPER), &new, cancel)?;
             rustix::fs::syncfs(open(&new)?)?;
             rustix::fs::renameat_with(CWD, &new, CWD, &upper, RenameFlags::EXCHANGE)?;
             sync(&self.dir)?;
             // The overlay makes its own folder in it again.
-            remove(&self.dir.join(wire::WORK).join("work"))?;
-            remove(&new)
+            remove_folder(&self.dir.join(wire::WORK).join("work"))?;
+            remove_folder(&new)
         };
         work().map_err(self.failed(&format!("restore snapshot `{name}`")))
     }
@@ -168,12 +169,12 @@ impl Snapshots {
         let work = || -> io::Result<()> {
             // First it loses its name: a part of a snapshot never has one.
             let new = self.dir.join(FOLDER).join(UNDER_WAY);
-            remove(&new)?;
+            remove_folder(&new)?;
             match std::fs::rename(&place, &new) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
                 other => other?,
             }
-            remove(&new)
+            remove_folder(&new)
         };
         work().map_err(self.failed(&format!("remove snapshot `{name}`")))
     }
@@ -222,11 +223,4 @@ fn open(path: &Path) -> io::Result<OwnedFd> {
 
 fn sync(folder: &Path) -> io::Result<()> {
     File::from(open(folder)?.as_fd().try_clone_to_owned()?).sync_all()
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }
