@@ -173,3 +173,22 @@ fn t85_scale_fifty_commands_at_once_make_fifty_nodes() {
         .collect();
     assert_eq!(subnets.len(), 10, "each lab has a subnet of its own: {subnets:?}");
 }
+
+/// What a daemon holds of its program's file is what it works with, not what the start and the last request needed.
+#[test]
+fn scale_a_daemon_that_nobody_asks_gives_its_programs_pages_back_and_goes_on() {
+    needs!(Root);
+    let host = Host::new();
+    let file = up(&host, &star("star", 3));
+    let daemon = host.daemon_process().expect("a daemon runs");
+    let given_back = |what: &str| {
+        let worked = daemon.memory_kib("RssFile");
+        eventually(what, SOON, || (daemon.memory_kib("RssFile") < worked / 2).then_some(()));
+    };
+    given_back("what the lab's up needed is given back");
+    assert_eq!(nodes(&host).len(), 3);
+    host.vnode(&["exec", "n1", "--", "true"]).ok();
+    host.vnode(&["down", &file]).ok();
+    given_back("and again after it was asked");
+    assert!(nodes(&host).is_empty());
+}

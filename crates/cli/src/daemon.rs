@@ -111,6 +111,7 @@ async fn live(settings: Settings, ready: &mut Ready) -> Result<()> {
     let served = tokio::spawn(vnode_api::serve(api.router(), listeners, stop.clone()));
     watch_signals(stop.clone())?;
     watchdog(Arc::clone(&host), stop.clone());
+    tokio::spawn(vnode_idle::settle(api.busy()));
     tracing::info!(state_dir = %state_dir.display(), "ready");
     ready.ready();
     notify(&[sd_notify::NotifyState::Ready]);

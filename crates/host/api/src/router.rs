@@ -12,6 +12,7 @@ use axum::{Extension, Router};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use vnode_idle::Busy;
 
 use crate::error::{Code, Problem};
 use crate::metrics::Metrics;
@@ -165,13 +166,18 @@ impl Api {
             .with_state(self.clone())
             // ETSI's own paths, errors and documents: not in ours.
             .merge(self.functions.router());
-        guarded(router, Arc::clone(&self.tokens), Arc::clone(&self.metrics))
+        let door = Door {
+            tokens: Arc::clone(&self.tokens),
+            metrics: Arc::clone(&self.metrics),
+            busy: Arc::clone(&self.busy),
+        };
+        guarded(router, door)
     }
 }
 
 /// The door before all routes.
-fn guarded(router: Router, tokens: Arc<Tokens>, metrics: Arc<Metrics>) -> Router {
-    router.layer(from_fn_with_state(Door { tokens, metrics }, admit))
+fn guarded(router: Router, door: Door) -> Router {
+    router.layer(from_fn_with_state(door, admit))
 }
 
 /// What the door needs to know.
@@ -179,6 +185,7 @@ fn guarded(router: Router, tokens: Arc<Tokens>, metrics: Arc<Metrics>) -> Router
 struct Door {
     tokens: Arc<Tokens>,
     metrics: Arc<Metrics>,
+    busy: Arc<Busy>,
 }
 
 async fn document() -> Response {
@@ -198,13 +205,15 @@ async fn wrong_method(request: Request) -> Response {
     (axum::http::StatusCode::METHOD_NOT_ALLOWED, axum::Json(problem)).into_response()
 }
 
-/// Lets in who may: over TCP only with a token. Counts the answers.
+/// Lets in who may: over TCP only with a token. Counts the answers. A stream that somebody follows is no work once it
+/// has begun.
 async fn admit(
     State(door): State<Door>,
     Extension(peer): Extension<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
+    let _work = door.busy.enter();
     let allowed = match peer {
         Peer::Unix { .. } => true,
         Peer::Tcp(_) => {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use vnode_event::{Ended, Filter};
+use vnode_idle::Busy;
 use vnode_lifecycle::Host;
 use vnode_nfv::Nfv;
 
@@ -24,6 +25,7 @@ pub struct Api {
     pub(crate) host: Arc<Host>,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) busy: Arc<Busy>,
     pub(crate) stop: CancellationToken,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) started: Instant,
@@ -48,11 +50,18 @@ impl Api {
             .await
             .map_err(|problem| Problem::new(Code::Failed, problem.detail))?;
         let metrics = Arc::new(Metrics::new());
-        tokio::spawn(observe(Arc::clone(&host), Arc::clone(&metrics), stop.clone()));
+        let busy = Arc::new(Busy::default());
+        tokio::spawn(observe(
+            Arc::clone(&host),
+            Arc::clone(&metrics),
+            Arc::clone(&busy),
+            stop.clone(),
+        ));
         Ok(Self {
             host,
             tokens,
             metrics,
+            busy,
             stop,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             started: Instant::now(),
@@ -60,10 +69,20 @@ impl Api {
             functions,
         })
     }
+
+    /// What requests and operations do here, for [`vnode_idle::settle`].
+    pub fn busy(&self) -> Arc<Busy> {
+        Arc::clone(&self.busy)
+    }
 }
 
-/// Counts operations as they end, told by the event stream.
-async fn observe(host: Arc<Host>, metrics: Arc<Metrics>, stop: CancellationToken) {
+/// Counts operations as they end, told by the event stream. Each of their events is a sign of work.
+async fn observe(
+    host: Arc<Host>,
+    metrics: Arc<Metrics>,
+    busy: Arc<Busy>,
+    stop: CancellationToken,
+) {
     let filter = Filter { kind_prefix: "operation.".into(), ..Filter::default() };
     let mut events = host.events().subscribe_to(None, filter.clone());
     loop {
@@ -73,6 +92,7 @@ async fn observe(host: Arc<Host>, metrics: Arc<Metrics>, stop: CancellationToken
         };
         match event {
             Ok(event) => {
+                let _work = busy.enter();
                 // Events of begun operations and of steps are passed over without a look at the engine.
                 if matches!(event.kind.as_str(), "operation.started" | "operation.step-failed") {
                     continue;

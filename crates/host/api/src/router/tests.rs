@@ -92,7 +92,14 @@ impl Served {
             .route("/never", get(never))
             .fallback(nowhere)
             .layer(DefaultBodyLimit::max(SMALL_BODY));
-        let router = guarded(router, Arc::clone(&tokens), Arc::new(Metrics::new()));
+        let router = guarded(
+            router,
+            Door {
+                tokens: Arc::clone(&tokens),
+                metrics: Arc::new(Metrics::new()),
+                busy: Arc::default(),
+            },
+        );
         let listeners =
             crate::Listeners { unix: vec![unix], tcp: vec![(tcp, files.server_config().unwrap())] };
         let ended = tokio::spawn(crate::serve(router, listeners, stop.clone()));
