@@ -234,12 +234,12 @@ fn capture_writes_a_pcap_that_others_read() {
 
 #[test]
 fn t81_vxlan_ends_meet_over_another_machine() {
-    needs!(Root, Program("ping"), Program("ip"));
+    needs!(Root, Program("ping"), Program("ip"), Program("tcpdump"));
     let host = Host::new();
     let text = lab(
         "far",
         "a:",
-        "- type: vxlan\n  endpoint: {node: a, interface: eth1, ipv4: 10.0.0.1/24}\n  remote: 198.51.100.2\n  vni: 100\n  dst-port: 4789",
+        "- type: vxlan\n  endpoint: {node: a, interface: eth1, ipv4: 10.0.0.1/24}\n  remote: 198.51.100.2\n  vni: 100\n  dst-port: 4789\n  src-port: 50000",
     );
     let outside = Outside::new(&host);
     up(&host, &text);
@@ -259,5 +259,26 @@ fn t81_vxlan_ends_meet_over_another_machine() {
         host.run("nsenter", &[&["-t", &pid, "-n"][..], &words].concat()).ok();
     }
     eventually("the far end answers", SOON, || host.ping("a", "10.0.0.2").then_some(()));
+    // What the far end gets has the port that was asked for.
+    let mut watched = host.command("nsenter");
+    let capture = [
+        "tcpdump",
+        "-Z",
+        "root",
+        "-l",
+        "-n",
+        "-i",
+        "out1",
+        "-c1",
+        "udp and src port 50000 and dst port 4789",
+    ];
+    watched.args(["-t", &pid, "-n"]).args(capture);
+    let watched = watched.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+    let mut watched = watched.spawn().unwrap();
+    let seen = eventually("a frame with the source port", SOON, || {
+        host.ping("a", "10.0.0.2");
+        watched.try_wait().unwrap()
+    });
+    assert!(seen.success(), "tcpdump: {seen}");
     drop(outside);
 }

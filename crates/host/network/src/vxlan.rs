@@ -25,6 +25,8 @@ pub struct VxlanSpec<'a> {
     pub remote: IpAddr,
     /// Destination port; containerlab and the RFC use 4789, the kernel's own default is 8472.
     pub port: u16,
+    /// Source port, below 65535; `None` is one for each flow, which lets the network between spread them.
+    pub source_port: Option<u16>,
     /// Source address; `None` lets the kernel's routing choose.
     pub local: Option<IpAddr>,
     /// Hop limit of the outer packets; 0 is the kernel's default.
@@ -54,6 +56,7 @@ mod attribute {
     pub(super) const REMOTE4: u16 = 2;
     pub(super) const LOCAL4: u16 = 4;
     pub(super) const TTL: u16 = 5;
+    pub(super) const PORT_RANGE: u16 = 10;
     pub(super) const PORT: u16 = 15;
     pub(super) const REMOTE6: u16 = 16;
     pub(super) const LOCAL6: u16 = 17;
@@ -120,6 +123,11 @@ impl Host {
                     .bytes(attribute::PORT, &spec.port.to_be_bytes());
                 if let Some(address) = spec.local {
                     data.bytes(local, &rtnl::octets(address));
+                }
+                if let Some(port) = spec.source_port {
+                    // Its end does not belong to the range (`udp_flow_src_port`): an empty one would be none.
+                    let range = [port, port.saturating_add(1)].map(u16::to_be_bytes);
+                    data.bytes(attribute::PORT_RANGE, range.as_flattened());
                 }
                 if spec.ttl > 0 {
                     data.u8(attribute::TTL, spec.ttl);

@@ -36,6 +36,7 @@ fn t81_a_vxlan_joins_nodes_of_two_hosts_and_its_mtu_fits() {
         vni: 77,
         remote: remote.parse().unwrap(),
         port: 4789,
+        source_port: None,
         local: None,
         ttl: 16,
         mtu: None,

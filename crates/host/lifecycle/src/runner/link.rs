@@ -162,7 +162,7 @@ fn wire(
             addresses: &first.addresses,
             routes: &[],
         })?,
-        LinkKind::Vxlan { remote, vni, port, .. } => {
+        LinkKind::Vxlan { remote, vni, port, source_port } => {
             let name = first.port.as_deref().unwrap_or(&first.device);
             network.create_vxlan(&VxlanSpec {
                 link: &record.link,
@@ -170,6 +170,7 @@ fn wire(
                 vni: *vni,
                 remote: *remote,
                 port: *port,
+                source_port: *source_port,
                 local: None,
                 ttl: 64,
                 mtu: vxlan_mtu(record.mtu, *remote),

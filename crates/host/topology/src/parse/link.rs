@@ -294,7 +294,8 @@ impl Reader<'_, '_, '_, '_> {
                 };
                 let vni = u32::try_from(number("vni", 16_777_215)?).ok()?;
                 let dst_port = u16::try_from(number(port_key, 65_535)?).ok()?;
-                let src_port = number("src-port", 65_535).and_then(|port| u16::try_from(port).ok());
+                // The kernel takes a range whose end does not belong to it.
+                let src_port = number("src-port", 65_534).and_then(|port| u16::try_from(port).ok());
                 Far::Vxlan { remote, vni, dst_port, src_port, stitch: kind == "vxlan-stitch" }
             }
         };
