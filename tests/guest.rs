@@ -21,6 +21,7 @@ fn suites() -> Vec<Suite> {
                 "t70_", "t71_", "t72_", "t73_",
             ],
         ),
+        suite("two_hosts", &["t81_delay"]),
         suite("topology_files", &["t93_linux_nodes_deploys"]),
         suite("functions", &["pw_34_"]),
         suite("limits", &["limits_hold_under_cgroup_v2", "a_node_out_of_memory"]),

@@ -188,8 +188,19 @@ pub fn parse_ping(text: &str) -> Option<Rtt> {
 /// test ends after an attempt that failed half-way: so what counts is the answer, and each try finds a server.
 #[track_caller]
 pub fn tcp_mbit(host: &Host, from: &str, to: &str, address: &str, seconds: u32) -> f64 {
+    tcp_mbit_between((host, from), (host, to), address, seconds)
+}
+
+/// As [`tcp_mbit`], between nodes of two hosts.
+#[track_caller]
+pub fn tcp_mbit_between(
+    from: (&Host, &str),
+    to: (&Host, &str),
+    address: &str,
+    seconds: u32,
+) -> f64 {
     let serve = || {
-        let mut server = host.vnode_command(&["exec", to, "--", "iperf3", "-s", "-1"]);
+        let mut server = to.0.vnode_command(&["exec", to.1, "--", "iperf3", "-s", "-1"]);
         server.stdout(std::process::Stdio::null()).spawn().expect("sh starts")
     };
     let mut server = serve();
@@ -198,7 +209,7 @@ pub fn tcp_mbit(host: &Host, from: &str, to: &str, address: &str, seconds: u32) 
         if server.try_wait().expect("a started child can be asked").is_some() {
             server = serve();
         }
-        let out = host.exec(from, &["iperf3", "-c", address, "-t", &time, "-J"]);
+        let out = from.0.exec(from.1, &["iperf3", "-c", address, "-t", &time, "-J"]);
         (out.code == 0).then(|| out.json()).filter(|answer| answer.get("error").is_none())
     });
     eventually("iperf3's server ends after its one test", SOON, || {

@@ -81,7 +81,7 @@ fn every_file_of_the_reference_is_read() {
     let page = std::fs::read_to_string(root().join("docs/reference/topology.md")).unwrap();
     let blocks: Vec<&str> =
         page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert_eq!(blocks.len(), 7);
+    assert_eq!(blocks.len(), 8);
     for text in blocks {
         let input = Input { text, file: "topology.md", folder: Path::new("/") };
         let parsed = parse(input, &Nothing).unwrap_or_else(|rejected| panic!("{rejected}"));

@@ -236,6 +236,18 @@ impl Host {
         Daemon::start(self, environment)
     }
 
+    /// Joins the networks of two hosts: each gets an interface of this name, one pair's end, which is down and has no address.
+    pub fn wire(&self, other: &Host, name: &str) {
+        // Made where it is to be: nothing of it is ever in the machine's own network.
+        let [here, there] = [self, other].map(|host| host.first.to_string());
+        let output = Command::new("nsenter")
+            .args(["-t", &here, "-n", "ip", "link", "add", name, "type", "veth"])
+            .args(["peer", "name", name, "netns", &there])
+            .output()
+            .expect("nsenter starts");
+        Output::new(format!("a wire {name} between two hosts"), output).ok();
+    }
+
     /// A TCP port free in the host.
     pub fn free_port(&self) -> u16 {
         // The host's network is the test's own, so nobody else takes one: count up.
