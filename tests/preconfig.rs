@@ -1,8 +1,10 @@
 //! Programs of the host that are given a node's root before it boots, and what becomes of the boot when they cannot be (T-37).
 
+use std::process::Stdio;
+
 use serde_json::Value;
-use vnode_testkit::{Host, needs};
-use vnode_tests::{lab, node, state, up};
+use vnode_testkit::{Host, eventually, needs};
+use vnode_tests::{SOON, lab, node, state, up};
 
 /// What `vnode events` has of a node's preconfig: command and result, in order.
 fn told(host: &Host, name: &str) -> Vec<(String, String)> {
@@ -78,6 +80,34 @@ fn t37_a_preconfig_that_fails_keeps_a_node_down_only_when_it_is_required() {
     let warned = host.vnode(&["events", "--json", "--kind", "warning.given"]).ok().stdout;
     assert!(warned.contains("`false` ended with status 1"), "{warned}");
     host.vnode(&["down", "failing"]).ok();
+    host.assert_nothing_but_files(&before);
+}
+
+#[test]
+fn t37_an_up_killed_while_a_preconfig_runs_leaves_none_of_its_processes() {
+    needs!(Root);
+    let host = trusting();
+    let before = host.snapshot();
+    let script = host.write("endless.sh", "setsid sleep 1234 &\n[ -e \"$1/go\" ] || sleep 1234\n");
+    let command = format!("sh {} {}", script.display(), host.dir().display());
+    let text = lab("endless", &format!("a: {{preconfig: [\"{command}\"]}}"), "");
+    let file = host.write("endless.clab.yml", &text).display().to_string();
+    let sleepers = || {
+        let all = host.processes().into_iter();
+        all.filter(|p| p.argv.iter().any(|word| word == "1234")).count()
+    };
+    let mut up = host.vnode_command(&["up", &file]);
+    let quiet = up.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut up = quiet.spawn().expect("sh starts");
+    eventually("it runs", SOON, || (sleepers() == 2).then_some(()));
+    host.kill9_daemon();
+    up.wait().expect("a started child can be waited for");
+    assert_eq!(sleepers(), 2, "nobody ends them but the next daemon");
+    host.write("go", "");
+    host.vnode(&["up", &file]).ok();
+    assert_eq!(state(&host, "a"), "running");
+    assert_eq!(sleepers(), 0);
+    host.vnode(&["down", "endless"]).ok();
     host.assert_nothing_but_files(&before);
 }
 

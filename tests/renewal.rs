@@ -114,6 +114,64 @@ fn r13_t15_an_image_that_comes_late_is_used_by_the_same_command() {
     }
 }
 
+/// Killed while a command of `preconfig` works on the new disk: neither it nor what it has started is left to write on while
+/// the next daemon takes that disk away, or boots a node from it.
+#[test]
+fn r13_t37_a_renewal_killed_while_a_preconfig_runs() {
+    needs!(Root, Program("ping"));
+    for (how, keys) in [("bad", BAD), ("good", GOOD)] {
+        let mut host = Host::new();
+        host.set_env("VNODE_HOST_COMMANDS", "true");
+        let before = host.snapshot();
+        prepared(&host);
+        // The first run never ends, and what it leaves in a session of its own even less.
+        let script = host.write(
+            "prepare.sh",
+            "cd \"$VNODE_ROOT\" && echo mine >>prepared && setsid sleep 1234 &\n\
+             echo run >>\"$1/runs\"\n[ -e \"$1/go\" ] || sleep 1234\n",
+        );
+        let command = format!("sh {} {}", script.display(), host.dir().display());
+        let keys = format!("{keys}, preconfig: [{{command: \"{command}\", required: true}}]");
+        let file = host.write("changed.clab.yml", &pair(&keys)).display().to_string();
+        let runs = || std::fs::read_to_string(host.dir().join("runs")).unwrap_or_default();
+        let sleepers = || {
+            let all = host.processes().into_iter();
+            all.filter(|p| p.argv.iter().any(|word| word == "1234")).collect::<Vec<_>>()
+        };
+
+        let mut apply = host.vnode_command(&["apply", &file]);
+        let quiet = apply.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let mut apply = quiet.spawn().expect("sh starts");
+        eventually(&format!("{how}: it runs"), SOON, || (sleepers().len() == 2).then_some(()));
+        host.kill9_daemon();
+        apply.wait().expect("a started child can be waited for");
+        assert!(host.seen(host.state_dir()).join("nodes/two/b/root/prepared").exists(), "{how}");
+
+        host.write("go", "");
+        let daemon = host.start_daemon(&[]);
+        eventually(&format!("{how}: recovery ends"), SOON, || {
+            let operations = host.vnode(&["op", "ls", "--json"]).ok().stdout;
+            (!operations.contains("\"running\"")).then_some(())
+        });
+        wait_for_state(&host, "b", "running");
+        assert_eq!(runs(), "run\nrun\n", "{how}: it begins anew, once");
+        assert_eq!(sleepers(), [], "{how}: nothing of either run is left");
+        let told = host.exec("b", &["cat", "/prepared"]).stdout;
+        if how == "bad" {
+            is_as_before(&host, how);
+            assert_eq!(told, "", "the old disk has nothing of it");
+        } else {
+            assert_eq!(look(&host), (false, "better".to_owned()));
+            assert_eq!(told, "mine\n", "the new disk has it once");
+            nothing_aside(&host, how);
+        }
+        host.vnode(&["down", "two"]).ok();
+        host.kill9_daemon();
+        drop(daemon);
+        host.assert_nothing_but_files(&before);
+    }
+}
+
 /// The fault points that a renewal passes, each once.
 fn points(change: usize) -> BTreeSet<String> {
     let host = Host::new();

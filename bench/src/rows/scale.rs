@@ -30,7 +30,13 @@ pub(crate) fn measure(table: &mut Table) {
     host.vnode(&["ps"]).ok();
     std::thread::sleep(IDLE);
     let empty = daemon(&host).memory_kib("VmRSS");
-    table.figure("daemon, empty: resident", empty as f64 / 1024.0, "MiB", 20.0, "12 s after it was last asked");
+    table.figure(
+        "daemon, empty: resident",
+        empty as f64 / 1024.0,
+        "MiB",
+        20.0,
+        "12 s after it was last asked",
+    );
 
     let few = host.write("few.clab.yml", &star("few", FEW)).display().to_string();
     let many = host.write("many.clab.yml", &star("many", MANY)).display().to_string();

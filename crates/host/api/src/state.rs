@@ -77,12 +77,7 @@ impl Api {
 }
 
 /// Counts operations as they end, told by the event stream. Each of their events is a sign of work.
-async fn observe(
-    host: Arc<Host>,
-    metrics: Arc<Metrics>,
-    busy: Arc<Busy>,
-    stop: CancellationToken,
-) {
+async fn observe(host: Arc<Host>, metrics: Arc<Metrics>, busy: Arc<Busy>, stop: CancellationToken) {
     let filter = Filter { kind_prefix: "operation.".into(), ..Filter::default() };
     let mut events = host.events().subscribe_to(None, filter.clone());
     loop {

@@ -13,6 +13,7 @@ use crate::inner::Inner;
 use crate::record::{self, HostRecord, LabRecord, LinkRecord, NodeRecord};
 use crate::registry::{Lab, NodeEntry, lock};
 use crate::resolve;
+use crate::runner;
 use crate::state::State;
 
 /// Nodes looked for at once.
@@ -122,6 +123,11 @@ async fn find(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) -> Option<String> {
     let dir = inner.node_dir(&record.lab, &record.node);
     if !record.made && !dir.exists() {
         return None;
+    }
+    if record.state == State::Mounted
+        && let Err(error) = runner::preconfig::end(inner, &spec).await
+    {
+        tracing::warn!(node = record.node, "what works on its root: {}", error.chain());
     }
     match inner.driver.recover(&spec, &dir).await {
         Ok(Recovered::Live(instance)) => {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use vnode_driver::{
-    BoxFuture, Capabilities, Driver, Instance, NodeSpec, OldDisk, Reader, Recovered, Result,
-    Snapshot,
+    BoxFuture, Capabilities, Driver, Instance, Limits, NodeSpec, OldDisk, Reader, Recovered,
+    Result, Snapshot,
 };
 use vnode_libvirt::LibvirtDriver;
 use vnode_qemu::QemuDriver;
@@ -158,5 +158,19 @@ impl Driver for Drivers {
             return self.qemu.archive_in(spec, root, path, tar);
         }
         self.container.archive_in(spec, root, path, tar)
+    }
+
+    // Of a node of whatever kind: groups are the container driver's.
+    fn group_beside<'a>(
+        &'a self,
+        spec: &'a NodeSpec,
+        what: &'a str,
+        limits: &'a Limits,
+    ) -> BoxFuture<'a, Result<Vec<PathBuf>>> {
+        self.container.group_beside(spec, what, limits)
+    }
+
+    fn end_beside<'a>(&'a self, spec: &'a NodeSpec, what: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.container.end_beside(spec, what)
     }
 }

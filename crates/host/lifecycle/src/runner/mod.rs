@@ -6,7 +6,7 @@ mod image;
 mod lab;
 mod link;
 mod node;
-mod preconfig;
+pub(crate) mod preconfig;
 mod renew;
 mod save;
 mod snapshot;

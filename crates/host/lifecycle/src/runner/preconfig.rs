@@ -5,18 +5,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use vnode_driver::{Limits, NodeSpec};
 use vnode_operation::StepContext;
 use vnode_topology::{Lab, Node};
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::inner::Inner;
+use crate::inner::{Inner, driver_error};
 use crate::registry::NodeEntry;
 
 /// Time of one command.
 const LIMIT: Duration = Duration::from_secs(300);
 /// Most of its output that is kept in its event, bytes a stream.
 const OUTPUT: usize = 4096;
+
+/// Control group of the commands, beside the node's: whatever they have started is found by it, by the next daemon as well.
+const GROUP: &str = "preconfig";
+
+/// Ends what a daemon that died had under way on the node's root.
+pub(crate) async fn end(inner: &Inner, spec: &NodeSpec) -> Result<()> {
+    inner.driver.end_beside(spec, GROUP).await.map_err(driver_error)
+}
 
 /// What one node has to run before its boot.
 #[derive(Debug)]
@@ -64,18 +73,14 @@ impl Preconfig {
         entry: &Arc<NodeEntry>,
     ) -> Result<()> {
         let operation = context.operation().to_string();
-        let tell = |command: &str, result: &str, mut data: Value| {
-            data["command"] = json!(command);
-            data["result"] = json!(result);
-            inner.tell("node.preconfig", &entry.subject(), Some(&operation), data);
-        };
         let name = entry.with(|record| record.node.clone());
-        let root = match files::mount_held(inner, entry).await {
-            Ok((_, root)) => root,
+        let (mut spec, root) = match files::mount_held(inner, entry).await {
+            Ok(mounted) => mounted,
             Err(error) => {
                 let reason = error.chain();
                 for one in &self.commands {
-                    tell(&one.command, "skipped", json!({ "reason": reason }));
+                    let data = json!({ "reason": reason });
+                    tell(inner, entry, &operation, &one.command, "skipped", data);
                 }
                 if let Some(one) = self.commands.iter().find(|one| one.required) {
                     return Err(Error::failed(format!(
@@ -89,13 +94,37 @@ impl Preconfig {
                 return Ok(());
             }
         };
-        let mut failed = Ok(());
+        // Programs of the host: no device of it is kept from them.
+        spec.security.privileged = true;
+        let group = inner.driver.group_beside(&spec, GROUP, &Limits::default()).await;
+        let ran = match group.map_err(driver_error) {
+            Ok(group) => self.run_all(inner, context, entry, &root, &group).await,
+            Err(error) => Err(error),
+        };
+        // Whatever became of them: a mounted root is not booted, nor one that somebody writes to from outside.
+        let ended = end(inner, &spec).await;
+        let unmounted = files::unmount_held(inner, entry).await;
+        ran.and(ended).and(unmounted)
+    }
+
+    /// Runs the commands in order, to the first that is required and fails.
+    async fn run_all(
+        &self,
+        inner: &Inner,
+        context: &StepContext,
+        entry: &NodeEntry,
+        root: &Path,
+        group: &[PathBuf],
+    ) -> Result<()> {
+        let operation = context.operation().to_string();
+        let name = entry.with(|record| record.node.clone());
         for (index, one) in self.commands.iter().enumerate() {
             context.progress(index as u64, self.commands.len() as u64, "preconfig");
-            let ran = self.run_one(context, &name, &root, &one.command).await;
+            let ran = self.run_one(context, &name, root, group, &one.command).await;
             let (reason, data) = match ran {
                 Ok((0, output)) => {
-                    tell(&one.command, "done", json!({ "status": 0, "output": output }));
+                    let data = json!({ "status": 0, "output": output });
+                    tell(inner, entry, &operation, &one.command, "done", data);
                     continue;
                 }
                 Ok((status, output)) => (
@@ -104,16 +133,13 @@ impl Preconfig {
                 ),
                 Err(error) => (error.chain(), json!({ "reason": error.chain() })),
             };
-            tell(&one.command, "failed", data);
+            tell(inner, entry, &operation, &one.command, "failed", data);
             if one.required || context.cancellation().is_cancelled() {
-                failed = Err(Error::failed(format!("node `{name}` is not booted: {reason}")));
-                break;
+                return Err(Error::failed(format!("node `{name}` is not booted: {reason}")));
             }
             inner.warn(&entry.subject(), &operation, &reason);
         }
-        // Whatever became of them: a mounted root is not booted.
-        let unmounted = files::unmount_held(inner, entry).await;
-        failed.and(unmounted)
+        Ok(())
     }
 
     /// Status, and the beginning of what it printed.
@@ -122,6 +148,7 @@ impl Preconfig {
         context: &StepContext,
         node: &str,
         root: &Path,
+        group: &[PathBuf],
         command: &str,
     ) -> Result<(i32, String)> {
         let argv = shlex::split(command)
@@ -130,6 +157,20 @@ impl Preconfig {
             .folder(&self.folder)
             .env("VNODE_NODE", node)
             .env("VNODE_ROOT", root);
+        let spec = group.iter().fold(spec, |spec, folder| spec.enter(folder));
         super::stage::ran(vnode_action::run(spec, context.cancellation()).await)
     }
+}
+
+fn tell(
+    inner: &Inner,
+    entry: &NodeEntry,
+    operation: &str,
+    command: &str,
+    result: &str,
+    mut data: Value,
+) {
+    data["command"] = json!(command);
+    data["result"] = json!(result);
+    inner.tell("node.preconfig", &entry.subject(), Some(operation), data);
 }
