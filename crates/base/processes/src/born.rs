@@ -31,7 +31,6 @@ impl Moment {
         if own.to_str()?.parse::<u32>().ok()? != std::process::id() {
             return None;
         }
-        // Counted before the number is read here and after it at the end, no birth between the numbers is left out.
         let births = births()?;
         let (last, living) = last_and_living()?;
         Some(Self { last, births, living })
@@ -40,8 +39,11 @@ impl Moment {
     /// The processes that live now and were born after this moment, in no order, and perhaps some that are older.
     /// `None`: so much has happened, or so little is known, that all have to be looked at.
     pub fn born_since(self) -> Option<Vec<i32>> {
-        let (last, living) = last_and_living()?;
-        let now = Self { last, births: births()?, living };
+        self.born_until(Self::now()?)
+    }
+
+    /// The same of those born from this moment to one that was read just now.
+    pub fn born_until(self, now: Self) -> Option<Vec<i32>> {
         let highest = fs::read_to_string("/proc/sys/kernel/pid_max").ok()?.trim().parse().ok()?;
         let numbers = between(self, now, highest)?;
         Some(numbers.filter(|number| leads(*number)).collect())
@@ -56,8 +58,10 @@ fn leads(number: i32) -> bool {
 
 /// The numbers given from one moment to the other, if those cannot be all.
 fn between(from: Moment, to: Moment, highest: i32) -> Option<impl Iterator<Item = i32>> {
-    // Each birth takes one number and passes over those that are taken.
-    let passed = to.births.checked_sub(from.births)?.checked_add(from.living.max(to.living))?;
+    // Each birth takes one number and passes over those that are taken. Births are counted before the number is read: those
+    // between the two readings are not in the count.
+    let births = to.births.checked_sub(from.births)?.checked_add(u64::from(MOST.unsigned_abs()))?;
+    let passed = births.checked_add(from.living.max(to.living))?;
     if passed >= u64::from(highest.unsigned_abs()) {
         return None;
     }

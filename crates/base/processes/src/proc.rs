@@ -214,8 +214,11 @@ struct Seen {
     round: u32,
 }
 
-/// All processes with their names, each looked at through a descriptor that stays open: a sixth of the price of
-/// opening, and never another process under the same number.
+/// All processes with their names.
+///
+/// Who looks at all of them often keeps a descriptor of each open: a sixth of the price of opening, and never another
+/// process under the same number. But a program that is started gets copies of all descriptors, to be closed one by one,
+/// a thousand in a tenth of a millisecond: who is told of processes, and looks seldom, keeps none.
 pub struct Table {
     folder: OwnedFd,
     names: Names,
@@ -234,16 +237,27 @@ impl std::fmt::Debug for Table {
 }
 
 impl Table {
-    /// Knows nobody yet.
+    /// Knows nobody yet, and keeps descriptors.
     ///
     /// # Errors
     /// When `/proc` cannot be read.
     pub fn new() -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open("/proc", flags, Mode::empty())?;
+        let names = Names { seen: HashMap::new(), round: 0, most: 0 };
+        let mut table = Self { folder, names };
+        table.keep(true);
+        Ok(table)
+    }
+
+    /// Whether descriptors are kept from now on.
+    pub fn keep(&mut self, keep: bool) {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let most = limit.map_or(KEPT, |limit| usize::try_from(limit / 2).unwrap_or(KEPT)).min(KEPT);
-        Ok(Self { folder, names: Names { seen: HashMap::new(), round: 0, most } })
+        let half = limit.map_or(KEPT, |limit| usize::try_from(limit / 2).unwrap_or(KEPT));
+        self.names.most = if keep { half.min(KEPT) } else { 0 };
+        if !keep {
+            self.names.seen.values_mut().for_each(|seen| seen.file = None);
+        }
     }
 
     /// Looks at every process: `each` is told its pid, its name, and whether that is new.
@@ -395,6 +409,31 @@ mod tests {
             })
             .expect("it can be read");
         assert_eq!((first, seen, fresh_again), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_table_that_keeps_no_descriptors_has_none_and_sees_the_same() {
+        let mut table = Table::new().expect("/proc is there");
+        let held = |table: &Table| table.names.seen.values().filter(|s| s.file.is_some()).count();
+        let mut looks = [Vec::new(), Vec::new(), Vec::new()];
+        let own = std::process::id().cast_signed();
+        let mut look = |table: &mut Table, into: usize| {
+            let each = |pid, _: &[u8], fresh| {
+                if pid == own {
+                    looks[into].push(fresh);
+                }
+            };
+            table.scan(each).expect("it can be read");
+        };
+        look(&mut table, 0);
+        assert_ne!(held(&table), 0);
+        table.keep(false);
+        look(&mut table, 1);
+        assert_eq!(held(&table), 0);
+        table.keep(true);
+        look(&mut table, 2);
+        assert_ne!(held(&table), 0, "they are opened for the look and kept");
+        assert_eq!(looks, [vec![true], vec![false], vec![false]]);
     }
 
     #[test]

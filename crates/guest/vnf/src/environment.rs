@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Read, Write},
-    os::unix::fs::{OpenOptionsExt, fchown},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -94,6 +94,19 @@ fn write_private(path: &Path, text: &str, owner: Option<(u32, u32)>) -> io::Resu
         fchown(&file, Some(uid), Some(gid))?;
     }
     file.write_all(text.as_bytes())
+}
+
+/// Makes the file for a script's values; the one that the operation's last script left empty will do.
+fn prepare_output(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let wanted = owner.unwrap_or_else(|| {
+        (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+    });
+    let will_do = std::fs::symlink_metadata(path).is_ok_and(|found| {
+        found.is_file()
+            && (found.len(), found.nlink(), found.mode() & 0o7777) == (0, 1, 0o600)
+            && (found.uid(), found.gid()) == wanted
+    });
+    if will_do { Ok(()) } else { write_private(path, "", owner) }
 }
 
 impl Core {
@@ -203,7 +216,7 @@ impl Core {
         let failed = |error: io::Error| Failure::internal("prepare a script", &error);
         if !matches!(how, How::Left(_)) {
             self.paths.prepare_runs(&instance.id).map_err(failed)?;
-            write_private(&output, "", other.as_ref().map(|user| (user.uid, user.gid)))
+            prepare_output(&output, other.as_ref().map(|user| (user.uid, user.gid)))
                 .map_err(failed)?;
         }
         let mut environment = self.environment(op, instance, &descriptor, &user);
@@ -355,6 +368,28 @@ fn read_output(path: &Path) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_for_values_is_kept_only_as_it_was_made() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, other) = (folder.path().join("o.values"), folder.path().join("other"));
+        let inode = || std::fs::metadata(&path).expect("it is there").ino();
+        prepare_output(&path, None).expect("made");
+        let first = inode();
+        prepare_output(&path, None).expect("kept");
+        assert_eq!(inode(), first);
+        std::fs::write(&path, "key=of the script before").expect("written");
+        prepare_output(&path, None).expect("made anew");
+        assert_eq!(std::fs::metadata(&path).expect("it is there").len(), 0);
+        // Somebody has a name of his own for it, or may read it.
+        std::fs::hard_link(&path, &other).expect("linked");
+        prepare_output(&path, None).expect("made anew");
+        assert_eq!(std::fs::metadata(&path).expect("it is there").nlink(), 1);
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        std::fs::set_permissions(&path, open).expect("set");
+        prepare_output(&path, None).expect("made anew");
+        assert_eq!(std::fs::metadata(&path).expect("it is there").mode() & 0o7777, 0o600);
+    }
 
     #[test]
     fn a_link_of_the_scripts_user_is_replaced_and_what_it_names_is_left_alone() {

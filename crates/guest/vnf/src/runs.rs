@@ -87,6 +87,12 @@ impl Paths {
         self.runs(instance).join(format!("{op}.run"))
     }
 
+    /// The file of a run that is over, until the next takes it: a file system that looks at what was removed of late before
+    /// it makes a new one takes longer with each that is removed (ext4 without a journal).
+    fn spare(&self, instance: &str) -> PathBuf {
+        self.runs(instance).join("spare")
+    }
+
     /// Where a script leaves its values.
     pub(crate) fn values(&self, instance: &str, op: &str) -> PathBuf {
         self.runs(instance).join(format!("{op}.values"))
@@ -106,13 +112,14 @@ impl Paths {
 
     /// Forgets the runs of an operation: what became of them is in the store.
     pub(crate) fn forget_runs(&self, instance: &str, op: &str) {
-        for path in [self.run(instance, op), self.values(instance, op)] {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    // The next life sees by the store that it is over.
-                    tracing::warn!(path = %path.display(), %error, "cannot be removed");
-                }
-                _ => {}
+        let run = self.run(instance, op);
+        let over = fs::rename(&run, self.spare(instance)).map_err(|error| (run, error));
+        let values = self.values(instance, op);
+        let removed = fs::remove_file(&values).map_err(|error| (values, error));
+        for (path, error) in [over, removed].into_iter().filter_map(Result::err) {
+            if error.kind() != io::ErrorKind::NotFound {
+                // The next life sees by the store that it is over.
+                tracing::warn!(path = %path.display(), %error, "cannot be removed");
             }
         }
     }
@@ -137,9 +144,17 @@ impl Paths {
 impl RunFile {
     /// Puts a run on record that is about to begin, in place of the operation's last one.
     pub(crate) fn begin(paths: &Paths, instance: &str, begun: &Begun) -> io::Result<Self> {
-        let path = paths.run(instance, &begun.op);
+        let (path, spare) = (paths.run(instance, &begun.op), paths.spare(instance));
         let mut options = File::options();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        options.write(true).truncate(true).mode(0o600);
+        let file = match options.open(&path) {
+            Ok(file) => file,
+            // Empty before it has the name: what it said of another run is gone.
+            Err(_) => match options.open(&spare) {
+                Ok(file) if fs::rename(&spare, &path).is_ok() => file,
+                _ => options.create(true).open(&path)?,
+            },
+        };
         let mut run = Self { file };
         run.line(&Line::Begun(Box::new(begun.clone())))?;
         Ok(run)
@@ -220,6 +235,17 @@ mod tests {
         stages.dedup();
         assert_eq!(stages, [0, 1, 2, 3]);
         paths.forget_runs("i", "o");
+        assert!(paths.known_runs("i").expect("it can be read").is_empty());
+
+        // The next takes its file over, with nothing of it.
+        let next = Begun { op: "p".to_owned(), ..begun };
+        let file = RunFile::begin(&paths, "i", &next).expect("written");
+        assert!(!paths.spare("i").exists());
+        drop(file);
+        let known = paths.known_runs("i").expect("it can be read");
+        assert!(matches!(&known[..], [(Begun { op, .. }, Known::Begun)] if op == "p"));
+        paths.forget_runs("i", "p");
+        paths.forget_runs("i", "p");
         assert!(paths.known_runs("i").expect("it can be read").is_empty());
     }
 }

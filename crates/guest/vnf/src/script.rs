@@ -168,8 +168,8 @@ pub(crate) fn kill_marked(marks: &[String], signal: Signal) {
 }
 
 /// The same of those that were born since a moment; the marks are not older.
-fn kill_marked_since(begun: Option<Moment>, marks: &[String], signal: Signal) {
-    match begun.and_then(Moment::born_since) {
+fn kill_marked_since(begun: Option<Moment>, ours: &Ours, marks: &[String], signal: Signal) {
+    match begun.and_then(|begun| begun.born_until(ours.now()?)) {
         Some(born) => kill_marked_of(born.into_iter(), marks, signal),
         None => kill_marked(marks, signal),
     }
@@ -275,7 +275,7 @@ pub(crate) async fn run(
     let spec = script.groups.iter().fold(spec, Spec::enter);
     let spec = script.confinement.iter().cloned().fold(spec, Spec::confine);
     let spec = run_as(limited(spec, &script.limits), script.user.as_ref());
-    let begun = Moment::now();
+    let begun = ours.moment();
     let pid = vnode_action::spawn_detached(spec).map_err(|error| cannot(&error))?.cast_signed();
     let guard = Guard::new(pid, ours, &script.marks);
     crate::onboard::point("vnf.run.spawned").map_err(|error| error.detail)?;
@@ -427,7 +427,7 @@ async fn follow(
     let _ = timeout(DRAIN, drained).await;
     log.flush();
     if script.leaves_nothing(&outcome) {
-        kill_marked_since(begun, &script.marks, Signal::KILL);
+        kill_marked_since(begun, guard.ours, &script.marks, Signal::KILL);
     }
     for open in [out, err].into_iter().flatten() {
         tokio::spawn(throw_away(open));

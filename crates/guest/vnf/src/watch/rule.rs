@@ -3,8 +3,10 @@
 use std::{
     collections::{HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
+use vnode_processes::Moment;
 use vnode_vnfpkg::{By, Process, Scope};
 
 use super::{Candidate, Identity};
@@ -24,7 +26,12 @@ pub(crate) struct Ours(Arc<Mutex<Known>>);
 struct Known {
     now: HashSet<i32>,
     ended: VecDeque<Identity>,
+    /// Read last, and when.
+    moment: Option<(Moment, Instant)>,
 }
+
+/// A moment of so long ago will do where an earlier one only means more to look at.
+const EARLIER: Duration = Duration::from_secs(1);
 
 impl Ours {
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -43,6 +50,20 @@ impl Ours {
             known.ended.pop_front();
         }
         known.ended.push_back(process);
+    }
+
+    /// A moment that has passed, not long ago. To read one takes the kernel as long as all the rest of a script's start.
+    pub(crate) fn moment(&self) -> Option<Moment> {
+        let read = self.known().moment.filter(|(_, at)| at.elapsed() < EARLIER);
+        read.map(|(moment, _)| moment).or_else(|| self.now())
+    }
+
+    /// This moment.
+    pub(crate) fn now(&self) -> Option<Moment> {
+        let at = Instant::now();
+        let moment = Moment::now()?;
+        self.known().moment = Some((moment, at));
+        Some(moment)
     }
 
     pub(crate) fn contains(&self, pid: i32) -> bool {

@@ -116,6 +116,7 @@ impl Task {
         // Before that, a look costs more than its share.
         let mut rested = Instant::now();
         self.connected = sentry.is_some();
+        self.table.keep(!self.connected);
         let attending = Arc::clone(&self.attending);
         let mut attended = attending.anybody();
         loop {
@@ -128,6 +129,7 @@ impl Task {
                         tracing::error!("the process connector is broken: polling");
                         sentry = None;
                         (self.connected, self.current) = (false, false);
+                        self.table.keep(true);
                         next = Instant::now();
                     }
                 },
