@@ -33,7 +33,7 @@ struct clone_args_min {
 static char buf[1 << 16], work[] = "/tmp/star-floor-XXXXXX";
 static size_t len;
 static struct nlmsghdr *head;
-static uint32_t seq;
+static uint32_t seq, one = 1;
 
 static double now(void) {
     struct timespec t;
@@ -165,11 +165,12 @@ int main(int argc, char **argv) {
             uint32_t pid = pids[i];
             message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &up, sizeof up);
             attribute(IFLA_IFNAME, name, strlen(name) + 1), attribute(IFLA_MASTER, &bridge, 4);
+            attribute(IFLA_NUM_TX_QUEUES, &one, 4), attribute(IFLA_NUM_RX_QUEUES, &one, 4);
             struct rtattr *link = attribute(IFLA_LINKINFO, 0, 0);
             attribute(IFLA_INFO_KIND, "veth", 4);
             struct rtattr *data = attribute(IFLA_INFO_DATA, 0, 0);
             struct rtattr *peer = attribute(VETH_INFO_PEER, &(struct ifinfomsg){0}, sizeof(struct ifinfomsg));
-            attribute(IFLA_IFNAME, "eth1", 5), attribute(IFLA_NET_NS_PID, &pid, 4);
+            attribute(IFLA_IFNAME, "eth1", 5), attribute(IFLA_NUM_TX_QUEUES, &one, 4), attribute(IFLA_NUM_RX_QUEUES, &one, 4), attribute(IFLA_NET_NS_PID, &pid, 4);
             end(peer), end(data), end(link), done();
             if (len > 30000 || i == n - 1) flush(s, "veth");
         }

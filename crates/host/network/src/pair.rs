@@ -185,7 +185,7 @@ impl Host {
             };
             let group = groups.of(first.ns(self));
             let mut message = rtnl::create_link(&mut group.batch, first.name, what);
-            message.mac(first.mac).mtu(pair.mtu);
+            message.mac(first.mac).mtu(pair.mtu).one_queue();
             if let Some(master) = master {
                 message.u32(libc::IFLA_MASTER, master);
             }
@@ -195,6 +195,7 @@ impl Host {
                         peer.text(libc::IFLA_IFNAME, second.name)
                             .mac(second.mac)
                             .mtu(pair.mtu)
+                            .one_queue()
                             .namespace(second.ns(self));
                     });
                 });

@@ -43,6 +43,10 @@ fn a_star_is_wired_addressed_marked_and_reachable_by_both_families() {
     assert_eq!(seen[0]["ifalias"], "vnode:test:lab%3a1:test end:op-7");
     assert_eq!(seen[0]["master"], "vnbr");
     assert_eq!(seen[0]["mtu"], 1400);
+    let inner = json(&nodes[1], "ip -j -d link show eth1");
+    for end in [&seen[0], &inner[0]] {
+        assert_eq!((&end["num_tx_queues"], &end["num_rx_queues"]), (&1.into(), &1.into()));
+    }
     let seen = json(host.ns(), "ip -j -d addr show vnbr");
     assert_eq!(seen[0]["address"], Mac::from_name("vnbr").to_string());
     assert_eq!(seen[0]["linkinfo"]["info_data"]["stp_state"], 0);

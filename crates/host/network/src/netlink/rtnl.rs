@@ -90,6 +90,12 @@ impl Message<'_> {
         self
     }
 
+    /// One queue in each direction, which is all that a veth uses unless it is told otherwise. Left to itself the kernel
+    /// makes one for each processor, takes all but one out of use again, and waits for all processors each time.
+    pub(crate) fn one_queue(&mut self) -> &mut Self {
+        self.u32(libc::IFLA_NUM_TX_QUEUES, 1).u32(libc::IFLA_NUM_RX_QUEUES, 1)
+    }
+
     pub(crate) fn mtu(&mut self, mtu: Option<u32>) -> &mut Self {
         if let Some(mtu) = mtu {
             self.u32(libc::IFLA_MTU, mtu);
