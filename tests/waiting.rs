@@ -1,7 +1,10 @@
 //! Who waits is told how far a node has come, for as long as it wants to wait; who is given a root gives it back.
 
+use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
+use rustix::process::Signal;
 use vnode_testkit::{Host, eventually, needs};
 use vnode_tests::{SOON, lab, node, state, up, wait_for_state};
 
@@ -135,4 +138,71 @@ fn t27_t35_a_program_is_given_a_root_for_as_long_as_it_runs() {
     assert!(refused.stderr.contains("solo") && refused.stderr.contains("run"), "{}", refused.all());
     assert!(!std::path::Path::new(&mark).exists());
     assert_eq!(node(&host, "solo")["state"], "running");
+}
+
+/// The control group that the processes of `a` in lab `late` are in.
+fn group_of_a(host: &Host) -> PathBuf {
+    let found = host.run("find", &["/sys/fs/cgroup", "-type", "d", "-name", "late:a"]).ok().stdout;
+    let mut all = found.lines().map(|path| host.seen(path));
+    all.find(|dir| dir.join("cgroup.freeze").exists()).expect("a group of cgroup v2")
+}
+
+#[test]
+fn r10_a_container_that_does_not_boot_in_time_is_ended_and_can_be_booted_again() {
+    needs!(Root, Program("nft"));
+    let host = Host::new();
+    let before = host.snapshot();
+    let port = host.free_port().to_string();
+    let text = lab("late", &format!("a: {{boot-timeout: 2, ports: [\"{port}:80\"]}}\nb:"), "");
+    let file = up(&host, &text);
+    let forwards = || host.run("nft", &["list", "ruleset"]).ok().stdout.contains(&port);
+    let group = group_of_a(&host);
+    let inside = || std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    let is_late = |when: &str| {
+        let out = host.vnode(&["boot", "a"]).exits(1);
+        let told = "boot of node `a` took longer than 2 s";
+        assert!(out.all().contains(told), "{when}: {}", out.all());
+        let shown = node(&host, "a");
+        assert_eq!(shown["state"], "failed", "{when}: {shown}");
+        assert!(shown["reason"].as_str().unwrap_or_default().contains(told), "{when}: {shown}");
+        assert!(!forwards(), "{when}: no port leads to it");
+        assert_eq!(state(&host, "b"), "running", "{when}");
+        out
+    };
+
+    // Its set-up stands still: frozen, it is ended all the same.
+    host.vnode(&["halt", "a"]).ok();
+    std::fs::write(group.join("cgroup.freeze"), "1").expect("the group can be frozen");
+    let out = is_late("frozen");
+    assert!(out.all().contains("`boot-timeout`"), "{}", out.all());
+    assert_eq!(inside(), "", "nothing of it is left");
+    std::fs::write(group.join("cgroup.freeze"), "0").expect("the group can be thawed");
+    host.vnode(&["boot", "a"]).ok();
+    assert!(forwards());
+
+    // Its monitor stands still: what waits there is ended when it goes on, and not left to come up by itself.
+    host.vnode(&["halt", "a"]).ok();
+    let named = |name: &str| {
+        let comm = |p: &vnode_testkit::Process| std::fs::read_to_string(p.proc("comm"));
+        host.processes().into_iter().find(|p| comm(p).is_ok_and(|own| own.trim() == name))
+    };
+    let monitor = named("vnode:a").expect("its monitor");
+    monitor.signal(Signal::STOP);
+    let out = is_late("stopped monitor");
+    assert!(out.all().contains("`vnode destroy`"), "{}", out.all());
+    let console = host.state_dir().join("nodes/late/a/console.log");
+    std::fs::remove_file(&console).expect("there is one");
+    monitor.signal(Signal::CONT);
+    eventually("the monitor begins", SOON, || console.exists().then_some(()));
+    // For a while, not for a moment: it may be about to begin.
+    let empty = |_| {
+        std::thread::sleep(Duration::from_millis(50));
+        inside().is_empty()
+    };
+    eventually("and ends it", SOON, || (0..20).all(empty).then_some(()));
+    assert_eq!(state(&host, "a"), "failed", "as it was told");
+    eventually("it boots", SOON, || (host.vnode(&["boot", "a"]).code == 0).then_some(()));
+    assert_eq!(state(&host, "a"), "running");
+    host.vnode(&["down", &file]).ok();
+    host.assert_nothing_but_files(&before);
 }

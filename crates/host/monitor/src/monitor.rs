@@ -426,6 +426,11 @@ impl Monitor {
     }
 
     fn signal(&self, signal: i32) -> Result<()> {
-        child::signal(&self.running()?.pidfd, signal).doing(|| format!("send signal {signal}"))
+        let first = match &self.init {
+            // A set-up that does not come to its end can be killed; other signals are for the node's own program.
+            Some(setting_up) if signal == libc::SIGKILL => setting_up,
+            _ => self.running()?,
+        };
+        child::signal(&first.pidfd, signal).doing(|| format!("send signal {signal}"))
     }
 }

@@ -23,6 +23,7 @@ pub enum NodeChange {
 /// Keys that change nothing that a running node can see. The daemon acts on them when they matter next.
 const QUIET: &[&str] = &[
     "auto-remove",
+    "boot-timeout",
     "group",
     "image-pull-policy",
     "labels",

@@ -67,6 +67,10 @@ fn left_out(lab: &Lab) -> Vec<String> {
     if prepared > 0 {
         left.push(format!("`preconfig` of {prepared} nodes"));
     }
+    let patient = lab.nodes.iter().filter(|node| node.boot_timeout_s.is_some()).count();
+    if patient > 0 {
+        left.push(format!("`boot-timeout` of {patient} nodes"));
+    }
     left
 }
 
@@ -224,6 +228,9 @@ impl Writer<'_> {
                 put(&mut map, "resources", Yaml::Map(resources));
             }
             preconfig(&mut map, node);
+            if let Some(limit) = node.boot_timeout_s {
+                put(&mut map, "boot-timeout", Yaml::bare(limit));
+            }
             text(&mut map, "placement", node.placement.as_ref());
             text(&mut map, "backend", node.backend.as_ref());
             if let Some(libvirt) = &node.libvirt {

@@ -203,6 +203,11 @@ pub(crate) const NODE: &[Key] = &[
     ours("resources", Shape::Table(RESOURCES), "Limits as cgroup v2 knows them."),
     ours("backend", Shape::Text, "Driver that runs the node."),
     ours(
+        "boot-timeout",
+        Shape::Count,
+        "Seconds a container has until its first process runs (30).",
+    ),
+    ours(
         "agent",
         Shape::OneOf(&["none", "on-demand", "init"]),
         "Whether the host's `vnode-agent` is in the container: started when asked, or as its init (none).",

@@ -2,7 +2,7 @@
 //!
 //! Pure: no kernel, no environment, no file but through the [`World`] it is given, so that the parser
 //! of what strangers write can be fuzzed alone. The format is containerlab's with our additions
-//! `impair`, `networks`, `events`, `resources`, `backend`, `agent`, `preconfig` and `placement` (`vnode-lifecycle` section 7, R-14).
+//! `impair`, `networks`, `events`, `resources`, `backend`, `agent`, `boot-timeout`, `preconfig` and `placement` (`vnode-lifecycle` section 7, R-14).
 //!
 //! * [`parse`] reads a file; every error and warning ([`Diagnostic`]) has its line and column.
 //! * [`export`] writes a lab back; [`export_clab`] writes what containerlab accepts.

@@ -29,6 +29,7 @@ fn t101_what_a_node_cannot_see_is_no_change() {
         "restart-policy: always",
         "image-pull-policy: always",
         "startup-delay: 3",
+        "boot-timeout: 3",
     ] {
         assert_eq!(change("", quiet), NodeChange::Nothing, "{quiet}");
     }

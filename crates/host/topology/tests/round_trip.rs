@@ -176,6 +176,7 @@ prop_compose! {
             privileged: flags[1],
             auto_remove: flags[2],
             startup_delay_s: delay,
+            boot_timeout_s: pids.and_then(|limit| u32::try_from(limit).ok()).filter(|limit| *limit <= 86_400),
             healthcheck,
             cap_add: if flags[3] { vec!["NET_ADMIN".into(), "SYS_TIME".into()] } else { vec![] },
             cgroupns_mode: flags[3].then(|| "private".into()),
@@ -393,6 +394,7 @@ fn plain(mut lab: Lab) -> Lab {
         node.backend = None;
         node.preconfig.clear();
         node.placement = None;
+        node.boot_timeout_s = None;
         node.resources.pids = None;
         node.resources.cpu_weight = None;
         node.resources.swap_bytes = None;

@@ -182,6 +182,14 @@ impl Container {
 
     async fn kill_now(&self) -> Result<Exit> {
         if self.running().is_err() {
+            // One that is being set up is not told of yet. Its monitor may wait for it, so it is killed from here; one that is
+            // yet to begin is killed by the monitor, in the order of what it was asked.
+            let group = self.group.clone();
+            let killed = blocking(move || group.kill_each()).await?;
+            self.cgroup(killed)?;
+            if let Err(error) = self.ask(Ask::Signal { signal: libc::SIGKILL }, &[]).await {
+                tracing::debug!(node = %self.node, %error, "kill of a boot");
+            }
             return self.stopped(KILL_PATIENCE).await;
         }
         if self.status().phase == Phase::Paused && !self.group.kills_frozen() {

@@ -70,7 +70,7 @@ pub fn step(work: &Work) -> Step {
         Work::ImageEnsure { .. } | Work::ImageImport { .. } => IMAGE,
         // As long as its servers go on sending: a stalled one is given up by the download itself.
         Work::ImageLists { .. } => LISTS,
-        // What has a limit of its own, the node's: `startup-delay` and `ready-timeout`; or as many gigabytes as a machine has.
+        // What has a limit of its own, the node's: `startup-delay`, `boot-timeout` and `ready-timeout`; or as many gigabytes as a machine has.
         Work::NodeBoot { .. } | Work::NodeSave { .. } | Work::NodeRenew { .. } => BOOT,
         Work::NodeHealthy { .. } | Work::NodeConfigure { .. } | Work::NodeExited { .. } => HEALTHY,
         Work::NodeHalt { grace_ms, .. } => {

@@ -1,6 +1,7 @@
 //! Steps about one node.
 
 use std::path::PathBuf;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use vnode_network::Ns;
 use vnode_network::control::Control;
 use vnode_operation::StepContext;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::inner::{Inner, blocking, driver_error, network_error};
 use crate::registry::{NodeEntry, lock};
 use crate::state::{Event, State};
@@ -20,10 +21,14 @@ use super::control;
 use super::define::{self, Defined};
 use super::preconfig::Preconfig;
 
-/// Time a container has to boot: its first process is started, or the boot has failed.
+/// Time a container has to boot where its definition says nothing: its first process runs, or the boot has failed.
 const CONTAINER: Duration = Duration::from_secs(30);
 /// Time a machine's boot has beside its `ready-timeout`: QEMU, its disks and its files are made ready first.
 const MACHINE: Duration = Duration::from_secs(120);
+/// Time the end of a boot has that was given up.
+const GIVE_UP: Duration = Duration::from_secs(10);
+/// Between two looks whether it has ended.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Folder, monitor and namespace; nothing is started.
 pub(super) async fn create(
@@ -176,32 +181,10 @@ pub(super) async fn boot(
         before.run(inner, context, &entry).await?;
     }
     let operation = context.operation().to_string();
-    start_in_time(inner, &entry, &operation).await
+    start(inner, &entry, &operation).await
 }
 
-/// [`start`], ended when it takes longer than its definition gives it.
-pub(super) async fn start_in_time(
-    inner: &Arc<Inner>,
-    entry: &Arc<NodeEntry>,
-    operation: &str,
-) -> Result<()> {
-    let own = entry.with(|record| {
-        let spec = record.spec.as_ref()?;
-        let machine = spec.machine.as_ref().map(|machine| machine.ready_timeout_ms);
-        machine.or_else(|| Some(spec.domain.as_ref()?.ready_timeout_ms))
-    });
-    // A machine's driver has limits of its own, which come first: they say what was waited for.
-    let limit = own.map_or(CONTAINER, |own| MACHINE + Duration::from_millis(own));
-    let started = tokio::time::timeout(limit, start(inner, entry, operation)).await;
-    started.unwrap_or_else(|_| {
-        let name = entry.with(|record| record.node.clone());
-        let text = format!("boot of node `{name}` took longer than {} s", limit.as_secs());
-        entry.fail(&text);
-        Err(Error::new(crate::error::Kind::Deadline, text))
-    })
-}
-
-/// Starts the first process of a node whose slot is held.
+/// Starts the first process of a node whose slot is held; one that takes longer than its definition gives it is ended.
 pub(crate) async fn start(
     inner: &Arc<Inner>,
     entry: &Arc<NodeEntry>,
@@ -228,7 +211,7 @@ pub(crate) async fn start(
     entry.set_asked(false);
     entry.signs.over(false);
     forward(inner, entry, true).await?;
-    match instance.boot(&spec).await {
+    match boot_in_time(inner, entry, &*instance, &spec).await {
         Ok(()) => {
             // The process may have ended already; then the watcher has moved the state on.
             let _ = entry.step(Event::Booted);
@@ -238,8 +221,7 @@ pub(crate) async fn start(
             follow::guests(inner, entry);
             Ok(())
         }
-        Err(source) => {
-            let error = driver_error(source);
+        Err(error) => {
             entry.fail(&error.chain());
             inner.tell(
                 "node.failed",
@@ -247,9 +229,70 @@ pub(crate) async fn start(
                 Some(operation),
                 json!({ "reason": error.chain() }),
             );
+            // What is told is why it does not run.
+            if let Err(left) = forward(inner, entry, false).await {
+                tracing::warn!(node = spec.node, "ports of a failed boot: {}", left.chain());
+            }
             Err(error)
         }
     }
+}
+
+/// Boots it, and ends what has begun when that takes longer than the node has for it.
+async fn boot_in_time(
+    inner: &Arc<Inner>,
+    entry: &NodeEntry,
+    instance: &dyn Instance,
+    spec: &NodeSpec,
+) -> Result<()> {
+    let machine = spec.machine.as_ref().map(|machine| machine.ready_timeout_ms);
+    let limit = match machine.or_else(|| Some(spec.domain.as_ref()?.ready_timeout_ms)) {
+        // Its driver has limits of its own, which come first: they say what was waited for.
+        Some(own) => MACHINE + Duration::from_millis(own),
+        None => {
+            let own = inner.registry.lab(&spec.lab, |lab| {
+                lab.record.lab.node(&spec.node).and_then(|node| node.boot_timeout_s)
+            })?;
+            own.map_or(CONTAINER, |seconds| Duration::from_secs(seconds.into()))
+        }
+    };
+    let mut booting = pin!(instance.boot(spec));
+    if let Ok(booted) = tokio::time::timeout(limit, &mut booting).await {
+        return booted.map_err(driver_error);
+    }
+    let error = Error::new(
+        Kind::Deadline,
+        format!("boot of node `{}` took longer than {} s", spec.node, limit.as_secs()),
+    );
+    // It would come up when nobody expects it any more, and its end is nothing that a restart policy is for.
+    entry.set_asked(true);
+    let ended = async {
+        end_boot(instance, booting).await?;
+        // It may have come up just then.
+        instance.kill().await.map(drop).map_err(driver_error)
+    };
+    Err(match tokio::time::timeout(GIVE_UP, ended).await {
+        Ok(Ok(())) if machine.is_none() && spec.domain.is_none() => {
+            error.hint("`boot-timeout` of the node gives it more time")
+        }
+        Ok(Ok(())) => error.hint("`ready-timeout` of the node gives it more time"),
+        Ok(Err(left)) => error.because(left),
+        Err(_) => error.hint(
+            "what has begun does not end, and is ended as soon as its monitor answers; `vnode destroy` takes node and monitor away",
+        ),
+    })
+}
+
+/// Ends what a boot under way has begun, and waits for the boot's own end. Left to itself it would go on: a machine's on a
+/// disk that is taken away.
+pub(super) async fn end_boot<T>(
+    instance: &dyn Instance,
+    mut booting: Pin<&mut impl Future<Output = T>>,
+) -> Result<()> {
+    while tokio::time::timeout(LOOK, &mut booting).await.is_err() {
+        instance.kill().await.map_err(driver_error)?;
+    }
+    Ok(())
 }
 
 /// Inverse of `boot` for a node that goes on to exist.

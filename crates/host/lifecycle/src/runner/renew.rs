@@ -28,9 +28,6 @@ use super::define::{self, Defined};
 use super::node;
 use super::preconfig::Preconfig;
 
-/// Between two looks whether a machine that is given up has ended.
-const LOOK: Duration = Duration::from_millis(200);
-
 /// Makes the node what its lab's topology says, or leaves it what it was.
 pub(super) async fn renew(
     inner: &Arc<Inner>,
@@ -152,15 +149,12 @@ impl Renewing {
         if let Some(before) = before {
             before.run(&self.inner, &self.context, &self.entry).await?;
         }
-        let mut starting = pin!(node::start_in_time(&self.inner, &self.entry, operation));
+        let mut starting = pin!(node::start(&self.inner, &self.entry, operation));
         tokio::select! {
             started = &mut starting => started?,
             () = self.inner.stop.cancelled(), if waits => return Err(self.cancelled()),
             () = self.context.cancellation().cancelled(), if waits => {
-                // Ended rather than left: a machine that is about to begin would run on a disk that is taken away.
-                while tokio::time::timeout(LOOK, &mut starting).await.is_err() {
-                    instance.kill().await.map_err(driver_error)?;
-                }
+                node::end_boot(&*instance, starting).await?;
                 return Err(self.cancelled());
             }
         }
@@ -261,7 +255,7 @@ impl Renewing {
         // Cancelled when the node is to be destroyed, or the daemon stops.
         let followed = lock(&self.entry.tasks).clone();
         tokio::select! {
-            started = node::start_in_time(&self.inner, &self.entry, &operation) => started,
+            started = node::start(&self.inner, &self.entry, &operation) => started,
             () = followed.cancelled() => Err(self.cancelled()),
         }
     }

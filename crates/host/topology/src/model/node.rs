@@ -45,6 +45,9 @@ pub struct Node {
     pub group: Option<String>,
     /// Seconds to wait before the node is booted.
     pub startup_delay_s: u32,
+    /// Seconds a container has from the beginning of its boot until its first process runs; `None`: the daemon's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_timeout_s: Option<u32>,
     /// File or inline text, for the driver or the user's own commands; the path is absolute.
     pub startup_config: Option<PathBuf>,
     /// Command lines run in the node after it booted and its links are there, in order.

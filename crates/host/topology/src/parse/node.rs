@@ -197,6 +197,10 @@ impl Reader<'_> {
             let delay = count(&entry.value, "startup-delay", 0..=86_400, report).unwrap_or(0);
             node.startup_delay_s = u32::try_from(delay).unwrap_or(0);
         }
+        if let Some(entry) = layers.one("boot-timeout") {
+            let limit = count(&entry.value, "boot-timeout", 1..=86_400, report);
+            node.boot_timeout_s = limit.and_then(|limit| u32::try_from(limit).ok());
+        }
         if let Some((given, _)) = layers.text("startup-config", report)
             && !given.contains('\n')
             && !given.contains("://")

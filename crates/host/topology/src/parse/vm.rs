@@ -26,6 +26,7 @@ const CONTAINERS: &[&str] = &[
     "security-opts",
     "sysctls",
     "devices",
+    "boot-timeout",
 ];
 
 /// Reads the map, each key from the most specific layer that has it, and says which other keys mean nothing.

@@ -135,16 +135,22 @@ impl Group {
                 Err(e) => return Err(e),
             }
         }
-        if !dir.is_dir() {
+        self.kill_each()
+    }
+
+    /// Kills the processes of the node one by one, without `cgroup.kill`, after which a group may be of no use any more.
+    pub(in crate::container) fn kill_each(&self) -> Result<()> {
+        if !self.membership().is_some_and(|dir| dir.is_dir()) {
             return Ok(());
         }
-        // Frozen they cannot fork, so none escapes; a killed one dies as it thaws.
-        self.freeze(true)?;
+        // Frozen they cannot fork, so none escapes; a killed one dies as it thaws. One that cannot be frozen in time is in the
+        // kernel, and dies when it comes out.
+        let frozen = self.freeze(true);
         for pid in self.members() {
             // SAFETY: plain system call; the pid is a member of the node's frozen group.
             unsafe { libc::kill(pid, libc::SIGKILL) };
         }
-        self.freeze(false)
+        self.freeze(false).and(frozen)
     }
 
     /// Freezes or thaws, and waits until it is so.
