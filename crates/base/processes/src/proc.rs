@@ -7,7 +7,10 @@ use std::{
     os::unix::ffi::OsStrExt,
 };
 
-use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
+use rustix::{
+    fs::{Mode, OFlags, RawDir, SeekFrom},
+    process::{Pid, PidfdFlags, Signal},
+};
 
 /// Descriptors kept open, at most.
 const KEPT: usize = 4096;
@@ -24,6 +27,8 @@ pub struct Stat {
     pub state: u8,
     /// Its parent's number.
     pub parent: i32,
+    /// The number of the process that made its session.
+    pub session: i32,
     /// How many threads it has.
     pub threads: u64,
     /// Ticks since the machine started: with the pid, names a process of this boot.
@@ -74,6 +79,7 @@ pub fn parse_stat(text: &[u8]) -> Option<Stat> {
     Some(Stat {
         state: *fields.first()?.as_bytes().first()?,
         parent: i32::try_from(number(4)?).ok()?,
+        session: i32::try_from(number(6)?).ok()?,
         threads: number(20)?,
         start: number(22)?,
         kernel: number(9)? & KERNEL_THREAD != 0,
@@ -200,6 +206,38 @@ fn inner_of(pid: i32, status: &[u8], cut: bool) -> Option<i32> {
 pub fn has_variables(pid: i32, wanted: &[String]) -> bool {
     let Ok(text) = std::fs::read(format!("/proc/{pid}/environ")) else { return false };
     wanted.iter().all(|wanted| text.split(|byte| *byte == 0).any(|word| word == wanted.as_bytes()))
+}
+
+/// The numbers of all processes; none where `/proc` cannot be listed.
+pub fn all() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Sends the signals to those of these processes that are meant, but never to ourselves; gives how many there were.
+pub fn signal_each(
+    pids: impl Iterator<Item = i32>,
+    is_meant: impl Fn(i32) -> bool,
+    signals: &[Signal],
+) -> usize {
+    let own = std::process::id().cast_signed();
+    let mut signalled = 0;
+    for pid in pids {
+        if pid != own
+            && is_meant(pid)
+            && let Some(number) = Pid::from_raw(pid)
+            && let Ok(held) = rustix::process::pidfd_open(number, PidfdFlags::empty())
+            // The number may have been given to another before we held it.
+            && is_meant(pid)
+        {
+            for signal in signals {
+                // It may be gone by now.
+                let _ = rustix::process::pidfd_send_signal(&held, *signal);
+            }
+            signalled += 1;
+        }
+    }
+    signalled
 }
 
 /// This boot's name.

@@ -162,33 +162,14 @@ fn signal_group(pid: i32, signal: Signal) {
 
 /// Signals every process whose environment has all the marks.
 pub(crate) fn kill_marked(marks: &[String], signal: Signal) {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    kill_marked_of(pids, marks, signal);
+    proc::signal_each(proc::all(), |pid| proc::has_variables(pid, marks), &[signal]);
 }
 
 /// The same of those that were born since a moment; the marks are not older.
 fn kill_marked_since(begun: Option<Moment>, ours: &Ours, marks: &[String], signal: Signal) {
-    match begun.and_then(|begun| begun.born_until(ours.now()?)) {
-        Some(born) => kill_marked_of(born.into_iter(), marks, signal),
-        None => kill_marked(marks, signal),
-    }
-}
-
-fn kill_marked_of(pids: impl Iterator<Item = i32>, marks: &[String], signal: Signal) {
-    let own = std::process::id().cast_signed();
-    for pid in pids {
-        if pid != own
-            && proc::has_variables(pid, marks)
-            && let Some(number) = Pid::from_raw(pid)
-            && let Ok(held) = rustix::process::pidfd_open(number, PidfdFlags::empty())
-            // The number may have been given to another before we held it.
-            && proc::has_variables(pid, marks)
-        {
-            // It may be gone by now.
-            let _ = rustix::process::pidfd_send_signal(&held, signal);
-        }
-    }
+    let born = begun.and_then(|begun| begun.born_until(ours.now()?));
+    let Some(born) = born else { return kill_marked(marks, signal) };
+    proc::signal_each(born.into_iter(), |pid| proc::has_variables(pid, marks), &[signal]);
 }
 
 /// A pipe that is never broken for who writes: its end is open for reading too.
