@@ -31,6 +31,9 @@ use crate::{
 /// How long a stop waits for what is being worked on (R-D8).
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long it waits then for programs to be ended that are cut off.
+const ENDING: Duration = Duration::from_secs(6);
+
 /// Why the agent does not run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -157,7 +160,8 @@ impl Agent {
         }
     }
 
-    /// Takes no more requests, lets the running ones end for at most ten seconds, and ends.
+    /// Takes no more requests, lets the running ones end for at most ten seconds, and ends; with their programs, which have
+    /// six.
     pub async fn stop(self) {
         let busy = self.context.state::<Busy>();
         if timeout(PATIENCE, busy.idle()).await.is_err() {
@@ -172,6 +176,9 @@ impl Agent {
             {
                 tracing::error!(channel = name, %error, "the channel broke");
             }
+        }
+        if timeout(ENDING, busy.idle()).await.is_err() {
+            tracing::warn!("programs that do not end are killed");
         }
     }
 }

@@ -195,6 +195,7 @@ fn target(form: Form, command: &str, value: &Value) -> Option<String> {
     };
     let found = match (form, command) {
         (Form::Native, "exec") => masked(&words(&value["argv"])),
+        (Form::Native, "exec-attach" | "exec-signal" | "exec-end" | "exec-remove") => text("id"),
         (Form::Native, "file-get" | "file-put" | "file-delete") => text("path"),
         (Form::Native, "shutdown") => text("mode"),
         (Form::Native, "time") if value["set_ns"].is_u64() => value["set_ns"].to_string(),

@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 
-use crate::command::openstack::agentupdate;
+use crate::command::{native, openstack::agentupdate};
 
 /// Answers whoever manages this machine, over whatever channel there is, in its language.
 ///
@@ -104,6 +104,9 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         restart: Vec<String>,
     },
+    /// Keep a detached program's streams and its exit status; `exec` starts one for each
+    #[command(name = native::KEEP, hide = true)]
+    KeepExec { folder: PathBuf },
 }
 
 /// `vnode-agent run`. The short options are nova-agent's.

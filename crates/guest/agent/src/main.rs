@@ -16,7 +16,7 @@ use vnode_agent::{
     agent::{Agent, AgentError},
     check,
     cli::{Cli, Command, Run},
-    command::{Registry, openstack::agentupdate, plugin},
+    command::{Registry, native, openstack::agentupdate, plugin},
     config::{self, Config, Fault},
     context::Context,
     init, log, once, personality,
@@ -109,6 +109,9 @@ fn run(cli: Cli) -> Result {
         Some(Command::Init { serve, config, user, program }) => runtime()?
             .block_on(init::run(init::Settings { program, serve, config, user }))
             .map_err(|error| Failure::new(127, &error)),
+        Some(Command::KeepExec { folder }) => {
+            native::keep(&folder).map_err(|error| Failure::new(INTERNAL, &error))
+        }
         Some(Command::FinishUpdate { new, binary, restart }) => runtime()?
             .block_on(agentupdate::finish(&new, &binary, &restart))
             .map(|()| 0)

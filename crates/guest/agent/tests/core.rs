@@ -6,6 +6,8 @@
 mod bounds;
 #[path = "core/crowd.rs"]
 mod crowd;
+#[path = "core/detached.rs"]
+mod detached;
 #[path = "core/exchanges.rs"]
 mod exchanges;
 #[path = "core/files.rs"]

@@ -40,6 +40,36 @@ macro_rules! streamed {
     };
 }
 
+/// Makes a command that answers with one value.
+macro_rules! native {
+    ($type:ident, $name:literal, $about:literal, |$context:ident, $value:ident| $body:expr) => {
+        #[doc = $about]
+        #[derive(Debug)]
+        pub(in crate::command::native) struct $type;
+
+        impl $crate::command::Command for $type {
+            fn name(&self) -> &str {
+                $name
+            }
+
+            fn form(&self) -> $crate::command::Form {
+                $crate::command::Form::Native
+            }
+
+            fn run<'a>(
+                &'a self,
+                $context: &'a $crate::context::Context,
+                $value: serde_json::Value,
+            ) -> futures_util::future::BoxFuture<
+                'a,
+                Result<serde_json::Value, $crate::command::CommandError>,
+            > {
+                Box::pin(async move { $body })
+            }
+        }
+    };
+}
+
 mod events;
 mod exec;
 mod file;
@@ -48,6 +78,8 @@ mod network;
 mod simple;
 mod user;
 mod vnf;
+
+pub use exec::{KEEP, keep};
 
 /// All of them.
 pub fn all() -> Vec<Box<dyn Command>> {
@@ -59,6 +91,12 @@ pub fn all() -> Vec<Box<dyn Command>> {
         Box::new(metrics::Metrics),
         Box::new(network::Network),
         Box::new(exec::Exec),
+        Box::new(exec::List),
+        Box::new(exec::Show),
+        Box::new(exec::Attach),
+        Box::new(exec::Signal),
+        Box::new(exec::End),
+        Box::new(exec::Remove),
         Box::new(file::Get),
         Box::new(file::Put),
         Box::new(events::Events),

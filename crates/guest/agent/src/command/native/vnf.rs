@@ -2,17 +2,13 @@
 
 use std::path::PathBuf;
 
-use futures_util::future::BoxFuture;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::spawn_blocking;
 use vnode_vnf::{By, Failure, Request, client};
 
 use super::{failed, file::open_failed, read};
-use crate::{
-    command::{Class, Command, CommandError, Form},
-    context::Context,
-};
+use crate::command::{Class, CommandError};
 
 /// Pieces of a longer answer, at most.
 const ITEMS: usize = 2000;
@@ -25,32 +21,6 @@ fn refused(failure: Failure) -> CommandError {
         _ => Class::Failed,
     };
     CommandError::new(class, failure.detail)
-}
-
-macro_rules! native {
-    ($type:ident, $name:literal, $about:literal, |$context:ident, $value:ident| $body:expr) => {
-        #[doc = $about]
-        #[derive(Debug)]
-        pub(super) struct $type;
-
-        impl Command for $type {
-            fn name(&self) -> &str {
-                $name
-            }
-
-            fn form(&self) -> Form {
-                Form::Native
-            }
-
-            fn run<'a>(
-                &'a self,
-                $context: &'a Context,
-                $value: Value,
-            ) -> BoxFuture<'a, Result<Value, CommandError>> {
-                Box::pin(async move { $body })
-            }
-        }
-    };
 }
 
 #[derive(Deserialize)]
