@@ -1,35 +1,7 @@
 //! The API over its unix socket, with another client than ours.
 
 use vnode_testkit::{Host, needs};
-use vnode_tests::{lab, up};
-
-/// Asks the daemon's socket with curl, which speaks HTTP over unix sockets.
-fn get(host: &Host, path: &str) -> vnode_testkit::Output {
-    let socket = socket(host);
-    host.run(
-        "curl",
-        &[
-            "-sS",
-            "--max-time",
-            "10",
-            "--unix-socket",
-            &socket,
-            "-w",
-            "\n%{http_code}",
-            &format!("http://vnode{path}"),
-        ],
-    )
-}
-
-fn socket(host: &Host) -> String {
-    let listing =
-        host.run("find", &[&host.state_dir().display().to_string(), "/run", "-type", "s"]).stdout;
-    listing
-        .lines()
-        .find(|l| l.ends_with("vnode.sock") || l.ends_with("api.sock"))
-        .unwrap_or_else(|| panic!("no socket in {listing}"))
-        .to_owned()
-}
+use vnode_tests::{get, lab, socket, up};
 
 #[test]
 fn openapi_metrics_and_nodes_are_served() {

@@ -261,7 +261,7 @@ fn t17_nodes_of_one_image_have_disks_of_their_own() {
 
 #[test]
 fn t85_nothing_waits_for_a_download_that_stands_still() {
-    needs!(Root, Program("busybox"), Program("ping"));
+    needs!(Root, Program("busybox"), Program("ping"), Program("curl"));
     let host = Host::new();
     // A registry that takes the connection and never answers.
     let port = host.free_port().to_string();
@@ -288,6 +288,7 @@ fn t85_nothing_waits_for_a_download_that_stands_still() {
         let all = all.as_array().cloned().unwrap_or_default();
         all.into_iter().find(|o| o["state"] == "running")
     });
+    let began = std::time::Instant::now();
     // it is listed from the first moment on, as what it is.
     assert_eq!(vnode_tests::state(&host, "late"), "creating");
     // Meanwhile fifty others come, work and go, and every question is answered.
@@ -303,11 +304,16 @@ fn t85_nothing_waits_for_a_download_that_stands_still() {
         .iter()
         .any(|o| o["id"] == id.as_str() && o["state"] == "running");
     assert!(still, "it was under way all the while: {all}");
+    let stood_still = began.elapsed().as_secs_f64();
     host.vnode(&["op", "cancel", &id]).ok();
     let out = late.wait_with_output().expect("a started child can be waited for");
     assert!(!out.status.success());
     host.vnode(&["destroy", "late"]).ok();
     assert!(nodes(&host).is_empty());
+    // A lock that is let go of tells how long it was held: none of everybody's was over the download.
+    for (level, _, longest) in vnode_tests::locks_held(&host) {
+        assert!(longest < stood_still / 2.0, "{level}: {longest} s of {stood_still}");
+    }
     silent.kill().expect("it runs");
     silent.wait().expect("a started child can be waited for");
 }

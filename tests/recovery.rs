@@ -21,10 +21,11 @@ const APPLY: Case = Case { name: "apply", prepared: true, command: &["apply", "C
 const REBOOT: Case = Case { name: "reboot", prepared: true, command: &["reboot", "a"] };
 const DOWN: Case = Case { name: "down", prepared: true, command: &["down", "FILE"] };
 
-/// A lab with a bit of everything that is made: two nodes, a link with a rate, a LAN, a port forward.
+/// A lab with a bit of everything that is made: two nodes, a link with a rate, one to another host, a LAN, a port forward.
 fn small(change: &str) -> String {
     let nodes = format!("a: {{ports: [\"18080:80\"]}}\nb:{change}");
-    let link = "- endpoints: [\"a:eth1\", \"b:eth1\"]\n  ipv4: [10.0.0.1/24, 10.0.0.2/24]\n  impair: {rate: 100mbit}";
+    let link = "- endpoints: [\"a:eth1\", \"b:eth1\"]\n  ipv4: [10.0.0.1/24, 10.0.0.2/24]\n  impair: {rate: 100mbit}\n\
+                - {type: vxlan, endpoint: {node: a, interface: eth3}, remote: 192.0.2.1, vni: 7, dst-port: 4789}";
     lab("small", &nodes, link) + "  networks:\n    lan0:\n      members: [\"a:eth2\", \"b:eth2\"]\n"
 }
 
@@ -231,14 +232,21 @@ fn t25_an_interrupted_up_stops_and_leaves_nothing() {
 #[test]
 fn t55_nodes_and_traffic_go_on_without_a_daemon_and_the_next_adopts_them() {
     needs!(Root, Program("ping"));
+    /// All nodes, `a`, `b` and `c` among them.
+    const NODES: usize = 50;
     let host = Host::new();
+    let others: String = (3..NODES).map(|i| format!("    n{i}:\n")).collect();
     let text = pair("two", "").replace(
         "    a:\n",
-        "    a: {cmd: sh -c \"sleep 1; ping -n -i 0.05 10.0.0.2 >/root/pings; sleep infinity\"}\n    c: {restart-policy: \"no\"}\n",
+        &format!(
+            "    a: {{cmd: sh -c \"sleep 1; ping -n -i 0.05 10.0.0.2 >/root/pings; sleep infinity\"}}\n    \
+             c: {{restart-policy: \"no\"}}\n{others}"
+        ),
     );
     up(&host, &text);
     let before: Vec<_> =
         nodes(&host).iter().map(|n| (n["node"].clone(), n["pid"].clone())).collect();
+    assert_eq!(before.len(), NODES);
     let c = pid(&host, "c");
     let count = || {
         host.run("nsenter", &["-t", &pid_of(&before, "a"), "-m", "cat", "/root/pings"])

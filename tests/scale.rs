@@ -4,7 +4,7 @@
 
 use rustix::process::Signal;
 use vnode_testkit::{Host, Process, eventually, needs};
-use vnode_tests::{SOON, lab, node, nodes, star, star_address, up, wait_for_state};
+use vnode_tests::{SOON, lab, locks_held, node, nodes, star, star_address, up, wait_for_state};
 
 /// A torus of `n` times `n` nodes: each has a link to its right and to its lower neighbour.
 fn torus(name: &str, n: usize) -> String {
@@ -128,8 +128,11 @@ fn before_pid(all: &[serde_json::Value], name: &str) -> String {
 
 #[test]
 fn t85_scale_fifty_commands_at_once_make_fifty_nodes() {
-    needs!(Root);
-    let host = Host::new();
+    /// Most that a lock which everybody needs is held for one node, s.
+    const A_NODE: f64 = 0.05;
+    needs!(Root, Program("curl"));
+    let mut host = Host::new();
+    host.set_env("VNODE_HOST_COMMANDS", "true");
     host.vnode(&["ps"]).ok();
     let running: Vec<_> = (0..50)
         .map(|i| {
@@ -172,6 +175,18 @@ fn t85_scale_fifty_commands_at_once_make_fifty_nodes() {
         })
         .collect();
     assert_eq!(subnets.len(), 10, "each lab has a subnet of its own: {subnets:?}");
+
+    let locks = locks_held(&host);
+    println!("held for fifty nodes, s: {locks:?}");
+    for (level, held, _) in &locks {
+        assert!(held / 50.0 < A_NODE, "{level}: {held} s for fifty nodes");
+    }
+    // Boots that take two seconds each: nobody else's lock is held over one.
+    let slow: String = (0..8).map(|i| format!("s{i}: {{preconfig: [sleep 2]}}\n")).collect();
+    up(&host, &lab("slow", &slow, ""));
+    for (level, _, longest) in locks_held(&host) {
+        assert!(longest < 1.0, "{level} was held for {longest} s");
+    }
 }
 
 /// What a daemon holds of its program's file is what it works with, not what the start and the last request needed.

@@ -117,6 +117,55 @@ pub fn ext4_disk(host: &Host, name: &str) -> std::path::PathBuf {
     path
 }
 
+/// Asks the daemon's socket with curl, which speaks HTTP over unix sockets.
+#[track_caller]
+pub fn get(host: &Host, path: &str) -> vnode_testkit::Output {
+    let socket = socket(host);
+    host.run(
+        "curl",
+        &[
+            "-sS",
+            "--max-time",
+            "10",
+            "--unix-socket",
+            &socket,
+            "-w",
+            "\n%{http_code}",
+            &format!("http://vnode{path}"),
+        ],
+    )
+}
+
+/// Path of the daemon's socket in its host.
+#[track_caller]
+pub fn socket(host: &Host) -> String {
+    let listing =
+        host.run("find", &[&host.state_dir().display().to_string(), "/run", "-type", "s"]).stdout;
+    listing
+        .lines()
+        .find(|l| l.ends_with("vnode.sock") || l.ends_with("api.sock"))
+        .unwrap_or_else(|| panic!("no socket in {listing}"))
+        .to_owned()
+}
+
+/// Levels of locks that everybody needs, whatever node or image it works on.
+const EVERYBODYS: [&str; 4] = ["host-root", "allocator", "firewall", "link"];
+
+/// What the daemon tells of the locks that everybody needs: how long each level's were held, all times together and the
+/// longest, s. Needs curl.
+#[track_caller]
+pub fn locks_held(host: &Host) -> Vec<(&'static str, f64, f64)> {
+    let text = get(host, "/metrics").ok().stdout;
+    let figure = |what: &str, level: &str| -> f64 {
+        let start = format!("vnode_lock_{what}{{level=\"{level}\"}} ");
+        let found = text.lines().find_map(|line| line.strip_prefix(&start)?.parse().ok());
+        found.unwrap_or_else(|| panic!("no {start} in {text}"))
+    };
+    let of =
+        |level| (level, figure("held_seconds_total", level), figure("longest_held_seconds", level));
+    EVERYBODYS.map(of).to_vec()
+}
+
 /// Process id of a node's first process, in the host's numbers.
 #[track_caller]
 pub fn pid(host: &Host, name: &str) -> String {
