@@ -1,4 +1,5 @@
-//! Programs of the host that are given a node's root before it boots, and what becomes of the boot when they cannot be (T-37).
+//! Programs of the host that are given a node's root before it boots, and what becomes of the boot when they cannot be (T-37);
+//! what a daemon that dies leaves of them, and of those of its stages (T-34).
 
 use std::process::Stdio;
 
@@ -83,14 +84,14 @@ fn t37_a_preconfig_that_fails_keeps_a_node_down_only_when_it_is_required() {
     host.assert_nothing_but_files(&before);
 }
 
-#[test]
-fn t37_an_up_killed_while_a_preconfig_runs_leaves_none_of_its_processes() {
-    needs!(Root);
+/// Kills a daemon while a command of the file runs on the host, and sees that the next leaves none of its processes;
+/// `node` is the node's definition with `COMMAND` in it.
+fn killed_while_it_runs(name: &str, node: &str) {
     let host = trusting();
     let before = host.snapshot();
     let script = host.write("endless.sh", "setsid sleep 1234 &\n[ -e \"$1/go\" ] || sleep 1234\n");
     let command = format!("sh {} {}", script.display(), host.dir().display());
-    let text = lab("endless", &format!("a: {{preconfig: [\"{command}\"]}}"), "");
+    let text = lab(name, &format!("a: {}", node.replace("COMMAND", &command)), "");
     let file = host.write("endless.clab.yml", &text).display().to_string();
     let sleepers = || {
         let all = host.processes().into_iter();
@@ -107,8 +108,21 @@ fn t37_an_up_killed_while_a_preconfig_runs_leaves_none_of_its_processes() {
     host.vnode(&["up", &file]).ok();
     assert_eq!(state(&host, "a"), "running");
     assert_eq!(sleepers(), 0);
-    host.vnode(&["down", "endless"]).ok();
+    host.vnode(&["down", name]).ok();
     host.assert_nothing_but_files(&before);
+}
+
+#[test]
+fn t37_an_up_killed_while_a_preconfig_runs_leaves_none_of_its_processes() {
+    needs!(Root);
+    killed_while_it_runs("endless", "{preconfig: [\"COMMAND\"]}");
+}
+
+#[test]
+fn t34_an_up_killed_while_a_stage_runs_a_command_on_the_host_leaves_none_of_its_processes() {
+    needs!(Root);
+    let exec = "[{command: \"COMMAND\", target: host, phase: on-exit}]";
+    killed_while_it_runs("staged", &format!("{{stages: {{create-links: {{exec: {exec}}}}}}}"));
 }
 
 #[test]

@@ -13,13 +13,13 @@ use vnode_operation::StepContext;
 
 use crate::error::{Error, Kind, Result};
 use crate::inner::{Inner, blocking, driver_error, network_error};
-use crate::registry::{NodeEntry, lock};
+use crate::registry::{Lab, NodeEntry, lock};
 use crate::state::{Event, State};
 use crate::{follow, resolve};
 
-use super::control;
 use super::define::{self, Defined};
 use super::preconfig::Preconfig;
+use super::{control, stage};
 
 /// Time a container has to boot where its definition says nothing: its first process runs, or the boot has failed.
 const CONTAINER: Duration = Duration::from_secs(30);
@@ -122,6 +122,10 @@ pub(super) async fn destroy(
         .await?;
     }
     let spec = definition(&entry);
+    let runs_on_host = |lab: &Lab| lab.record.lab.node(name).is_some_and(stage::has_host_commands);
+    if inner.registry.lab(lab, runs_on_host)? {
+        stage::end(inner, &spec).await?;
+    }
     let dir = inner.node_dir(lab, name);
     inner.driver.destroy(&spec, &dir).await.map_err(driver_error)?;
     entry.set_instance(None);

@@ -153,11 +153,10 @@ impl Preconfig {
     ) -> Result<(i32, String)> {
         let argv = shlex::split(command)
             .ok_or_else(|| Error::usage(format!("`preconfig: {command}` has an open quote")))?;
-        let spec = super::stage::host_command(argv, OUTPUT, LIMIT)
+        let spec = super::stage::host_command(argv, OUTPUT, LIMIT, group)
             .folder(&self.folder)
             .env("VNODE_NODE", node)
             .env("VNODE_ROOT", root);
-        let spec = group.iter().fold(spec, |spec, folder| spec.enter(folder));
         super::stage::ran(vnode_action::run(spec, context.cancellation()).await)
     }
 }

@@ -1,19 +1,24 @@
 //! Steps about what is run in a node once it is booted, and what is waited for.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::AsyncReadExt;
-use vnode_driver::{ExecSpec, Phase};
+use vnode_driver::{ExecSpec, Limits, NodeSpec, Phase};
 use vnode_operation::StepContext;
-use vnode_topology::{StageExec, StageName};
+use vnode_topology::{Node, StageExec, StageExecTarget, StageName};
 
 use crate::error::{Error, Kind, Result};
 use crate::health::Health;
 use crate::inner::{Inner, driver_error};
 use crate::registry::NodeEntry;
 
+use super::node;
+
+/// Control group of what a node's stages run on the host, beside the node's.
+const GROUP: &str = "stage";
 /// Most of a startup command's output that is kept in its event.
 const OUTPUT: u64 = 4096;
 
@@ -28,6 +33,41 @@ pub(super) async fn configure(
     let entry = inner.registry.node(lab, name)?;
     let model = inner.registry.lab(lab, |lab| lab.record.lab.node(name).cloned())?;
     let Some(model) = model else { return Ok(()) };
+    let spec = node::definition(&entry);
+    let mut group = Vec::new();
+    if has_host_commands(&model) {
+        // Programs of the host: no device of it is kept from them.
+        let mut spec = spec.clone();
+        spec.security.privileged = true;
+        // What a daemon that died had under way is ended by this.
+        let made = inner.driver.group_beside(&spec, GROUP, &Limits::default()).await;
+        group = made.map_err(driver_error)?;
+    }
+    let ran = run_all(inner, context, &entry, &model, &group).await;
+    let ended = if group.is_empty() { Ok(()) } else { end(inner, &spec).await };
+    ran.and(ended)?;
+    entry.signs.configured();
+    Ok(())
+}
+
+/// Ends what commands on the host have started.
+pub(super) async fn end(inner: &Inner, spec: &NodeSpec) -> Result<()> {
+    inner.driver.end_beside(spec, GROUP).await.map_err(driver_error)
+}
+
+/// Whether a stage of the node runs a command on the host.
+pub(super) fn has_host_commands(model: &Node) -> bool {
+    let mut commands = model.stages.values().flat_map(|stage| &stage.exec);
+    commands.any(|exec| exec.target == StageExecTarget::Host)
+}
+
+async fn run_all(
+    inner: &Arc<Inner>,
+    context: &StepContext,
+    entry: &Arc<NodeEntry>,
+    model: &Node,
+    group: &[PathBuf],
+) -> Result<()> {
     let hooks = |stage: StageName, phase: vnode_topology::Phase| -> Vec<StageExec> {
         model
             .stages
@@ -44,15 +84,14 @@ pub(super) async fn configure(
     commands.extend(hooks(StageName::Configure, OnEnter));
     commands.extend(model.exec.iter().map(|command| StageExec {
         command: command.clone(),
-        target: vnode_topology::StageExecTarget::Container,
+        target: StageExecTarget::Container,
         phase: OnEnter,
     }));
     commands.extend(hooks(StageName::Configure, OnExit));
     for (index, command) in commands.iter().enumerate() {
         context.progress(index as u64, commands.len() as u64, "commands");
-        run_hook(inner, context, &entry, command).await?;
+        run_hook(inner, context, entry, command, group).await?;
     }
-    entry.signs.configured();
     Ok(())
 }
 
@@ -61,12 +100,13 @@ async fn run_hook(
     context: &StepContext,
     entry: &Arc<NodeEntry>,
     hook: &StageExec,
+    group: &[PathBuf],
 ) -> Result<()> {
     let operation = context.operation().to_string();
     let argv = shlex::split(&hook.command)
         .ok_or_else(|| Error::usage(format!("`exec: {}` has an open quote", hook.command)))?;
     let ran = match hook.target {
-        vnode_topology::StageExecTarget::Container => {
+        StageExecTarget::Container => {
             let work = run_in_node(entry, argv);
             tokio::select! {
                 ran = work => ran?,
@@ -75,7 +115,7 @@ async fn run_hook(
                 }
             }
         }
-        vnode_topology::StageExecTarget::Host => run_on_host(context, argv).await?,
+        StageExecTarget::Host => run_on_host(context, argv, group).await?,
     };
     let data = json!({ "command": hook.command, "status": ran.0, "output": ran.1 });
     inner.tell("node.command-run", &entry.subject(), Some(&operation), data);
@@ -117,21 +157,28 @@ async fn head(stream: Option<vnode_driver::Reader>) -> String {
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-async fn run_on_host(context: &StepContext, argv: Vec<String>) -> Result<(i32, String)> {
-    let spec = host_command(argv, OUTPUT as usize, Duration::from_secs(300));
+async fn run_on_host(
+    context: &StepContext,
+    argv: Vec<String>,
+    group: &[PathBuf],
+) -> Result<(i32, String)> {
+    let spec = host_command(argv, OUTPUT as usize, Duration::from_secs(300), group);
     ran(vnode_action::run(spec, context.cancellation()).await)
 }
 
-/// A command of a topology file that is run on the host; `output` are the bytes of each stream that are kept.
+/// A command of a topology file that is run on the host, in a control group beside its node's, by which whatever it has
+/// started is found; `output` are the bytes of each stream that are kept.
 pub(super) fn host_command(
     argv: Vec<String>,
     output: usize,
     limit: Duration,
+    group: &[PathBuf],
 ) -> vnode_action::Spec {
-    vnode_action::Spec::new(argv)
+    let spec = vnode_action::Spec::new(argv)
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .capture(output)
-        .time_limit(limit)
+        .time_limit(limit);
+    group.iter().fold(spec, |spec, folder| spec.enter(folder))
 }
 
 /// Its status as a shell has it, and what it printed.
