@@ -104,6 +104,49 @@ fn an_agent_that_is_killed_comes_back_and_the_node_does_not_notice() {
 }
 
 #[test]
+fn rq_18_a_program_left_to_the_agent_outlives_client_and_agent_and_is_attached_to() {
+    needs!(Root);
+    let host = Host::new();
+    up(&host, &one("left", "agent: init"));
+    let script = "echo $A; read line; echo got $line $HOSTNAME; exit 9";
+    let begun = ["exec", "--agent", "--detach", "-e", "A=one", "n", "sh", "-c", script];
+    let id = host.vnode(&begun).ok().stdout.trim().to_owned();
+    let listed = || host.vnode(&["agent", "exec-list", "n", "--json"]).ok().json();
+    let programs = listed();
+    let of = |key: &str| programs["programs"][0][key].clone();
+    assert_eq!((of("id"), of("state")), (id.as_str().into(), "running".into()));
+    // The agent is killed; the one that comes after it finds the program.
+    let agents = "for p in $(pidof vnode-agent); do [ $p = 1 ] || kill -9 $p; done";
+    host.exec("n", &["sh", "-c", agents]).ok();
+    assert_eq!(listed(), programs);
+    let attach = ["exec", "--agent", "--attach", &id, "n"];
+    let out = host.vnode_with_input(&attach, b"it\n");
+    assert_eq!((out.code, out.stdout.as_str()), (9, "one\ngot it n\n"), "{}", out.stderr);
+    // It has ended, and can still be asked for what it printed.
+    let out = host.vnode_with_input(&attach, b"");
+    assert_eq!((out.code, out.stdout.as_str()), (9, "one\ngot it n\n"), "{}", out.stderr);
+    let shown = host.vnode(&["agent", "exec-show", "n", &id, "--json"]).ok().json();
+    assert_eq!((&shown["state"], &shown["code"]), (&"ended".into(), &9.into()));
+    assert!(host.vnode(&["agent", "exec-list", "n"]).ok().stdout.contains("exit 9"));
+
+    // One that runs is ended with what it started, and forgotten.
+    let begun = ["exec", "--agent", "--detach", "n", "sh", "-c", "setsid sleep 4321 & wait"];
+    let second = host.vnode(&begun).ok().stdout.trim().to_owned();
+    let sleeps = || host.exec("n", &["pgrep", "-xf", "sleep 4321"]).code;
+    eventually("it has begun", SOON, || (sleeps() == 0).then_some(()));
+    let ended = host.vnode(&["agent", "exec-end", "n", &second, "--json"]).ok().json();
+    assert_eq!((&ended["state"], &ended["signal"]), (&"ended".into(), &1.into()));
+    assert_eq!(sleeps(), 1);
+    for id in [&id, &second] {
+        host.vnode(&["agent", "exec-remove", "n", id]).ok();
+        let gone = host.vnode(&["exec", "--agent", "--attach", id, "n"]);
+        assert!(gone.code == 1 && gone.all().contains("exec-list"), "{}", gone.all());
+    }
+    assert_eq!(listed()["programs"], serde_json::json!([]));
+    host.vnode(&["exec", "--attach", &id, "n"]).exits(2);
+}
+
+#[test]
 fn an_agent_on_demand_runs_only_while_it_is_asked() {
     needs!(Root);
     let host = Host::new();

@@ -144,6 +144,7 @@ complete -c vnode -n "__fish_vnode_using_subcommand inspect" -s h -l help -d 'Pr
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -s e -l env -d 'Variable of the program; may be repeated' -r
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -s w -l workdir -d 'Folder it starts in' -r
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -s u -l user -d 'User it runs as, USER[:GROUP]' -r
+complete -c vnode -n "__fish_vnode_using_subcommand exec" -l attach -d 'Attach to a detached program, with its output so far; on a terminal Ctrl-] leaves it as it is' -r
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -l time -d 'Seconds it may run; then it is killed with all it started, and the exit code is 4' -r
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -l state-dir -d 'Folder of all state' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -l host -d 'Talk to the daemon of another host, over TLS' -r
@@ -154,6 +155,7 @@ complete -c vnode -n "__fish_vnode_using_subcommand exec" -s T -l no-tty -d 'Giv
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -s n -l no-stdin -d 'Give it no input'
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -l privileged -d 'All capabilities, no filter of system calls'
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -l agent -d 'Have the node\'s agent start it, instead of doing so from outside'
+complete -c vnode -n "__fish_vnode_using_subcommand exec" -l detach -d 'Leave it to the agent, which keeps its output and its exit code; prints the id to attach to it by'
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -l json -d 'Print JSON: one document, or one line each for what streams'
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand exec" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -199,19 +201,23 @@ complete -c vnode -n "__fish_vnode_using_subcommand cp" -l agent -d 'Have the no
 complete -c vnode -n "__fish_vnode_using_subcommand cp" -l json -d 'Print JSON: one document, or one line each for what streams'
 complete -c vnode -n "__fish_vnode_using_subcommand cp" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand cp" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -l state-dir -d 'Folder of all state' -r -F
-complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -l host -d 'Talk to the daemon of another host, over TLS' -r
-complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
-complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
-complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -l json -d 'Print JSON: one document, or one line each for what streams'
-complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -s q -l quiet -d 'Print nothing but results and errors'
-complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -f -a "ping" -d 'Find out whether the agent answers, which one it is, and how fast'
-complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -f -a "info" -d 'Show what the agent is and what it can do'
-complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -f -a "network" -d 'Show the interfaces and addresses that the node has'
-complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -f -a "metrics" -d 'Show load, memory and file systems of the node'
-complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -f -a "time" -d 'Show the node\'s clock, or set it'
-complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown" -f -a "shutdown" -d 'Have the node\'s own system end it'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown exec-list exec-show exec-end exec-remove" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown exec-list exec-show exec-end exec-remove" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown exec-list exec-show exec-end exec-remove" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown exec-list exec-show exec-end exec-remove" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown exec-list exec-show exec-end exec-remove" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown exec-list exec-show exec-end exec-remove" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown exec-list exec-show exec-end exec-remove" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown exec-list exec-show exec-end exec-remove" -f -a "ping" -d 'Find out whether the agent answers, which one it is, and how fast'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown exec-list exec-show exec-end exec-remove" -f -a "info" -d 'Show what the agent is and what it can do'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown exec-list exec-show exec-end exec-remove" -f -a "network" -d 'Show the interfaces and addresses that the node has'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown exec-list exec-show exec-end exec-remove" -f -a "metrics" -d 'Show load, memory and file systems of the node'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown exec-list exec-show exec-end exec-remove" -f -a "time" -d 'Show the node\'s clock, or set it'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown exec-list exec-show exec-end exec-remove" -f -a "shutdown" -d 'Have the node\'s own system end it'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown exec-list exec-show exec-end exec-remove" -f -a "exec-list" -d 'List the programs that `exec --agent --detach` left to the agent'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown exec-list exec-show exec-end exec-remove" -f -a "exec-show" -d 'Show such a program: whether it runs, how it ended, how much it printed'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown exec-list exec-show exec-end exec-remove" -f -a "exec-end" -d 'End such a program with all it started: hang-up, TERM, KILL; its output and exit code stay'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and not __fish_seen_subcommand_from ping info network metrics time shutdown exec-list exec-show exec-end exec-remove" -f -a "exec-remove" -d 'End such a program, and have the agent forget it'
 complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from ping" -l state-dir -d 'Folder of all state' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from ping" -l host -d 'Talk to the daemon of another host, over TLS' -r
 complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from ping" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
@@ -258,6 +264,34 @@ complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subco
 complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from shutdown" -l json -d 'Print JSON: one document, or one line each for what streams'
 complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from shutdown" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from shutdown" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-list" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-list" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-list" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-list" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-list" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-list" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-show" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-show" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-show" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-show" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-show" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-show" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-end" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-end" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-end" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-end" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-end" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-end" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-end" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-remove" -l state-dir -d 'Folder of all state' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-remove" -l host -d 'Talk to the daemon of another host, over TLS' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-remove" -l token -d 'Token for `--host`; `vnode token create` makes one' -r
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-remove" -l ca -d 'Certificates to check that host\'s with; the system\'s own when absent' -r -F
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-remove" -l json -d 'Print JSON: one document, or one line each for what streams'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-remove" -s q -l quiet -d 'Print nothing but results and errors'
+complete -c vnode -n "__fish_vnode_using_subcommand agent; and __fish_seen_subcommand_from exec-remove" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c vnode -n "__fish_vnode_using_subcommand component" -l state-dir -d 'Folder of all state' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand component" -l host -d 'Talk to the daemon of another host, over TLS' -r
 complete -c vnode -n "__fish_vnode_using_subcommand component" -l token -d 'Token for `--host`; `vnode token create` makes one' -r

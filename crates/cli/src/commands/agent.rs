@@ -48,6 +48,22 @@ enum Command {
         #[arg(long, default_value = "poweroff")]
         mode: Mode,
     },
+    /// List the programs that `exec --agent --detach` left to the agent
+    ExecList(Of),
+    /// Show such a program: whether it runs, how it ended, how much it printed
+    ExecShow(Program),
+    /// End such a program with all it started: hang-up, TERM, KILL; its output and exit code stay
+    ExecEnd(Program),
+    /// End such a program, and have the agent forget it
+    ExecRemove(Program),
+}
+
+#[derive(Debug, clap::Args)]
+struct Program {
+    /// NODE or LAB/NODE; it must run and have an agent
+    node: String,
+    /// As `exec --agent --detach` printed it
+    id: String,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -74,6 +90,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
             };
             (node, AgentCommand::Shutdown { mode })
         }
+        Command::ExecList(of) => (of.node, AgentCommand::ExecList),
+        Command::ExecShow(of) => (of.node, AgentCommand::ExecShow { id: of.id }),
+        Command::ExecEnd(of) => (of.node, AgentCommand::ExecEnd { id: of.id }),
+        Command::ExecRemove(of) => (of.node, AgentCommand::ExecRemove { id: of.id }),
     };
     let mut client = context.client().await?;
     let path = node_path(&node, "/agent");
@@ -134,7 +154,32 @@ fn show(command: &AgentCommand, answer: &Value, context: &Context) -> Result<()>
             }
             rows.print(out)
         }
-        AgentCommand::Info | AgentCommand::Metrics => {
+        AgentCommand::ExecRemove { .. } => Ok(()),
+        AgentCommand::ExecList => {
+            let mut rows = Rows::new(&["ID", "STATE", "PID", "STARTED", "PROGRAM"]);
+            for program in list(answer, "programs") {
+                let words: Vec<String> = list(program, "argv").map(plain).collect();
+                let started = plain(&program["started"]);
+                let state = match (&program["code"], &program["signal"]) {
+                    (Value::Null, Value::Null) => plain(&program["state"]),
+                    (Value::Null, signal) => format!("signal {}", plain(signal)),
+                    (code, _) => format!("exit {}", plain(code)),
+                };
+                rows.add(vec![
+                    plain(&program["id"]),
+                    state,
+                    plain(&program["pid"]),
+                    started.split('.').next().unwrap_or_default().to_owned(),
+                    words.join(" "),
+                ]);
+            }
+            rows.print(out)
+        }
+        AgentCommand::Info
+        | AgentCommand::Metrics
+        | AgentCommand::ExecDetach { .. }
+        | AgentCommand::ExecShow { .. }
+        | AgentCommand::ExecEnd { .. } => {
             let members = answer.as_object().into_iter().flatten();
             for (name, value) in members {
                 let name = plain(&Value::String(name.clone()));

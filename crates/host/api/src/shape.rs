@@ -243,6 +243,8 @@ pub(crate) struct Create {
 /// Run a program in a running node.
 #[derive(ToSchema)]
 pub(crate) struct Exec {
+    /// None with `attach`.
+    #[schema(required = false)]
     argv: Vec<String>,
     /// Added to the node's environment, `NAME=value`.
     #[schema(required = false)]
@@ -258,6 +260,9 @@ pub(crate) struct Exec {
     privileged: bool,
     #[schema(required = false)]
     through: Through,
+    /// In place of a program of one's own: the detached program of the node's agent to attach to, by its id.
+    #[schema(required = false)]
+    attach: Option<String>,
 }
 
 /// Who starts a program: whoever is best at it, or the node's agent; of `component` and `vnf`, `argv` are a verb of the
@@ -282,6 +287,15 @@ pub(crate) struct AgentCommand {
     /// Of `shutdown`: `poweroff` when absent.
     #[schema(required = false)]
     mode: Option<ShutdownMode>,
+    /// Of `exec-detach`: the program, which lives on without anybody.
+    #[schema(required = false)]
+    program: Option<Exec>,
+    /// Of `exec-detach`: whether those who attach can give it input.
+    #[schema(required = false)]
+    stdin: bool,
+    /// Of `exec-show`, `exec-end` and `exec-remove`: the detached program.
+    #[schema(required = false)]
+    id: Option<String>,
 }
 
 #[derive(ToSchema)]
@@ -294,6 +308,11 @@ pub(crate) enum AgentVerb {
     Metrics,
     Time,
     Shutdown,
+    ExecDetach,
+    ExecList,
+    ExecShow,
+    ExecEnd,
+    ExecRemove,
 }
 
 #[derive(ToSchema)]

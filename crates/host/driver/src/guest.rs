@@ -35,7 +35,27 @@ pub async fn exec(node: &str, guest: &Guest, spec: &ExecSpec) -> Result<Exec> {
         stdin: true,
         time_limit: None,
     };
-    let mut running = guest.exec(inside).await.map_err(|error| failed(node, error))?;
+    let running = guest.exec(inside).await.map_err(|error| failed(node, error))?;
+    Ok(of(node, running))
+}
+
+/// Attaches to a detached program of a node's agent. Dropping the value leaves it as it is.
+///
+/// # Errors
+/// The agent is gone, or its form has no such programs.
+pub async fn attach(
+    node: &str,
+    guest: &Guest,
+    id: &str,
+    terminal: Option<WindowSize>,
+) -> Result<Exec> {
+    let size = terminal.map(|size| Size { rows: size.rows, columns: size.cols });
+    let running = guest.attach(id, size).await.map_err(|error| failed(node, error))?;
+    Ok(of(node, running))
+}
+
+/// A program of an agent's as one of the node's.
+fn of(node: &str, mut running: vnode_guest::Exec) -> Exec {
     let (stdin, stdout, stderr) =
         (running.stdin.take(), running.stdout.take(), running.stderr.take());
     let name: Arc<str> = node.into();
@@ -44,7 +64,7 @@ pub async fn exec(node: &str, guest: &Guest, spec: &ExecSpec) -> Result<Exec> {
         let exit = running.wait().await.map_err(|error| failed(&name, error))?;
         Ok(ExecExit { code: exit.code, signal: exit.signal })
     });
-    Ok(Exec { stdin, stdout, stderr, control: Arc::new(control), exit, ended: None })
+    Exec { stdin, stdout, stderr, control: Arc::new(control), exit, ended: None }
 }
 
 /// A file or folder of a node as a tar stream, by its agent.

@@ -6,8 +6,8 @@ use serde_json::Value;
 use tokio::io::AsyncRead;
 
 use crate::{
-    error::Result,
-    exec::{Exec, ExecSpec, Reader},
+    error::{Error, Result},
+    exec::{Exec, ExecSpec, Reader, Size},
     file::{FileReader, FileSpec},
     native, qga,
 };
@@ -151,6 +151,18 @@ impl Guest {
     /// The connection is over; this form of agent cannot do what the definition wants.
     pub async fn exec(&self, spec: ExecSpec) -> Result<Exec> {
         each!(self, client => client.exec(spec).await)
+    }
+
+    /// Attaches to a program of our own agent's that was begun with `detach`: all of its output that is kept, and what
+    /// comes. Dropping the value leaves the program as it is; the end of its input is the program's.
+    ///
+    /// # Errors
+    /// QEMU's form has no such programs; the connection is over. Whether there is such a program, [`Exec::wait`] says.
+    pub async fn attach(&self, id: &str, terminal: Option<Size>) -> Result<Exec> {
+        match self {
+            Self::Native(client) => client.attach(id, terminal).await,
+            Self::Qga(_) => Err(Error::Unsupported { what: "detached programs".to_owned() }),
+        }
     }
 
     /// Reads a file, as fast as the reader takes it.

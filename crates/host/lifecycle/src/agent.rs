@@ -14,7 +14,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -22,25 +22,23 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
-use vnode_driver::{
-    Exec, ExecSpec, Instance, Mount, MountKind, NodeSpec, Reader, WindowSize, Writer,
-};
-use vnode_guest::{Class, Error as GuestError, Form, Guest, Options, Shutdown};
+use vnode_driver::{Exec, ExecSpec, Instance, Mount, MountKind, NodeSpec, Reader, Writer};
+use vnode_guest::{Class, Error as GuestError, Guest, Options, Shutdown};
 use vnode_topology::{AgentMode, Node};
 
+use crate::by_agent;
 use crate::error::{Error, Kind, Result};
-use crate::functions;
 use crate::host::Host;
 use crate::inner::{Inner, driver_error};
 use crate::registry::{NodeEntry, lock};
-use crate::request::{self, AgentCommand, Through};
+use crate::request::{self, AgentCommand};
 
 /// Folder of the agent in a container.
 pub const FOLDER: &str = "/.vnode";
 /// The program there.
 pub(crate) const PROGRAM: &str = "/.vnode/vnode-agent";
 /// Where it is in a virtual machine's image, as packages put it.
-const IN_MACHINES: &str = "vnode-agent";
+pub(crate) const IN_MACHINES: &str = "vnode-agent";
 const SOCKET: &str = "agent.sock";
 /// Of the agent that is a node's init. Only root enters the socket's folder; the daemon, from outside a user namespace,
 /// is nobody there.
@@ -344,6 +342,10 @@ impl Host {
                 };
                 guest.shutdown(how).await.map(|()| json!({}))
             }
+            command => {
+                let request = by_agent::detached(node, &entry, &guest, command)?;
+                guest.call(request.0, request.1).await
+            }
         };
         answer.map_err(|error| told(node, &error))
     }
@@ -358,54 +360,5 @@ impl Host {
                 .map(move |node| format!("{name}/{}", node.name))
         });
         nodes.collect()
-    }
-
-    /// Runs a program by a node's agent: as root, with the environment and folder of the node's own program where the
-    /// request names no other.
-    pub(crate) async fn exec_by_agent(
-        &self,
-        entry: &Arc<NodeEntry>,
-        request: request::Exec,
-    ) -> Result<Exec> {
-        if request.privileged {
-            return Err(Error::usage("an agent gives no program more rights than it has itself"));
-        }
-        let guest = self.inner.guest(entry).await?;
-        let (name, spec) = entry.with(|record| (record.node.clone(), record.spec.clone()));
-        let machine =
-            spec.as_ref().is_none_or(|spec| spec.machine.is_some() || spec.domain.is_some());
-        let mut argv = request.argv;
-        // The tools of the agent are its own program's: this is the one place that says where it is.
-        let tool = match request.through {
-            Through::Node | Through::Agent => None,
-            Through::Component => Some("component"),
-            Through::Vnf => Some("vnf"),
-        };
-        if let Some(tool) = tool {
-            if guest.form() == Form::Qga && !machine {
-                return Err(Error::state(format!("node `{name}` has no agent of ours")));
-            }
-            let program = if machine { IN_MACHINES } else { PROGRAM };
-            argv.splice(0..0, [program.to_owned(), tool.to_owned()]);
-        }
-        let mut env = Vec::new();
-        let mut cwd = request.cwd;
-        if let Some(spec) = spec.filter(|_| !machine) {
-            env = spec.process.env;
-            cwd = cwd.or(Some(spec.process.cwd));
-        }
-        env.extend(request.env);
-        let wanted = ExecSpec {
-            argv,
-            env,
-            cwd,
-            user: request.user,
-            tty: request.terminal.map(|(rows, cols)| WindowSize { rows, cols }),
-            privileged: false,
-        };
-        let exec = vnode_driver::guest::exec(&name, &guest, &wanted).await.map_err(driver_error)?;
-        // Its service may have begun by this, and is followed from then on.
-        let may_begin = request.through == Through::Vnf && !functions::attends(&wanted.argv);
-        Ok(if may_begin { functions::poked_after(exec, entry) } else { exec })
     }
 }

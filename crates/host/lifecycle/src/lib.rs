@@ -14,6 +14,7 @@
 
 mod adopt;
 pub mod agent;
+mod by_agent;
 mod clean;
 pub mod control;
 mod doctor;

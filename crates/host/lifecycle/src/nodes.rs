@@ -303,6 +303,11 @@ impl Host {
         if request.through != request::Through::Node {
             return self.exec_by_agent(&entry, request).await;
         }
+        if request.attach.is_some() {
+            return Err(Error::usage(
+                "only programs of a node's agent can be attached to: `through` must say so",
+            ));
+        }
         let spec = ExecSpec {
             argv: request.argv,
             env: request.env,

@@ -47,8 +47,9 @@ pub struct Create {
 }
 
 /// Run a program in a running node.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exec {
+    #[serde(default)]
     pub argv: Vec<String>,
     /// Added to the node's environment, `NAME=value`.
     #[serde(default)]
@@ -65,6 +66,9 @@ pub struct Exec {
     /// Who starts it.
     #[serde(default)]
     pub through: Through,
+    /// In place of a program of one's own: the detached program of the node's agent to attach to, by its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attach: Option<String>,
 }
 
 /// Who starts a program in a node.
@@ -83,7 +87,7 @@ pub enum Through {
 }
 
 /// What a node's agent is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum AgentCommand {
     /// Whether it answers, and how fast.
@@ -103,6 +107,26 @@ pub enum AgentCommand {
     Shutdown {
         #[serde(default)]
         mode: ShutdownMode,
+    },
+    /// Begins a program that lives on without anybody.
+    ExecDetach {
+        program: Exec,
+        /// Whether those who attach can give it input.
+        #[serde(default)]
+        stdin: bool,
+    },
+    /// The detached programs.
+    ExecList,
+    ExecShow {
+        id: String,
+    },
+    /// Ends a detached program with all it started; how it ended stays known.
+    ExecEnd {
+        id: String,
+    },
+    /// Ends one, and forgets it.
+    ExecRemove {
+        id: String,
     },
 }
 

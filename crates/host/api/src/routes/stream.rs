@@ -67,7 +67,8 @@ fn switching() -> Response {
 /// `Connection: upgrade` and `Upgrade: vnode-frames` go with the request. A frame is one byte of kind, four
 /// of length (big endian) and the payload. To the program: 1 standard input, 2 its end, 3 signal (i32),
 /// 4 rows and columns (u16 each). From it: 17 standard output, 18 standard error, 19 exit (0 and code, or
-/// 1 and signal; i32), 20 error (`Problem`). Closing the connection kills the program.
+/// 1 and signal; i32), 20 error (`Problem`). Closing the connection kills the program; one that
+/// was attached to is left as it is.
 #[utoipa::path(post, path = "/v1/nodes/{node}/exec", tag = "nodes", request_body = shape::Exec,
     params(("node" = String, Path)),
     responses((status = 101, description = "frames follow"), (status = 404, body = Problem),
@@ -79,14 +80,18 @@ pub(crate) async fn exec(
     Body(request): Body<Exec>,
 ) -> Result<Response, Problem> {
     let permit = room(&api)?;
-    if request.argv.is_empty() {
-        return Err(Problem::new(Code::Usage, "there is no program to run"));
+    if request.argv.is_empty() == request.attach.is_none() {
+        let text = match request.attach {
+            None => "there is no program to run",
+            Some(_) => "who attaches to a program names no other to run",
+        };
+        return Err(Problem::new(Code::Usage, text));
     }
     let exec = api.host.exec(&node, request).await?;
     tokio::spawn(async move {
         let _permit = permit;
         match upgrade.await {
-            // The program dies with `exec` when the daemon stops or the client goes.
+            // A program that is not detached dies with `exec` when the daemon stops or the client goes.
             Ok(stream) => tokio::select! {
                 () = session::exec(TokioIo::new(stream), exec) => {}
                 () = api.stop.cancelled() => {}

@@ -146,13 +146,30 @@ impl Client {
             "terminal": terminal,
             "time_limit_seconds": limit,
         });
-        let request = self.begin("exec", value).await?;
+        self.program("exec", value, spec.stdin, spec.terminal.is_none()).await
+    }
+
+    pub(crate) async fn attach(&self, id: &str, terminal: Option<Size>) -> Result<Exec> {
+        let terminal = terminal.map(|s| json!({"rows": s.rows, "columns": s.columns}));
+        let value = json!({ "id": id, "terminal": terminal });
+        self.program("exec-attach", value, true, true).await
+    }
+
+    /// Begins a request that goes on as a program does.
+    async fn program(
+        &self,
+        command: &str,
+        value: Value,
+        has_input: bool,
+        has_errors: bool,
+    ) -> Result<Exec> {
+        let request = self.begin(command, value).await?;
         let (incoming, outgoing) = (&request.incoming, &self.0.outgoing);
         let output =
             |which| -> crate::exec::Reader { Box::pin(Stream::output(incoming, outgoing, which)) };
         let stdout = Some(output(Which::Out));
-        let stderr = spec.terminal.is_none().then(|| output(Which::Err));
-        let stdin = spec.stdin.then(|| -> crate::exec::Writer {
+        let stderr = has_errors.then(|| output(Which::Err));
+        let stdin = has_input.then(|| -> crate::exec::Writer {
             let (ours, theirs) = tokio::io::duplex(PIECE);
             tokio::spawn(feed(request.number, Arc::clone(incoming), outgoing.clone(), theirs));
             Box::pin(ours)
