@@ -91,6 +91,12 @@ impl Agent {
             tracing::error!(%error, "file systems may be frozen still");
         }
         crate::command::openstack::resetnetwork::start_beside(&agent.context);
+        let context = agent.context.clone();
+        tokio::spawn(async move {
+            if let Err(error) = crate::command::native::end_those_left(&context).await {
+                tracing::error!(%error, "programs of an agent that was killed may run still");
+            }
+        });
         agent.apply(config).await;
         if agent.running.is_empty() {
             return Err(AgentError::NoChannel);
@@ -180,6 +186,7 @@ impl Agent {
         if timeout(ENDING, busy.idle()).await.is_err() {
             tracing::warn!("programs that do not end are killed");
         }
+        crate::command::native::over(&self.context);
     }
 }
 

@@ -255,6 +255,43 @@ async fn rq_18_an_agent_that_was_killed_finds_its_detached_programs_again() {
 }
 
 /// The keeper that holds a program of this agent's: the parent of the program.
+#[tokio::test]
+async fn rq_18_an_agent_that_was_killed_leaves_the_next_to_end_what_clients_attended() {
+    let mut agent = start("");
+    let [own, apart, over] = ["own", "apart", "over"].map(|name| agent.path(name));
+    let mut client = agent.connect().await;
+    // What a program that has ended left behind in a session of its own is nobody's to end.
+    let script =
+        format!("setsid sh -c 'echo $$ > {}; exec sleep 1000' & sleep 0.2", over.display());
+    let ended = client.call("exec", sh(&script)).await;
+    assert_eq!(code(&ended), Some(0));
+    let script = format!(
+        "setsid sh -c 'echo $$ > {}; exec sleep 1000' & echo $$ > {}; sleep 1000",
+        apart.display(),
+        own.display()
+    );
+    client.begin("exec", sh(&script)).await;
+    let pids = || [&own, &apart, &over].map(|path| number(path));
+    eventually("all have begun", || pids().iter().all(Option::is_some));
+    let [own, apart, over] = pids().map(Option::unwrap);
+    agent.signal(libc::SIGKILL);
+    agent.wait();
+    assert!([own, apart, over].into_iter().all(lives));
+    let state = agent.path("");
+    let mut next = Agent::with(|folder| configuration(folder, &state, ""));
+    let mut client = next.connect().await;
+    eventually("the next has ended them", || !lives(own) && !lives(apart));
+    assert!(lives(over));
+    // Its own programs are none of an earlier life.
+    assert_eq!(code(&client.call("exec", sh("exit 5")).await), Some(5));
+    let killed = Command::new("kill").arg(over.to_string()).status().unwrap();
+    assert!(killed.success());
+    drop(client);
+    next.signal(libc::SIGTERM);
+    next.wait();
+    assert_eq!(std::fs::read_dir(state.join("exec")).unwrap().count(), 0, "no record is left");
+}
+
 fn keeper_of(program: &Value) -> i32 {
     let pid = program["pid"].as_i64().unwrap();
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();

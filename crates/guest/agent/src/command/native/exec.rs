@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod attach;
+mod attended;
 mod clients;
 mod detached;
 mod keeper;
@@ -30,6 +31,7 @@ mod streams;
 mod tree;
 
 pub(super) use attach::{Attach, End, List, Remove, Show, Signal};
+pub use attended::{end_those_left, over};
 pub use keeper::{KEEP, keep};
 use program::{Request, Size, Streams, Terminal};
 use streams::{Sink, feed, give};
@@ -101,7 +103,10 @@ async fn attended(
     io: StreamIo,
     watch: &Arc<Watch>,
 ) -> Result<ExitStatus, CommandError> {
-    let (mut tree, streams) = program::begin(context, &request, &record::new_id()?, watch)?;
+    let id = record::new_id()?;
+    let line = attended::enter(context, &id);
+    let (mut tree, streams) = program::begin(context, &request, &id, watch)?;
+    tree.is_on_record(line);
     let StreamIo { inbox, outbox } = io;
     let ended = CancellationToken::new();
     let sink = |frame| Sink::Client(&outbox, frame);

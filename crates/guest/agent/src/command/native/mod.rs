@@ -79,7 +79,7 @@ mod simple;
 mod user;
 mod vnf;
 
-pub use exec::{KEEP, keep};
+pub use exec::{KEEP, end_those_left, keep, over};
 
 /// All of them.
 pub fn all() -> Vec<Box<dyn Command>> {

@@ -4,6 +4,7 @@
 //!  ID/record.json   what it is and, once it has ended, how
 //!  ID/socket        its keeper, as long as that lives
 //!  ID/output        its last output, as frames one after the other, once it has ended
+//!  attended-...      marks of the programs that clients of an agent attend: see `attended`
 //! ```
 //!
 //! The folders are all there is: an agent that starts anew, or another version of it, finds every program in them.
@@ -57,6 +58,21 @@ pub(super) struct Process {
 impl Process {
     pub(super) fn of(pid: i32) -> Self {
         Self { pid, start: proc::stat(pid).map_or(0, |stat| stat.start) }
+    }
+
+    pub(super) fn own() -> Self {
+        Self::of(std::process::id().cast_signed())
+    }
+
+    /// As part of a file's name.
+    pub(super) fn name(self) -> String {
+        format!("{}-{}", self.pid, self.start)
+    }
+
+    /// The process of a [`Process::name`].
+    pub(super) fn named(name: &str) -> Option<Self> {
+        let (pid, start) = name.split_once('-')?;
+        Some(Self { pid: pid.parse().ok()?, start: start.parse().ok()? })
     }
 
     pub(super) fn lives(self) -> bool {
@@ -160,7 +176,7 @@ pub(super) fn new_id() -> Result<String, CommandError> {
     Ok(format!("{:016x}", u64::from_ne_bytes(bytes)))
 }
 
-fn is_id(name: &str) -> bool {
+pub(super) fn is_id(name: &str) -> bool {
     name.len() == 16 && name.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
@@ -225,8 +241,12 @@ impl Store {
         Ok(Self(options.state_dir.unwrap_or_else(|| PathBuf::from(FOLDER))))
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Makes the folder, which must be ours alone.
-    fn prepare(&self) -> Result<(), CommandError> {
+    pub(super) fn prepare(&self) -> Result<(), CommandError> {
         let shown = self.0.display();
         let cannot = |error| failed(&format!("make the folder `{shown}`"), error);
         DirBuilder::new().recursive(true).mode(0o700).create(&self.0).map_err(cannot)?;

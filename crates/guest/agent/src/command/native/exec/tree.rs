@@ -21,7 +21,7 @@ use vnode_action::{ExitStatus, Running, Signal, Spec};
 use vnode_idle::Busy;
 use vnode_processes::proc;
 
-use super::program;
+use super::{attended::Line, program};
 use crate::{command::CommandError, context::Context};
 
 /// The variable that bears the mark.
@@ -146,6 +146,8 @@ pub(super) struct Tree {
     watch: Arc<Watch>,
     busy: Arc<Busy>,
     endings: Arc<Endings>,
+    /// As long as it runs, or is being ended.
+    line: Option<Line>,
 }
 
 impl Tree {
@@ -164,7 +166,13 @@ impl Tree {
             watch: Arc::clone(watch),
             busy: context.state(),
             endings: context.state(),
+            line: None,
         })
+    }
+
+    /// It stays on record to its end.
+    pub(super) fn is_on_record(&mut self, line: Option<Line>) {
+        self.line = line;
     }
 
     pub(super) fn kin(&self) -> &Kin {
@@ -194,7 +202,7 @@ impl Tree {
         };
         let status = running.wait().await;
         let status = status.map_err(|error| super::failed("wait for the program", error))?;
-        self.running = None;
+        (self.running, self.line) = (None, None);
         Ok(status)
     }
 }
@@ -206,6 +214,7 @@ impl Drop for Tree {
         let Ok(runtime) = Handle::try_current() else { return };
         let (kin, endings, busy) = (self.kin.clone(), Arc::clone(&self.endings), self.busy.enter());
         let many = endings.0.fetch_add(1, Ordering::Relaxed) >= ENDINGS;
+        let line = self.line.take();
         let at_once = many || self.watch.expired.load(Ordering::Relaxed);
         if at_once {
             // What it left is killed below; a failure leaves it to that.
@@ -217,7 +226,7 @@ impl Drop for Tree {
                 false => kin.end().await,
             }
             // Not waited for before: its number has been its session's until here.
-            drop(running);
+            drop((running, line));
             endings.0.fetch_sub(1, Ordering::Relaxed);
             drop(busy);
         });
