@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::common::{Pkg, Service, eventually, unique};
 
-/// Lives of a process, unless `VNODE_TEST_CYCLES` says how many; the specification asks for 100,000, which takes hours.
+/// Lives of a process, unless `VNODE_TEST_CYCLES` says how many; the specification asks for 100,000, which takes an hour.
 const LIVES: usize = 120;
 /// Of those, how many until nothing may grow any more, at most: a log of each hook is kept, up to 2000.
 const SETTLED: usize = 1500;
