@@ -139,7 +139,7 @@ fn requests_are_described_as_they_are() {
         privileged: false,
         boot: false,
     });
-    same_fields::<Exec>(&request::Exec::default());
+    same_fields::<Exec>(&request::Exec { attach: Some(String::new()), ..request::Exec::default() });
     same_fields::<LinkSet>(&request::LinkSet::default());
 }
 
