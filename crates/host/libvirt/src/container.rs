@@ -2,6 +2,7 @@
 //! without name and address; nobody in a container waits for a cable to be plugged in, so both are given from outside.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use vnode_driver::{Error, Result};
@@ -10,13 +11,30 @@ use vnode_network::{Ns, Route};
 use crate::domain::Domain;
 use crate::hub::refused;
 use crate::nic::{Nic, network};
+use crate::typed::VirError;
 
 /// libvirt's name of its driver of containers.
 pub(crate) const LXC: &str = "LXC";
 
+/// libvirt says that a container is started before it has been told of the first process: until then it looks for that of
+/// the run before, which is gone.
+const TOLD: Duration = Duration::from_secs(5);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// The network namespace of a container that runs.
 pub(crate) fn inside(node: &str, domain: &Domain, host: &Ns) -> Result<Ns> {
-    let found = domain.netns().map_err(|error| refused(node, "enter the network", error))?;
+    let end = Instant::now() + TOLD;
+    let found = loop {
+        match domain.netns().map_err(|error| refused(node, "enter the network", error))? {
+            Some(found) => break found,
+            None if Instant::now() < end => std::thread::sleep(LOOK),
+            None => {
+                let error = VirError::own("libvirt gives no network namespace");
+                return Err(refused(node, "enter the network", error));
+            }
+        }
+    };
     let ns = Ns::from_fd(found).map_err(network)?;
     if ns.id() == host.id() {
         return Err(Error::Unsupported {

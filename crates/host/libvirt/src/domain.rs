@@ -221,8 +221,8 @@ impl Domain {
         taken(functions, unsafe { ask(self.handle.0, text.as_ptr(), seconds, 0) })
     }
 
-    /// The network namespace of a container's first process.
-    pub(crate) fn netns(&self) -> Result<OwnedFd> {
+    /// The network namespace of a container's first process, as libvirt knows it; `None`: that process is gone.
+    pub(crate) fn netns(&self) -> Result<Option<OwnedFd>> {
         let functions = self.connection.functions;
         let Some(open) = functions.namespaces else {
             return Err(VirError {
@@ -245,7 +245,7 @@ impl Domain {
         }
         // SAFETY: the list itself is ours to free, or null.
         unsafe { libc::free(list.cast()) };
-        found.ok_or_else(|| VirError::own("libvirt gives no network namespace"))
+        Ok(found)
     }
 
     /// A stream that is not joined to anything yet.
