@@ -41,7 +41,8 @@ pub(crate) struct Options {
 #[derive(Debug, Default)]
 struct Kept {
     last: u64,
-    events: VecDeque<Value>,
+    /// Their numbers and texts: as a value an event takes two kilobytes, which an idle agent has no use for.
+    events: VecDeque<(u64, Box<str>)>,
 }
 
 /// The events of the agent, of all channels.
@@ -59,11 +60,10 @@ impl Audit {
     /// The events after a number that are still kept, and the number of the last one there was.
     pub(crate) fn after(&self, number: u64) -> (Vec<Value>, u64) {
         let kept = self.kept();
-        let wanted = kept
-            .events
-            .iter()
-            .filter(|event| event["seq"].as_u64().is_some_and(|seq| seq > number));
-        (wanted.cloned().collect(), kept.last)
+        let wanted = kept.events.iter().filter(|(seq, _)| *seq > number);
+        let events =
+            wanted.map(|(_, text)| serde_json::from_str(text).expect("a value's own text"));
+        (events.collect(), kept.last)
     }
 
     /// Returns when there is one after that number.
@@ -80,25 +80,28 @@ impl Audit {
     }
 
     fn add(&self, mut event: Value, file: Option<&Path>) {
-        {
+        let text = {
             let mut kept = self.kept();
             kept.last += 1;
-            event["seq"] = kept.last.into();
+            let seq = kept.last;
+            event["seq"] = seq.into();
+            let text = event.to_string();
             if kept.events.len() == KEPT {
                 kept.events.pop_front();
             }
-            kept.events.push_back(event.clone());
-        }
+            kept.events.push_back((seq, text.as_str().into()));
+            text
+        };
         self.added.notify_waiters();
         if let Some(file) = file
-            && let Err(error) = write(file, &event)
+            && let Err(error) = write(file, &text)
         {
             tracing::error!(file = %file.display(), %error, "an event is not on record");
         }
     }
 }
 
-fn write(path: &Path, event: &Value) -> io::Result<()> {
+fn write(path: &Path, event: &str) -> io::Result<()> {
     let open = || OpenOptions::new().create(true).append(true).mode(0o600).open(path);
     let mut file = open()?;
     if file.metadata()?.len() > FILE {
