@@ -127,7 +127,7 @@ fn r13_t37_a_renewal_killed_while_a_preconfig_runs() {
         // The first run never ends, and what it leaves in a session of its own even less.
         let script = host.write(
             "prepare.sh",
-            "cd \"$VNODE_ROOT\" && echo mine >>prepared && setsid sleep 1234 &\n\
+            "cd \"$VNODE_ROOT\" && echo mine >>prepared\nsetsid sleep 1234 &\n\
              echo run >>\"$1/runs\"\n[ -e \"$1/go\" ] || sleep 1234\n",
         );
         let command = format!("sh {} {}", script.display(), host.dir().display());
