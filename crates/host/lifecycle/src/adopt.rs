@@ -13,7 +13,7 @@ use crate::inner::Inner;
 use crate::record::{self, HostRecord, LabRecord, LinkRecord, NodeRecord};
 use crate::registry::{Lab, NodeEntry, lock};
 use crate::resolve;
-use crate::runner;
+use crate::runner::{self, on_host::Purpose};
 use crate::state::State;
 
 /// Nodes looked for at once.
@@ -125,7 +125,7 @@ async fn find(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) -> Option<String> {
         return None;
     }
     if record.state == State::Mounted
-        && let Err(error) = runner::preconfig::end(inner, &spec).await
+        && let Err(error) = runner::on_host::end(inner, &spec, Purpose::Preconfig).await
     {
         tracing::warn!(node = record.node, "what works on its root: {}", error.chain());
     }

@@ -18,8 +18,9 @@ use crate::state::{Event, State};
 use crate::{follow, resolve};
 
 use super::define::{self, Defined};
+use super::on_host::Purpose;
 use super::preconfig::Preconfig;
-use super::{control, stage};
+use super::{control, on_host, stage};
 
 /// Time a container has to boot where its definition says nothing: its first process runs, or the boot has failed.
 const CONTAINER: Duration = Duration::from_secs(30);
@@ -124,7 +125,7 @@ pub(super) async fn destroy(
     let spec = definition(&entry);
     let runs_on_host = |lab: &Lab| lab.record.lab.node(name).is_some_and(stage::has_host_commands);
     if inner.registry.lab(lab, runs_on_host)? {
-        stage::end(inner, &spec).await?;
+        on_host::end(inner, &spec, Purpose::Stage).await?;
     }
     let dir = inner.node_dir(lab, name);
     inner.driver.destroy(&spec, &dir).await.map_err(driver_error)?;

@@ -2,30 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use vnode_driver::{Limits, NodeSpec};
 use vnode_operation::StepContext;
 use vnode_topology::{Lab, Node};
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::inner::{Inner, driver_error};
+use crate::inner::Inner;
 use crate::registry::NodeEntry;
 
-/// Time of one command.
-const LIMIT: Duration = Duration::from_secs(300);
-/// Most of its output that is kept in its event, bytes a stream.
-const OUTPUT: usize = 4096;
-
-/// Control group of the commands, beside the node's: whatever they have started is found by it, by the next daemon as well.
-const GROUP: &str = "preconfig";
-
-/// Ends what a daemon that died had under way on the node's root.
-pub(crate) async fn end(inner: &Inner, spec: &NodeSpec) -> Result<()> {
-    inner.driver.end_beside(spec, GROUP).await.map_err(driver_error)
-}
+use super::on_host::{self, Purpose};
 
 /// What one node has to run before its boot.
 #[derive(Debug)]
@@ -74,7 +61,7 @@ impl Preconfig {
     ) -> Result<()> {
         let operation = context.operation().to_string();
         let name = entry.with(|record| record.node.clone());
-        let (mut spec, root) = match files::mount_held(inner, entry).await {
+        let (spec, root) = match files::mount_held(inner, entry).await {
             Ok(mounted) => mounted,
             Err(error) => {
                 let reason = error.chain();
@@ -94,15 +81,12 @@ impl Preconfig {
                 return Ok(());
             }
         };
-        // Programs of the host: no device of it is kept from them.
-        spec.security.privileged = true;
-        let group = inner.driver.group_beside(&spec, GROUP, &Limits::default()).await;
-        let ran = match group.map_err(driver_error) {
+        let ran = match on_host::begin(inner, &spec, Purpose::Preconfig).await {
             Ok(group) => self.run_all(inner, context, entry, &root, &group).await,
             Err(error) => Err(error),
         };
         // Whatever became of them: a mounted root is not booted, nor one that somebody writes to from outside.
-        let ended = end(inner, &spec).await;
+        let ended = on_host::end(inner, &spec, Purpose::Preconfig).await;
         let unmounted = files::unmount_held(inner, entry).await;
         ran.and(ended).and(unmounted)
     }
@@ -153,11 +137,11 @@ impl Preconfig {
     ) -> Result<(i32, String)> {
         let argv = shlex::split(command)
             .ok_or_else(|| Error::usage(format!("`preconfig: {command}` has an open quote")))?;
-        let spec = super::stage::host_command(argv, OUTPUT, LIMIT, group)
+        let spec = on_host::command(argv, group)
             .folder(&self.folder)
             .env("VNODE_NODE", node)
             .env("VNODE_ROOT", root);
-        super::stage::ran(vnode_action::run(spec, context.cancellation()).await)
+        on_host::run(spec, context.cancellation()).await
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::AsyncReadExt;
-use vnode_driver::{ExecSpec, Limits, NodeSpec, Phase};
+use vnode_driver::{ExecSpec, Phase};
 use vnode_operation::StepContext;
 use vnode_topology::{Node, StageExec, StageExecTarget, StageName};
 
@@ -16,11 +15,7 @@ use crate::inner::{Inner, driver_error};
 use crate::registry::NodeEntry;
 
 use super::node;
-
-/// Control group of what a node's stages run on the host, beside the node's.
-const GROUP: &str = "stage";
-/// Most of a startup command's output that is kept in its event.
-const OUTPUT: u64 = 4096;
+use super::on_host::{self, OUTPUT, Purpose};
 
 /// Stage hooks and startup commands, in order. A command that fails is told and does not fail the lab, as
 /// containerlab does.
@@ -36,23 +31,16 @@ pub(super) async fn configure(
     let spec = node::definition(&entry);
     let mut group = Vec::new();
     if has_host_commands(&model) {
-        // Programs of the host: no device of it is kept from them.
-        let mut spec = spec.clone();
-        spec.security.privileged = true;
-        // What a daemon that died had under way is ended by this.
-        let made = inner.driver.group_beside(&spec, GROUP, &Limits::default()).await;
-        group = made.map_err(driver_error)?;
+        group = on_host::begin(inner, &spec, Purpose::Stage).await?;
     }
     let ran = run_all(inner, context, &entry, &model, &group).await;
-    let ended = if group.is_empty() { Ok(()) } else { end(inner, &spec).await };
+    let ended = match group.is_empty() {
+        true => Ok(()),
+        false => on_host::end(inner, &spec, Purpose::Stage).await,
+    };
     ran.and(ended)?;
     entry.signs.configured();
     Ok(())
-}
-
-/// Ends what commands on the host have started.
-pub(super) async fn end(inner: &Inner, spec: &NodeSpec) -> Result<()> {
-    inner.driver.end_beside(spec, GROUP).await.map_err(driver_error)
 }
 
 /// Whether a stage of the node runs a command on the host.
@@ -115,7 +103,9 @@ async fn run_hook(
                 }
             }
         }
-        StageExecTarget::Host => run_on_host(context, argv, group).await?,
+        StageExecTarget::Host => {
+            on_host::run(on_host::command(argv, group), context.cancellation()).await?
+        }
     };
     let data = json!({ "command": hook.command, "status": ran.0, "output": ran.1 });
     inner.tell("node.command-run", &entry.subject(), Some(&operation), data);
@@ -150,48 +140,11 @@ pub(crate) async fn run_in_node(
 async fn head(stream: Option<vnode_driver::Reader>) -> String {
     let Some(mut stream) = stream else { return String::new() };
     let mut kept = Vec::new();
-    let mut beginning = (&mut stream).take(OUTPUT);
+    let mut beginning = (&mut stream).take(OUTPUT as u64);
     // A broken pipe ends the output; what came before it counts.
     let _ = beginning.read_to_end(&mut kept).await;
     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
     String::from_utf8_lossy(&kept).into_owned()
-}
-
-async fn run_on_host(
-    context: &StepContext,
-    argv: Vec<String>,
-    group: &[PathBuf],
-) -> Result<(i32, String)> {
-    let spec = host_command(argv, OUTPUT as usize, Duration::from_secs(300), group);
-    ran(vnode_action::run(spec, context.cancellation()).await)
-}
-
-/// A command of a topology file that is run on the host, in a control group beside its node's, by which whatever it has
-/// started is found; `output` are the bytes of each stream that are kept.
-pub(super) fn host_command(
-    argv: Vec<String>,
-    output: usize,
-    limit: Duration,
-    group: &[PathBuf],
-) -> vnode_action::Spec {
-    let spec = vnode_action::Spec::new(argv)
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .capture(output)
-        .time_limit(limit);
-    group.iter().fold(spec, |spec, folder| spec.enter(folder))
-}
-
-/// Its status as a shell has it, and what it printed.
-pub(super) fn ran(output: vnode_action::Result<vnode_action::Output>) -> Result<(i32, String)> {
-    let output = output.map_err(|source| {
-        Error::failed("cannot run a command of the topology on the host").because(source)
-    })?;
-    let text = [output.stdout, output.stderr].concat();
-    let status = match output.status {
-        vnode_action::ExitStatus::Code(code) => code,
-        vnode_action::ExitStatus::Signal(signal) => 128 + signal,
-    };
-    Ok((status, String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// The end of what a node's console printed, for an error about a node that does not come up (T-41).
