@@ -1,20 +1,10 @@
 //! What clients have asked for, told as events.
 
-use futures_util::future::BoxFuture;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Ended, StreamIo, Streaming, failed, read};
-use crate::{
-    audit::{Audit, Options},
-    command::CommandError,
-    context::Context,
-};
-
-/// Tells the last events of the agent, and those to come.
-#[derive(Debug)]
-pub(super) struct Events;
-streamed!(Events, "events");
+use super::{Ended, failed, read};
+use crate::audit::{Audit, Options};
 
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
@@ -25,30 +15,26 @@ struct Request {
     follow: bool,
 }
 
-impl Streaming for Events {
-    fn stream<'a>(
-        &'a self,
-        context: &'a Context,
-        value: Value,
-        io: StreamIo,
-    ) -> BoxFuture<'a, Result<Ended, CommandError>> {
-        Box::pin(async move {
-            let mut request: Request = read(if value.is_null() { json!({}) } else { value })?;
-            // Wrong settings are told of here: nobody else could.
-            let _options: Options = context.options("events")?;
-            let audit = context.state::<Audit>();
-            loop {
-                let (events, last) = audit.after(request.after);
-                for event in &events {
-                    io.outbox.progress(event).await.map_err(|error| failed("answer", error))?;
-                }
-                // The agent may have started anew, and counts from 1.
-                request.after = last;
-                if !request.follow {
-                    return Ok(Ended::Response(json!({ "last": last })));
-                }
-                audit.beyond(last).await;
+streamed!(
+    Events,
+    "events",
+    "Tells the last events of the agent, and those to come.",
+    |context, value, io| {
+        let mut request: Request = read(if value.is_null() { json!({}) } else { value })?;
+        // Wrong settings are told of here: nobody else could.
+        let _options: Options = context.options("events")?;
+        let audit = context.state::<Audit>();
+        loop {
+            let (events, last) = audit.after(request.after);
+            for event in &events {
+                io.outbox.progress(event).await.map_err(|error| failed("answer", error))?;
             }
-        })
+            // The agent may have started anew, and counts from 1.
+            request.after = last;
+            if !request.follow {
+                return Ok(Ended::Response(json!({ "last": last })));
+            }
+            audit.beyond(last).await;
+        }
     }
-}
+);

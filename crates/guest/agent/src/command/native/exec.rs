@@ -5,13 +5,11 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
-use serde_json::Value;
 use tokio::time::{sleep, timeout};
 use vnode_action::{CancellationToken, ExitStatus};
 use vnode_protocol::frame::{Exit, Frame};
 
-use super::{Ended, StreamIo, Streaming, failed, read, user};
+use super::{Ended, StreamIo, failed, read, user};
 use crate::{
     audit,
     command::{Class, CommandError},
@@ -41,44 +39,27 @@ use tree::{Tree, Watch};
 const LOOK: Duration = Duration::from_secs(5);
 const STANDS: Duration = Duration::from_secs(30);
 
-/// Runs a program.
-#[derive(Debug)]
-pub(super) struct Exec;
-streamed!(Exec, "exec");
-
-impl Streaming for Exec {
-    fn stream<'a>(
-        &'a self,
-        context: &'a Context,
-        value: Value,
-        io: StreamIo,
-    ) -> BoxFuture<'a, Result<Ended, CommandError>> {
-        Box::pin(async move {
-            let request: Request = read(value)?;
-            if request.detach {
-                return detached::begin(context, &request).await.map(Ended::Response);
-            }
-            let limit = request.time_limit_seconds.map(Duration::from_secs);
-            let watch = Arc::new(Watch::default());
-            // Ends the program when it is dropped.
-            let mut running = std::pin::pin!(attended(context, request, io, &watch));
-            let status = match limit {
-                Some(limit) => timeout(limit, &mut running).await.unwrap_or_else(|_| {
-                    watch.expired.store(true, Ordering::Relaxed);
-                    let still = if watch.stands_still() {
-                        ", and stands still: a signal stopped it"
-                    } else {
-                        ""
-                    };
-                    let text = format!("the program ran longer than {} s{still}", limit.as_secs());
-                    Err(CommandError::new(Class::TimedOut, text))
-                })?,
-                None => running.await?,
-            };
-            Ok(Ended::Exit(exit(status)))
-        })
+streamed!(Exec, "exec", "Runs a program.", |context, value, io| {
+    let request: Request = read(value)?;
+    if request.detach {
+        return detached::begin(context, &request).await.map(Ended::Response);
     }
-}
+    let limit = request.time_limit_seconds.map(Duration::from_secs);
+    let watch = Arc::new(Watch::default());
+    // Ends the program when it is dropped.
+    let mut running = std::pin::pin!(attended(context, request, io, &watch));
+    let status = match limit {
+        Some(limit) => timeout(limit, &mut running).await.unwrap_or_else(|_| {
+            watch.expired.store(true, Ordering::Relaxed);
+            let still =
+                if watch.stands_still() { ", and stands still: a signal stopped it" } else { "" };
+            let text = format!("the program ran longer than {} s{still}", limit.as_secs());
+            Err(CommandError::new(Class::TimedOut, text))
+        })?,
+        None => running.await?,
+    };
+    Ok(Ended::Exit(exit(status)))
+});
 
 fn exit(status: ExitStatus) -> Exit {
     match status {

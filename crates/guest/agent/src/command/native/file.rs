@@ -12,9 +12,8 @@ use std::{
     },
 };
 
-use futures_util::future::BoxFuture;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -23,10 +22,10 @@ use tokio::{
 use vnode_beneath::Dir;
 use vnode_protocol::frame::MAX_PAYLOAD;
 
-use super::{Ended, StreamIo, Streaming, failed, read};
+use super::{Ended, StreamIo, failed, read};
 use crate::{
     command::{Class, CommandError},
-    context::{Context, Place},
+    context::Place,
     parser::native::Input,
 };
 
@@ -68,11 +67,6 @@ pub(super) fn open_failed(
     };
     CommandError::new(class, format!("cannot {action} `{}`", path.display())).with_source(error)
 }
-
-/// Takes a file.
-#[derive(Debug)]
-pub(super) struct Put;
-streamed!(Put, "file-put");
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -118,78 +112,68 @@ impl Drop for Temporary<'_> {
     }
 }
 
-impl Streaming for Put {
-    fn stream<'a>(
-        &'a self,
-        context: &'a Context,
-        value: Value,
-        io: StreamIo,
-    ) -> BoxFuture<'a, Result<Ended, CommandError>> {
-        Box::pin(async move {
-            let request: PutRequest = read(value)?;
-            let place = context.place(&request.path)?;
-            let digest = digest_of(&request)?;
-            let _turn = context.state::<Transfers>().place().await;
-            let (file, mut temporary) = open_for_put(&request, &place)?;
-            let Place { folder, below, path } = &place;
-            let granted = io.outbox.grant(&io.inbox, AHEAD).await;
-            granted.map_err(|error| failed("answer", error))?;
-            let (to_write, pieces) = mpsc::channel::<Vec<u8>>(1);
-            let (written, mut back) = mpsc::channel::<Vec<u8>>(4);
-            let sync = request.sync;
-            let hashed = digest.is_some();
-            let writing = spawn_blocking(move || write_all(file, sync, hashed, pieces, written));
-            let mut bytes = 0_u64;
-            let ended = loop {
-                tokio::select! {
-                    biased;
-                    piece = back.recv() => match piece {
-                        Some(piece) => {
-                            let length = piece.len();
-                            io.inbox.recycle(piece);
-                            let granted = io.outbox.grant(&io.inbox, length).await;
-                            granted.map_err(|error| failed("answer", error))?;
-                        }
-                        // It failed, and says why below.
-                        None => break false,
-                    },
-                    input = next(&io, &to_write) => match input {
-                        Some((Input::Bytes(piece), place)) => {
-                            bytes += piece.len() as u64;
-                            place.send(piece);
-                        }
-                        _ => break true,
-                    },
+streamed!(Put, "file-put", "Takes a file.", |context, value, io| {
+    let request: PutRequest = read(value)?;
+    let place = context.place(&request.path)?;
+    let digest = digest_of(&request)?;
+    let _turn = context.state::<Transfers>().place().await;
+    let (file, mut temporary) = open_for_put(&request, &place)?;
+    let Place { folder, below, path } = &place;
+    let granted = io.outbox.grant(&io.inbox, AHEAD).await;
+    granted.map_err(|error| failed("answer", error))?;
+    let (to_write, pieces) = mpsc::channel::<Vec<u8>>(1);
+    let (written, mut back) = mpsc::channel::<Vec<u8>>(4);
+    let sync = request.sync;
+    let hashed = digest.is_some();
+    let writing = spawn_blocking(move || write_all(file, sync, hashed, pieces, written));
+    let mut bytes = 0_u64;
+    let ended = loop {
+        tokio::select! {
+            biased;
+            piece = back.recv() => match piece {
+                Some(piece) => {
+                    let length = piece.len();
+                    io.inbox.recycle(piece);
+                    let granted = io.outbox.grant(&io.inbox, length).await;
+                    granted.map_err(|error| failed("answer", error))?;
                 }
-            };
-            drop(to_write);
-            if ended {
-                // What is written on goes back to nobody; the thread must not wait for room.
-                while back.recv().await.is_some() {}
-            }
-            let wrote = writing.await.map_err(|error| failed("write the file", error))?;
-            let found =
-                wrote.map_err(|error| failed(&format!("write `{}`", path.display()), error))?;
-            if digest.is_some() && digest != found {
-                let text = format!("what was sent for `{}` has another SHA-256", path.display());
-                return Err(CommandError::invalid(text));
-            }
-            if let Some(from) = &temporary.path {
-                let renamed = folder.rename(from, below);
-                renamed.map_err(|error| open_failed("put in place", path, error))?;
-                temporary.path = None;
-                if request.sync {
-                    let synced = match parent(below) {
-                        Some(above) => folder.open_dir(above).and_then(|folder| folder.sync()),
-                        None => folder.sync(),
-                    };
-                    synced.map_err(|error| open_failed("sync the folder of", path, error))?;
+                // It failed, and says why below.
+                None => break false,
+            },
+            input = next(&io, &to_write) => match input {
+                Some((Input::Bytes(piece), place)) => {
+                    bytes += piece.len() as u64;
+                    place.send(piece);
                 }
-            }
-            Ok(Ended::Response(json!({ "bytes": bytes })))
-        })
+                _ => break true,
+            },
+        }
+    };
+    drop(to_write);
+    if ended {
+        // What is written on goes back to nobody; the thread must not wait for room.
+        while back.recv().await.is_some() {}
     }
-}
+    let wrote = writing.await.map_err(|error| failed("write the file", error))?;
+    let found = wrote.map_err(|error| failed(&format!("write `{}`", path.display()), error))?;
+    if digest.is_some() && digest != found {
+        let text = format!("what was sent for `{}` has another SHA-256", path.display());
+        return Err(CommandError::invalid(text));
+    }
+    if let Some(from) = &temporary.path {
+        let renamed = folder.rename(from, below);
+        renamed.map_err(|error| open_failed("put in place", path, error))?;
+        temporary.path = None;
+        if request.sync {
+            let synced = match parent(below) {
+                Some(above) => folder.open_dir(above).and_then(|folder| folder.sync()),
+                None => folder.sync(),
+            };
+            synced.map_err(|error| open_failed("sync the folder of", path, error))?;
+        }
+    }
+    Ok(Ended::Response(json!({ "bytes": bytes })))
+});
 
 /// The next piece, once the writing thread has room for it. Cancel-safe.
 async fn next<'a>(

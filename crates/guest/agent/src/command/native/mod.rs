@@ -10,9 +10,14 @@ use crate::{
     parser::native::{Inbox, Outbox},
 };
 
-/// Makes a command of a type that is [`Streaming`]: of our own form alone, and nothing where there is no stream.
+/// Makes a command that sends and takes bytes while it runs: of our own form alone, and nothing where there is no stream.
 macro_rules! streamed {
-    ($type:ty, $name:literal) => {
+    ($type:ident, $name:literal, $about:literal,
+        |$context:ident, $value:ident, $io:ident| $body:expr) => {
+        #[doc = $about]
+        #[derive(Debug)]
+        pub(in crate::command::native) struct $type;
+
         impl $crate::command::Command for $type {
             fn name(&self) -> &str {
                 $name
@@ -35,6 +40,20 @@ macro_rules! streamed {
 
             fn streaming(&self) -> Option<&dyn $crate::command::native::Streaming> {
                 Some(self)
+            }
+        }
+
+        impl $crate::command::native::Streaming for $type {
+            fn stream<'a>(
+                &'a self,
+                $context: &'a $crate::context::Context,
+                $value: serde_json::Value,
+                $io: $crate::command::native::StreamIo,
+            ) -> futures_util::future::BoxFuture<
+                'a,
+                Result<$crate::command::native::Ended, $crate::command::CommandError>,
+            > {
+                Box::pin(async move { $body })
             }
         }
     };

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
@@ -30,7 +29,7 @@ use super::{
 use crate::{
     command::{
         CommandError,
-        native::{Ended, StreamIo, Streaming},
+        native::{Ended, StreamIo},
     },
     context::Context,
     parser::native::{Inbox, Input, Outbox},
@@ -154,11 +153,6 @@ async fn end(record: &Record, place: &Place) -> Result<(), CommandError> {
     }
 }
 
-/// Shows what a detached program printed and prints, and gives it input.
-#[derive(Debug)]
-pub(in crate::command::native) struct Attach;
-streamed!(Attach, "exec-attach");
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AttachRequest {
@@ -170,39 +164,35 @@ struct AttachRequest {
     terminal: Option<Size>,
 }
 
-impl Streaming for Attach {
-    fn stream<'a>(
-        &'a self,
-        context: &'a Context,
-        value: Value,
-        io: StreamIo,
-    ) -> BoxFuture<'a, Result<Ended, CommandError>> {
-        Box::pin(async move {
-            let request: AttachRequest = read(value)?;
-            let mut at = At { place: request.from, told: 0 };
-            let mut size = request.terminal;
-            for _ in 0..TRIES {
-                let (record, place) = find(context, &request.id)?;
-                match record.state() {
-                    State::Ended => return from_record(&record, &place, &mut at, &io.outbox).await,
-                    State::Lost => return Err(lost(&record)),
-                    State::Running | State::Stopped => {}
-                }
-                if let Some(size) = size.take() {
-                    ask(&place, &Ask::Resize(size)).await;
-                }
-                if let Some(stream) = ask(&place, &Ask::Attach { from: at.place }).await
-                    && let Some(exit) = live(stream, &place, &mut at, &io).await?
-                {
-                    return Ok(Ended::Exit(exit));
-                }
-                // Its keeper is at its end: the record tells, in a moment.
-                sleep(PAUSE).await;
+streamed!(
+    Attach,
+    "exec-attach",
+    "Shows what a detached program printed and prints, and gives it input.",
+    |context, value, io| {
+        let request: AttachRequest = read(value)?;
+        let mut at = At { place: request.from, told: 0 };
+        let mut size = request.terminal;
+        for _ in 0..TRIES {
+            let (record, place) = find(context, &request.id)?;
+            match record.state() {
+                State::Ended => return from_record(&record, &place, &mut at, &io.outbox).await,
+                State::Lost => return Err(lost(&record)),
+                State::Running | State::Stopped => {}
             }
-            Err(CommandError::failed("the keeper of the program cannot be reached"))
-        })
+            if let Some(size) = size.take() {
+                ask(&place, &Ask::Resize(size)).await;
+            }
+            if let Some(stream) = ask(&place, &Ask::Attach { from: at.place }).await
+                && let Some(exit) = live(stream, &place, &mut at, &io).await?
+            {
+                return Ok(Ended::Exit(exit));
+            }
+            // Its keeper is at its end: the record tells, in a moment.
+            sleep(PAUSE).await;
+        }
+        Err(CommandError::failed("the keeper of the program cannot be reached"))
     }
-}
+);
 
 /// How far a client is.
 struct At {

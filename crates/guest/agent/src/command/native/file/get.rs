@@ -8,25 +8,16 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use futures_util::future::BoxFuture;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::spawn_blocking;
 use vnode_protocol::frame::{Frame, MAX_PAYLOAD};
 
 use super::{
-    super::{Ended, StreamIo, Streaming, failed, read},
+    super::{Ended, failed, read},
     Transfers, open_failed,
 };
-use crate::{
-    command::CommandError,
-    context::{Context, Place},
-};
-
-/// Gives a file.
-#[derive(Debug)]
-pub(in super::super) struct Get;
-streamed!(Get, "file-get");
+use crate::{command::CommandError, context::Place};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,55 +30,45 @@ struct GetRequest {
     length: Option<u64>,
 }
 
-impl Streaming for Get {
-    fn stream<'a>(
-        &'a self,
-        context: &'a Context,
-        value: Value,
-        io: StreamIo,
-    ) -> BoxFuture<'a, Result<Ended, CommandError>> {
-        Box::pin(async move {
-            let request: GetRequest = read(value)?;
-            let Place { folder, below, path } = context.place(&request.path)?;
-            let _turn = context.state::<Transfers>().place().await;
-            let file = folder.open(&below).map_err(|error| open_failed("open", &path, error))?;
-            let data = file.metadata().map_err(|error| failed("look at the file", error))?;
-            if data.is_dir() {
-                let text = format!("`{}` is a folder", path.display());
-                return Err(CommandError::invalid(text));
-            }
-            let modified =
-                data.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-            let about = json!({
-                "size": data.len(),
-                "mode": data.permissions().mode() & 0o7777,
-                "uid": data.uid(),
-                "gid": data.gid(),
-                "modified_s": modified.map(|time| time.as_secs()),
-            });
-            io.outbox.progress(&about).await.map_err(|error| failed("answer", error))?;
-            let (offset, length) = (request.offset, request.length.unwrap_or(u64::MAX));
-            let mut source = Source::new(file, data.is_file(), offset);
-            let mut buffer = Vec::with_capacity(MAX_PAYLOAD);
-            let mut sent = 0_u64;
-            while sent < length {
-                let want = usize::try_from(length - sent).unwrap_or(usize::MAX).min(MAX_PAYLOAD);
-                buffer = source
-                    .read(buffer, want)
-                    .await
-                    .map_err(|error| failed(&format!("read `{}`", path.display()), error))?;
-                if buffer.is_empty() {
-                    break;
-                }
-                sent += buffer.len() as u64;
-                let back = io.outbox.bytes(&Frame::Data(Vec::new()), buffer).await;
-                buffer = back.map_err(|error| failed("send the file", error))?;
-            }
-            io.outbox.data_end().await.map_err(|error| failed("send the file", error))?;
-            Ok(Ended::Response(json!({ "bytes": sent })))
-        })
+streamed!(Get, "file-get", "Gives a file.", |context, value, io| {
+    let request: GetRequest = read(value)?;
+    let Place { folder, below, path } = context.place(&request.path)?;
+    let _turn = context.state::<Transfers>().place().await;
+    let file = folder.open(&below).map_err(|error| open_failed("open", &path, error))?;
+    let data = file.metadata().map_err(|error| failed("look at the file", error))?;
+    if data.is_dir() {
+        let text = format!("`{}` is a folder", path.display());
+        return Err(CommandError::invalid(text));
     }
-}
+    let modified = data.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let about = json!({
+        "size": data.len(),
+        "mode": data.permissions().mode() & 0o7777,
+        "uid": data.uid(),
+        "gid": data.gid(),
+        "modified_s": modified.map(|time| time.as_secs()),
+    });
+    io.outbox.progress(&about).await.map_err(|error| failed("answer", error))?;
+    let (offset, length) = (request.offset, request.length.unwrap_or(u64::MAX));
+    let mut source = Source::new(file, data.is_file(), offset);
+    let mut buffer = Vec::with_capacity(MAX_PAYLOAD);
+    let mut sent = 0_u64;
+    while sent < length {
+        let want = usize::try_from(length - sent).unwrap_or(usize::MAX).min(MAX_PAYLOAD);
+        buffer = source
+            .read(buffer, want)
+            .await
+            .map_err(|error| failed(&format!("read `{}`", path.display()), error))?;
+        if buffer.is_empty() {
+            break;
+        }
+        sent += buffer.len() as u64;
+        let back = io.outbox.bytes(&Frame::Data(Vec::new()), buffer).await;
+        buffer = back.map_err(|error| failed("send the file", error))?;
+    }
+    io.outbox.data_end().await.map_err(|error| failed("send the file", error))?;
+    Ok(Ended::Response(json!({ "bytes": sent })))
+});
 
 /// A file that is read a piece at a time: at once as far as the kernel has it in memory, else by a thread that may wait
 /// for a disk.
