@@ -1,7 +1,7 @@
 //! The API over its unix socket, with another client than ours.
 
 use vnode_testkit::{Host, needs};
-use vnode_tests::{get, lab, socket, up};
+use vnode_tests::{get, lab, post, socket, up};
 
 #[test]
 fn openapi_metrics_and_nodes_are_served() {
@@ -51,27 +51,8 @@ fn garbage_on_the_socket_is_answered_or_closed_and_the_daemon_lives() {
     let host = Host::new();
     host.vnode(&["ps"]).ok();
     let before = host.daemon_process().map(|p| p.pid);
-    let socket = socket(&host);
     for body in ["{", "[]", "{\"lab\": 5}", ""] {
-        let out = host.run(
-            "curl",
-            &[
-                "-sS",
-                "--max-time",
-                "10",
-                "--unix-socket",
-                &socket,
-                "-w",
-                "\n%{http_code}",
-                "-X",
-                "POST",
-                "-H",
-                "content-type: application/json",
-                "-d",
-                body,
-                "http://vnode/v1/labs",
-            ],
-        );
+        let out = post(&host, "/v1/labs", body);
         assert!(
             out.stdout.trim_end().ends_with(['0', '2', '5']) && out.stdout.contains("\n4"),
             "{body}: {}",

@@ -117,23 +117,26 @@ pub fn ext4_disk(host: &Host, name: &str) -> std::path::PathBuf {
     path
 }
 
-/// Asks the daemon's socket with curl, which speaks HTTP over unix sockets.
+/// Asks the daemon's socket with curl, which speaks HTTP over unix sockets; the last line is the status.
 #[track_caller]
 pub fn get(host: &Host, path: &str) -> vnode_testkit::Output {
-    let socket = socket(host);
-    host.run(
-        "curl",
-        &[
-            "-sS",
-            "--max-time",
-            "10",
-            "--unix-socket",
-            &socket,
-            "-w",
-            "\n%{http_code}",
-            &format!("http://vnode{path}"),
-        ],
-    )
+    ask(host, path, &[])
+}
+
+/// Sends the daemon a JSON body, as [`get`].
+#[track_caller]
+pub fn post(host: &Host, path: &str, body: &str) -> vnode_testkit::Output {
+    ask(host, path, &["-X", "POST", "-H", "content-type: application/json", "-d", body])
+}
+
+#[track_caller]
+fn ask(host: &Host, path: &str, more: &[&str]) -> vnode_testkit::Output {
+    let (socket, url) = (socket(host), format!("http://vnode{path}"));
+    let mut args = vec!["-sS", "--max-time", "10", "--unix-socket", &socket];
+    args.extend_from_slice(&["-w", "\n%{http_code}"]);
+    args.extend_from_slice(more);
+    args.push(&url);
+    host.run("curl", &args)
 }
 
 /// Path of the daemon's socket in its host.

@@ -23,7 +23,7 @@ fn sy_02_lives_leave_neither_descriptors_nor_memory_nor_files() {
     service.instantiate(&Pkg::watched(&service, "lives", &name).calm());
     let id = service.status("lives")["id"].as_str().expect("an id").to_owned();
     let entries = |path: &std::path::Path| fs::read_dir(path).map_or(0, Iterator::count);
-    // Besides one for each process of the machine, through which its name is looked at.
+    // Without the connector, a descriptor for each process stays open, through which its name is looked at.
     let open = || {
         let all = fs::read_dir(format!("/proc/{}/fd", service.pid())).expect("it runs").flatten();
         let targets = all.filter_map(|entry| fs::read_link(entry.path()).ok());
