@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use vnode_driver::{Error, Result};
 use vnode_network::{Ns, Route};
 
-use crate::domain::Domain;
+use crate::domain::{Domain, State};
 use crate::hub::refused;
 use crate::nic::{Nic, network};
 use crate::typed::VirError;
@@ -16,8 +16,8 @@ use crate::typed::VirError;
 /// libvirt's name of its driver of containers.
 pub(crate) const LXC: &str = "LXC";
 
-/// libvirt says that a container is started before it has been told of the first process: until then it looks for that of
-/// the run before, which is gone.
+/// libvirt says that a container is started before it has been told of the first process: until then it knows none, or looks
+/// for that of the run before, which is gone.
 const TOLD: Duration = Duration::from_secs(5);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
@@ -25,10 +25,11 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The network namespace of a container that runs.
 pub(crate) fn inside(node: &str, domain: &Domain, host: &Ns) -> Result<Ns> {
     let end = Instant::now() + TOLD;
+    let lives = || matches!(domain.state(), Ok(State::Running | State::Paused));
     let found = loop {
         match domain.netns().map_err(|error| refused(node, "enter the network", error))? {
             Some(found) => break found,
-            None if Instant::now() < end => std::thread::sleep(LOOK),
+            None if Instant::now() < end && lives() => std::thread::sleep(LOOK),
             None => {
                 let error = VirError::own("libvirt gives no network namespace");
                 return Err(refused(node, "enter the network", error));

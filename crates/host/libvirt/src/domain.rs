@@ -221,7 +221,8 @@ impl Domain {
         taken(functions, unsafe { ask(self.handle.0, text.as_ptr(), seconds, 0) })
     }
 
-    /// The network namespace of a container's first process, as libvirt knows it; `None`: that process is gone.
+    /// The network namespace of a container's first process, as libvirt knows it; `None`: that process is gone, or libvirt
+    /// has not been told of it.
     pub(crate) fn netns(&self) -> Result<Option<OwnedFd>> {
         let functions = self.connection.functions;
         let Some(open) = functions.namespaces else {
@@ -232,7 +233,10 @@ impl Domain {
         };
         let mut list: *mut c_int = std::ptr::null_mut();
         // SAFETY: the handle is valid; the function allocates the list and opens the descriptors in it for us.
-        let count = done(functions, unsafe { open(self.handle.0, &raw mut list, 0) })?;
+        let count = match done(functions, unsafe { open(self.handle.0, &raw mut list, 0) }) {
+            Err(error) if error.code == code::OPERATION_INVALID => return Ok(None),
+            other => other?,
+        };
         let mut found = None;
         for number in 0..usize::try_from(count).unwrap_or(0) {
             // SAFETY: the list has `count` entries, each an open descriptor that is ours.
