@@ -268,6 +268,12 @@ pub trait Instance: Send + Sync + fmt::Debug {
     /// The node's network namespace; it outlives its processes. Opened anew at each call.
     fn netns(&self) -> Result<OwnedFd>;
 
+    /// A socket of rtnetlink in the node's network namespace, where its maker left one: to the first who asks, and spares
+    /// the way into the namespace.
+    fn take_route(&self) -> Option<OwnedFd> {
+        None
+    }
+
     fn status(&self) -> Status;
 
     /// Changes of status as they happen; holds the latest.

@@ -128,6 +128,18 @@ impl Catalogue {
         Inner::open(root, options).map(|inner| Self(Arc::new(inner)))
     }
 
+    /// Begins to look over the mask of the image `host` for an [`ensure`](Self::ensure) that is about to come and would wait
+    /// for it. Needs a tokio runtime.
+    pub fn foresee_host(&self) {
+        let inner = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            // Whoever asks for the image is told what is wrong.
+            if let Err(error) = crate::host::ensure(&inner).await {
+                tracing::debug!(%error, "the mask of the host's root");
+            }
+        });
+    }
+
     /// Makes sure that the image is in the catalogue, and answers with it. Needs a tokio runtime with time and I/O.
     ///
     /// Callers that ask for one image at once share one download; different images come in parallel. Cancelling, or

@@ -65,6 +65,10 @@ impl Host {
     ) -> Result<(Vec<ChangeView>, Option<OperationId>)> {
         let name = request.lab.name.clone();
         self.check(&request.lab)?;
+        if !dry_run && request.lab.nodes.iter().any(|node| node.image.as_deref() == Some("host")) {
+            // Beside the making of the plan and its way to the disk.
+            self.inner.catalogue.foresee_host();
+        }
         let (Difference { plan, changes }, entered) = {
             let old = self.inner.registry.lab(&name, Lab::records).ok();
             let new = wanted::records(

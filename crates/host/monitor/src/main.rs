@@ -7,6 +7,7 @@ mod child;
 mod console;
 mod fail;
 mod log;
+mod loopback;
 mod monitor;
 mod record;
 mod spawner;

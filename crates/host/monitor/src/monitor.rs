@@ -22,13 +22,13 @@ use rustix::net::{
 };
 use vnode_monitor::packet;
 use vnode_monitor::wire::{
-    Answer, Ask, Event, Message, Pid, Request, SOCKET, Spawn, State, VERSION, start_time,
+    Answer, Ask, Event, Message, Net, Pid, Request, SOCKET, Spawn, State, VERSION, start_time,
 };
 
 use crate::child::{self, Child};
 use crate::console::Console;
 use crate::fail::{Doing, Fail, Result};
-use crate::{record, spawner};
+use crate::{loopback, record, spawner};
 
 use self::programs::Program;
 
@@ -102,10 +102,12 @@ pub(crate) fn run(
     );
     become_own_process(&spawn.name)?;
     match start(spawn, dir, join) {
-        Ok(mut monitor) => {
+        Ok((mut monitor, route)) => {
             let hello = Message::Event(Event::Hello(monitor.state.clone()));
+            let fds: Vec<BorrowedFd<'_>> = route.iter().map(AsFd::as_fd).collect();
             // A daemon that is gone already will never know of this monitor: end with it.
-            packet::send(&first, &hello, &[]).doing(|| "greet the daemon")?;
+            packet::send(&first, &hello, &fds).doing(|| "greet the daemon")?;
+            drop(route);
             monitor.add_connection(first);
             monitor.serve()
         }
@@ -142,8 +144,13 @@ pub(crate) fn heed_no_signals() {
     }
 }
 
-fn start(spawn: &Spawn, dir: OwnedFd, join: Option<OwnedFd>) -> Result<Monitor> {
+/// The monitor, and the netlink socket of a network namespace that was made.
+fn start(spawn: &Spawn, dir: OwnedFd, join: Option<OwnedFd>) -> Result<(Monitor, Option<OwnedFd>)> {
     let namespaces = child::Own::enter(spawn, join)?;
+    let route = match spawn.net {
+        Net::Own => Some(loopback::up().doing(|| "take the loopback interface up")?),
+        Net::Host | Net::Join => None,
+    };
     let listener =
         listen_in(&dir).doing(|| format!("listen on `{SOCKET}` in the node's folder"))?;
     let own = std::process::id();
@@ -157,7 +164,7 @@ fn start(spawn: &Spawn, dir: OwnedFd, join: Option<OwnedFd>) -> Result<Monitor> 
         last_exit: earlier.last_exit,
     };
     record::write(&dir, &state).doing(|| "write the state record")?;
-    Ok(Monitor {
+    let monitor = Monitor {
         dir,
         listener,
         connections: Vec::new(),
@@ -174,7 +181,8 @@ fn start(spawn: &Spawn, dir: OwnedFd, join: Option<OwnedFd>) -> Result<Monitor> 
         oom_before: 0,
         last_id: 0,
         quitting: None,
-    })
+    };
+    Ok((monitor, route))
 }
 
 /// The folder's path may be longer than a socket address: bind through the open folder.

@@ -165,9 +165,9 @@ pub struct Device {
     pub major: u32,
     pub minor: u32,
     pub mode: u32,
-    /// Host path, bound where nodes cannot be made (user namespaces).
+    /// Host path, bound where nodes cannot be made.
     pub host: String,
-    /// User and group, the host's own: the group of `/dev/kvm` is who may open it.
+    /// User and group, the numbers of the host's own: the group of `/dev/kvm` is who may open it.
     #[serde(default)]
     pub owner: (u32, u32),
 }
@@ -229,7 +229,8 @@ pub enum Answer {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Event {
-    /// The monitor stands; first message on the first connection.
+    /// The monitor stands; first message on the first connection. With it comes, of a network namespace that was made, a
+    /// socket of rtnetlink in it.
     Hello(State),
     Started(State),
     Exited(State),

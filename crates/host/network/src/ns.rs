@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,6 +42,23 @@ impl Ns {
     /// When the descriptor is of something else.
     pub fn from_fd(fd: OwnedFd) -> Result<Ns> {
         Ns::named(fd, "a node".into())
+    }
+
+    /// The namespace of an rtnetlink socket, which is used for it from here on.
+    ///
+    /// # Errors
+    /// When the descriptor is of something else, or the kernel does not tell.
+    pub fn of_socket(route: OwnedFd) -> Result<Ns> {
+        let wrap = |source| Error::Namespace { what: "a node".into(), source };
+        // SAFETY: SIOCGSKNS takes no argument and gives a new descriptor of the socket's namespace.
+        let fd = unsafe { libc::ioctl(route.as_raw_fd(), SIOCGSKNS) };
+        if fd < 0 {
+            return Err(wrap(io::Error::last_os_error()));
+        }
+        // SAFETY: the kernel has just given it to us.
+        let ns = Ns::from_fd(unsafe { OwnedFd::from_raw_fd(fd) })?;
+        *lock(&ns.inner.route) = Some(Socket::of(route).map_err(wrap)?);
+        Ok(ns)
     }
 
     fn named(fd: OwnedFd, what: String) -> Result<Ns> {
@@ -85,7 +102,8 @@ impl Ns {
         }
     }
 
-    /// Makes a namespace that lasts as long as somebody holds it. Its loopback interface is down.
+    /// Makes a namespace that lasts as long as somebody holds it. Its loopback interface is up, as in those that nodes'
+    /// monitors make.
     pub fn create() -> Result<Ns> {
         let wrap = |source| Error::Namespace { what: "a new node".into(), source };
         let (fd, socket) = visit(None, || {
@@ -97,6 +115,7 @@ impl Ns {
         .map_err(wrap)?;
         let ns = Ns::named(fd, "a node".into())?;
         *lock(&ns.inner.route) = Some(socket);
+        ns.loopback_up()?;
         Ok(ns)
     }
 
@@ -174,8 +193,8 @@ impl Ns {
         }
     }
 
-    /// Takes the loopback interface up.
-    pub fn loopback_up(&self) -> Result<()> {
+    /// Takes the loopback interface up; what makes a node's namespace has done so.
+    fn loopback_up(&self) -> Result<()> {
         let mut batch = Batch::new();
         rtnl::loopback_up(&mut batch);
         self.change(&batch)
@@ -287,6 +306,8 @@ pub(crate) fn first_failure(failures: Vec<Failure>) -> Result<()> {
     }
 }
 
+/// `SIOCGSKNS` of `linux/sockios.h`: the namespace of a socket.
+const SIOCGSKNS: libc::Ioctl = 0x894c;
 /// `_IO(0xb7, 3)` of `linux/nsfs.h`: type of a namespace descriptor.
 const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
 

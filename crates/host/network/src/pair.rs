@@ -69,10 +69,6 @@ impl<'a> End<'a> {
         }
     }
 
-    fn is_on_host(&self) -> bool {
-        matches!(self.place, Place::Host { .. })
-    }
-
     fn shaped(&self) -> Option<&'a Impairment> {
         self.impairment.filter(|impairment| !impair::is_perfect(impairment))
     }
@@ -135,8 +131,7 @@ impl Host {
     }
 
     /// Makes pairs in few sends: all in one batch, then for each namespace one batch of shapers (where there are any), and
-    /// one of addresses, up, routes. No end goes up before the shapers of all are in place. The loopback interface of each
-    /// node named is taken up too.
+    /// one of addresses, up, routes. No end goes up before the shapers of all are in place.
     ///
     /// # Errors
     /// The first refusal, with the link, the interface and the kernel's words; [`Error::Impairment`] for a shaper. Pairs
@@ -256,16 +251,12 @@ impl Host {
 
     fn settle(&self, pairs: &[PairSpec<'_>]) -> Result<()> {
         let mut groups = Groups::default();
-        let mut awake = HashSet::new();
         for pair in pairs {
             let [first, second] = pair.ordered();
             // The host's ends first: when the node's end goes up the way behind it is whole.
             for end in [first, second] {
                 let ns = end.ns(self);
                 let batch = &mut groups.of(ns).batch;
-                if !end.is_on_host() && awake.insert(ns.id()) {
-                    rtnl::loopback_up(batch);
-                }
                 if let (Place::Host { bridge: Some(bridge), .. }, true) =
                     (&end.place, std::ptr::eq(end, second))
                 {

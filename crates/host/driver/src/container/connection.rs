@@ -188,7 +188,7 @@ impl Connection {
     }
 
     /// Waits for a new monitor's first word.
-    pub(super) async fn hello(&self) -> Result<State> {
+    pub(super) async fn hello(&self) -> Result<(State, Option<OwnedFd>)> {
         let receive = async {
             loop {
                 let mut ready = self
@@ -198,9 +198,11 @@ impl Connection {
                     .map_err(|e| Error::io("watch a monitor's socket", e))?;
                 match packet::receive(self.socket.get_ref()) {
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                    Ok(Some(packet)) => {
+                    Ok(Some(mut packet)) => {
                         return match packet.parse::<Message>() {
-                            Ok(Message::Event(Event::Hello(state))) => Ok(state),
+                            Ok(Message::Event(Event::Hello(state))) => {
+                                Ok((state, packet.fds.pop()))
+                            }
                             Ok(Message::Answer { answer: Answer::Failed { step }, .. }) => {
                                 Err(self.fail(format!("cannot be set up: {step}")))
                             }

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -30,6 +30,10 @@ pub(super) struct Container {
     pub(super) group: Group,
     monitor: wire::Pid,
     spec: Mutex<Arc<NodeSpec>>,
+    /// Limits that this process has set; of a node that was found nothing is known.
+    limits: Mutex<Option<Limits>>,
+    /// The socket of its namespace that the monitor gave, until somebody wires the node or it boots.
+    route: Mutex<Option<OwnedFd>>,
     followed: Arc<Followed>,
     /// The driver's other nodes: among the processes of one of them this one may live.
     others: Live,
@@ -61,6 +65,8 @@ impl Container {
             group,
             monitor: state.monitor,
             spec: Mutex::new(Arc::new(spec.clone())),
+            limits: Mutex::default(),
+            route: Mutex::default(),
             followed,
             others: Arc::clone(others),
             reader,
@@ -98,6 +104,19 @@ impl Container {
 
     pub(super) fn spec(&self) -> Arc<NodeSpec> {
         Arc::clone(&self.spec.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn known_limits(&self) -> MutexGuard<'_, Option<Limits>> {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers the limits that its groups have been given.
+    pub(super) fn limited(&self, limits: Limits) {
+        *self.known_limits() = Some(limits);
+    }
+
+    pub(super) fn keep_route(&self, route: Option<OwnedFd>) {
+        *self.route.lock().unwrap_or_else(PoisonError::into_inner) = route;
     }
 
     pub(super) fn running(&self) -> Result<u32> {
@@ -161,7 +180,11 @@ impl Container {
         if overlay::is_attached(&self.dir).map_err(|e| Error::io("look at the root", e))? {
             return Err(Error::Mounted { node: self.node.clone(), path: root });
         }
-        self.cgroup(self.group.set(&spec.limits))?;
+        self.keep_route(None);
+        if self.known_limits().as_ref() != Some(&spec.limits) {
+            self.cgroup(self.group.set(&spec.limits))?;
+            self.limited(spec.limits.clone());
+        }
         over::prepare(spec, &self.dir)?;
         let mut boot = config::boot(spec, &self.group)?;
         let cgroup = self.cgroup(self.group.open_v2())?;
@@ -258,6 +281,10 @@ impl Instance for Container {
         }
     }
 
+    fn take_route(&self) -> Option<OwnedFd> {
+        self.route.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn status(&self) -> Status {
         self.followed.status()
     }
@@ -341,6 +368,7 @@ impl Instance for Container {
             let (group, wanted) = (self.group.clone(), limits.clone());
             let set = blocking(move || group.set(&wanted)).await?;
             self.cgroup(set)?;
+            self.limited(limits.clone());
             let mut spec = self.spec.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::make_mut(&mut spec).limits = limits.clone();
             Ok(())

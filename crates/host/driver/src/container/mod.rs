@@ -262,8 +262,12 @@ impl ContainerDriver {
         // by its socket.
         make_disk(spec, dir)?;
         self.confine_devices(spec, group)?;
-        let state = connection.hello().await?;
-        Ok(Container::new(spec, dir.to_owned(), group.clone(), connection, &state, &self.live))
+        let (state, route) = connection.hello().await?;
+        let group = group.clone();
+        let container = Container::new(spec, dir.to_owned(), group, connection, &state, &self.live);
+        container.limited(spec.limits.clone());
+        container.keep_route(route);
+        Ok(container)
     }
 
     async fn recover_now(&self, spec: &NodeSpec, dir: &Path) -> Result<Recovered> {

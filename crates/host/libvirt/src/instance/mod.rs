@@ -348,6 +348,10 @@ impl Instance for Node {
         self.shell.netns()
     }
 
+    fn take_route(&self) -> Option<OwnedFd> {
+        self.shell.take_route()
+    }
+
     fn status(&self) -> Status {
         *self.status.borrow()
     }

@@ -55,12 +55,6 @@ pub(super) async fn create(
             inner.driver.create(&spec, &dir).await.map_err(driver_error)?
         }
     };
-    if entry.with(|record| record.control.is_none())
-        && spec.network == vnode_driver::NetworkMode::Own
-    {
-        let ns = namespace(&*instance)?;
-        blocking(move || ns.loopback_up()).await?;
-    }
     entry.update(|record| {
         record.made = true;
         record.spec = Some(spec);
@@ -151,8 +145,11 @@ pub(super) async fn destroy(
 }
 
 pub(super) fn namespace(instance: &dyn Instance) -> Result<Ns> {
-    let fd = instance.netns().map_err(driver_error)?;
-    Ns::from_fd(fd).map_err(network_error)
+    let ns = match instance.take_route() {
+        Some(route) => Ns::of_socket(route),
+        None => Ns::from_fd(instance.netns().map_err(driver_error)?),
+    };
+    ns.map_err(network_error)
 }
 
 /// Starts the first process. A node that runs already is left alone (T-42).

@@ -9,6 +9,7 @@
 mod beneath;
 mod beside;
 mod confine;
+mod dev;
 mod exec;
 mod init;
 mod mapped;

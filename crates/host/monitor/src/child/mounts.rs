@@ -14,6 +14,7 @@ use vnode_monitor::overlay::{self, Overlay, Part};
 use vnode_monitor::wire::{Boot, Device, Source};
 
 use super::beneath::{Root, split};
+use super::dev::{self, DEV};
 use super::mapped;
 use crate::fail::{Doing, Fail, Result, checked};
 
@@ -28,8 +29,10 @@ pub(super) struct Prepared {
     over: Vec<Overlay>,
     /// One for each bind among the mounts, in order.
     binds: Vec<OwnedFd>,
-    /// One for each device, when nodes cannot be made.
-    devices: Vec<OwnedFd>,
+    /// `/dev` with what is right in it.
+    dev: Option<OwnedFd>,
+    /// One for each device, when nodes cannot be made; `None` for one that is in `dev`.
+    devices: Vec<Option<OwnedFd>>,
     /// Mounts that the overlay was made of and that nothing needs any more. To close the last descriptor of one takes
     /// as long as the kernel needs to be sure that no processor sees it.
     pub(super) spent: Vec<OwnedFd>,
@@ -85,8 +88,17 @@ pub(super) fn clone_tree(
     open_tree(at, path, flags)
 }
 
-/// Takes layers, bind sources and (with `user`, the node's user namespace) devices from the host.
-pub(super) fn prepare(boot: &Boot, dir: &OwnedFd, user: Option<&OwnedFd>) -> Result<Prepared> {
+/// Takes layers, bind sources and (with `user`, the node's user namespace and its root outside) devices from the host.
+pub(super) fn prepare(
+    boot: &Boot,
+    dir: &OwnedFd,
+    user: Option<(&OwnedFd, u32)>,
+) -> Result<Prepared> {
+    let dev = match user {
+        Some((_, first)) => dev::make(boot, first)?,
+        None => None,
+    };
+    let user = user.map(|(user, _)| user);
     let failed = |(step, e): overlay::Failure| Fail(format!("{step}: {e}"));
     // A tree that is attached nowhere lasts as long as its descriptor: until the overlay has taken it.
     let mut spent = Vec::new();
@@ -99,10 +111,12 @@ pub(super) fn prepare(boot: &Boot, dir: &OwnedFd, user: Option<&OwnedFd>) -> Res
     let mut devices = Vec::new();
     if user.is_some() {
         for device in &boot.devices {
-            devices.push(
-                clone_tree(rustix::fs::CWD, &device.host, false)
-                    .doing(|| format!("device {}", device.host))?,
-            );
+            devices.push(if dev.is_some() && dev::inside(&device.path).is_some() {
+                None
+            } else {
+                let tree = clone_tree(rustix::fs::CWD, &device.host, false);
+                Some(tree.doing(|| format!("device {}", device.host))?)
+            });
         }
     }
     let mut binds = Vec::new();
@@ -116,7 +130,7 @@ pub(super) fn prepare(boot: &Boot, dir: &OwnedFd, user: Option<&OwnedFd>) -> Res
             binds.push(tree);
         }
     }
-    Ok(Prepared { overlay, over, binds, devices, spent })
+    Ok(Prepared { overlay, over, binds, dev, devices, spent })
 }
 
 /// One of the node's overlays.
@@ -156,9 +170,18 @@ fn layered(
 /// The node's new file systems are made before: in a user namespace the kernel gives a `/proc` or `/sys` only to
 /// one who sees such already, and the host's are left behind here.
 pub(super) fn enter_root(prepared: Prepared, boot: &Boot) -> Result<Inside> {
+    let Prepared { overlay, over, binds, dev, devices, spent: _ } = prepared;
+    let has_dev = dev.is_some();
+    let mut dev = dev;
     let mut new = Vec::new();
     for mount in &boot.mounts {
         if let Source::New { kind, source, data } = &mount.what {
+            if mount.target == DEV
+                && let Some(made) = dev.take()
+            {
+                new.push(made);
+                continue;
+            }
             let what = || format!("mount {kind} on {}", mount.target);
             new.push(new_filesystem(kind, source, data, mount.attr).doing(what)?);
         }
@@ -167,7 +190,6 @@ pub(super) fn enter_root(prepared: Prepared, boot: &Boot) -> Result<Inside> {
     // be reached whoever we are.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let target = rustix::fs::open("/proc", flags, Mode::empty()).doing(|| "open /proc")?;
-    let Prepared { overlay, over, binds, devices, spent: _ } = prepared;
     let root = overlay::attach(overlay, target.as_fd())
         .map_err(|(step, e)| Fail(format!("{step}: {e}")))?;
     rustix::process::fchdir(&root).doing(|| "enter the root")?;
@@ -176,7 +198,7 @@ pub(super) fn enter_root(prepared: Prepared, boot: &Boot) -> Result<Inside> {
     unmount(".", UnmountFlags::DETACH).doing(|| "leave the host's root")?;
     rustix::process::chdir("/").doing(|| "enter the root")?;
     let root = Root::of_this_process().doing(|| "open the root")?;
-    Ok(Inside { root, over, new, binds, devices })
+    Ok(Inside { root, over, new, binds, has_dev, devices })
 }
 
 /// The node's root, with what is to be mounted in it.
@@ -186,7 +208,9 @@ pub(super) struct Inside {
     over: Vec<Overlay>,
     new: Vec<OwnedFd>,
     binds: Vec<OwnedFd>,
-    devices: Vec<OwnedFd>,
+    /// `/dev` came with what is right in it.
+    has_dev: bool,
+    devices: Vec<Option<OwnedFd>>,
 }
 
 fn attach(tree: &OwnedFd, target: &OwnedFd) -> rustix::io::Result<()> {
@@ -199,7 +223,7 @@ fn is_dir(fd: &OwnedFd) -> rustix::io::Result<bool> {
     Ok(FileType::from_raw_mode(mode) == FileType::Directory)
 }
 
-fn new_filesystem(
+pub(super) fn new_filesystem(
     kind: &str,
     source: &str,
     data: &[(String, String)],
@@ -256,6 +280,7 @@ impl Inside {
         for device in devices {
             let what = || format!("make device {}", device.path);
             if let Some(tree) = bound.next() {
+                let Some(tree) = tree else { continue };
                 let target = self.root.ensure_file(&device.path).doing(what)?;
                 attach(&tree, &target).doing(what)?;
                 continue;
@@ -289,6 +314,9 @@ impl Inside {
 
     pub(super) fn make_links(&self, links: &[(String, String)]) -> Result<()> {
         for (link, to) in links {
+            if self.has_dev && dev::inside(link).is_some() {
+                continue;
+            }
             let what = || format!("make link {link}");
             let (folder, name) = split(link).doing(what)?;
             let at = self.root.ensure_dir(folder).doing(what)?;

@@ -82,7 +82,7 @@ pub(super) fn start_init(
     let told = beside::run(cgroup, || {
         confine::join_cgroups(&boot.cgroup_procs)?;
         confine::become_mapped_root(first)?;
-        let mut prepared = mounts::prepare(boot, dir, Some(user))?;
+        let mut prepared = mounts::prepare(boot, dir, Some((user, first)))?;
         let spent = std::mem::take(&mut prepared.spent);
         // The monitor keeps them until it has time; the copies here and in the first process then end at once.
         keep(status, &spent);

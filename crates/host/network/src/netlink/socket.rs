@@ -50,13 +50,18 @@ impl Socket {
             SocketFlags::CLOEXEC,
             protocol.map(net::Protocol::from_raw),
         )?;
+        net::bind(&fd, &SocketAddrNetlink::new(0, groups))?;
+        Socket::of(fd)
+    }
+
+    /// Takes over a socket that somebody else has opened, whose answers have all been read.
+    pub(crate) fn of(fd: OwnedFd) -> io::Result<Socket> {
         for option in [libc::NETLINK_CAP_ACK, libc::NETLINK_EXT_ACK] {
             set_option(&fd, libc::SOL_NETLINK, option, 1)?;
         }
         for option in [libc::SO_RCVBUFFORCE, libc::SO_SNDBUFFORCE] {
             set_option(&fd, libc::SOL_SOCKET, option, QUEUE)?;
         }
-        net::bind(&fd, &SocketAddrNetlink::new(0, groups))?;
         Ok(Socket { fd, sequence: 0 })
     }
 

@@ -17,7 +17,6 @@ pub(crate) fn host() -> Option<Host> {
         return None;
     }
     let ns = Ns::create().expect("root makes namespaces");
-    ns.loopback_up().unwrap();
     Some(Host::new(ns))
 }
 

@@ -266,6 +266,10 @@ impl Instance for Vm {
         self.shell.netns()
     }
 
+    fn take_route(&self) -> Option<OwnedFd> {
+        self.shell.take_route()
+    }
+
     fn hardware(&self) -> Option<&dyn Hardware> {
         Some(self)
     }

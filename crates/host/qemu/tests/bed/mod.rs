@@ -179,7 +179,6 @@ impl Bed {
 /// Joins interface `name` of a machine to one of the test's own namespace, both addressed.
 pub fn link(instance: &dyn Instance, name: &str, inside: &str, outside: &str) -> Ns {
     let (node, far) = (Ns::from_fd(instance.netns().unwrap()).unwrap(), Ns::create().unwrap());
-    far.loopback_up().unwrap();
     let inside = [inside.parse().unwrap()];
     let outside = [outside.parse().unwrap()];
     let end = |ns, name, addresses| End {

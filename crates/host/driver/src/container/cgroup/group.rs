@@ -5,31 +5,36 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::devices::Rule;
-use super::limits::inherit_cpuset;
-use super::{MARK, Result, V1_LIMITS, at, write};
+use super::{MARK, Place, Result, at, write};
 use crate::Limits;
 
 /// The control groups of one node, found by its name alone.
 #[derive(Debug, Clone)]
 pub(in crate::container) struct Group {
-    pub(in crate::container) v2: Option<PathBuf>,
-    pub(in crate::container) v2_controllers: Vec<String>,
-    pub(in crate::container) v1: BTreeMap<String, PathBuf>,
+    pub(in crate::container) v2: Option<Place>,
+    pub(in crate::container) v2_controllers: Arc<[String]>,
+    pub(in crate::container) v1: BTreeMap<&'static str, Place>,
 }
 
 impl Group {
     /// Makes the groups and sets the limits.
     pub(in crate::container) fn create(&self, limits: &Limits) -> Result<()> {
-        if let Some(v2) = &self.v2 {
-            ensure(v2)?;
-        } else if let Some(freezer) = self.v1.get("freezer") {
-            ensure(freezer)?;
+        let new = match self.membership() {
+            Some(place) => place.ensure()?,
+            None => false,
+        };
+        let common = limits.memory_bytes.is_some()
+            || limits.cpus.is_some()
+            || limits.cpu_set.is_some()
+            || limits.pids.is_some();
+        // A new group has no limits, but a v1 group may be left of an earlier life.
+        if common || !new || self.v1.values().any(Place::may_be_there) {
+            self.set_common(limits)?;
         }
-        self.set_common(limits)?;
-        // A new group has none of the others.
         let rare = limits.memory_high_bytes.is_some()
             || limits.swap_bytes.is_some()
             || limits.cpu_weight.is_some();
@@ -41,7 +46,7 @@ impl Group {
     pub(in crate::container) fn mark(&self, mark: &str) {
         use rustix::fs::{XattrFlags, setxattr};
         let Some(dir) = self.membership().filter(|_| !mark.is_empty()) else { return };
-        if let Err(error) = setxattr(dir, MARK, mark.as_bytes(), XattrFlags::empty()) {
+        if let Err(error) = setxattr(&**dir, MARK, mark.as_bytes(), XattrFlags::empty()) {
             tracing::debug!(group = %dir.display(), %error, "bears no mark");
         }
     }
@@ -49,7 +54,7 @@ impl Group {
     /// Confines devices by the v1 controller; `false` where there is none. For a new group: rules are only added.
     pub(in crate::container) fn confine_devices(&self, rules: &[Rule]) -> Result<bool> {
         let Some(dir) = self.v1.get("devices") else { return Ok(false) };
-        ensure(dir)?;
+        dir.ensure()?;
         write(&dir.join("devices.deny"), "a")?;
         let number = |number: Option<u32>| number.map_or("*".to_owned(), |n| n.to_string());
         for rule in rules {
@@ -65,7 +70,7 @@ impl Group {
         use rustix::fs::{Mode, OFlags};
         let Some(v2) = &self.v2 else { return Ok(None) };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = rustix::fs::open(v2, flags, Mode::empty());
+        let opened = rustix::fs::open(&**v2, flags, Mode::empty());
         at(v2, "open", opened.map_err(io::Error::from)).map(Some)
     }
 
@@ -73,19 +78,20 @@ impl Group {
     pub(in crate::container) fn v1_procs(&self) -> Vec<String> {
         self.v1
             .values()
-            .filter(|dir| dir.is_dir())
-            .map(|dir| dir.join("cgroup.procs").display().to_string())
+            .filter(|place| place.is_there())
+            .map(|place| place.join("cgroup.procs").display().to_string())
             .collect()
     }
 
     /// The file with the count of out-of-memory kills.
     pub(in crate::container) fn oom_file(&self) -> Option<String> {
-        let v2 = self.v2.iter().map(|d| d.join("memory.events"));
-        let v1 = self.v1.get("memory").map(|d| d.join("memory.oom_control"));
-        v2.chain(v1).find(|p| p.exists()).map(|p| p.display().to_string())
+        let v2 = self.v2_with("memory").map(|place| place.join("memory.events"));
+        let v1 = self.v1.get("memory").filter(|place| place.may_be_there());
+        let v1 = v1.map(|place| place.join("memory.oom_control"));
+        v2.into_iter().chain(v1).find(|p| p.exists()).map(|p| p.display().to_string())
     }
 
-    pub(in crate::container) fn v2_with(&self, controller: &str) -> Option<&PathBuf> {
+    pub(in crate::container) fn v2_with(&self, controller: &str) -> Option<&Place> {
         self.v2.as_ref().filter(|_| self.v2_controllers.iter().any(|c| c == controller))
     }
 
@@ -113,10 +119,15 @@ impl Group {
 
     /// The folders that a process has to enter to be in it.
     pub(in crate::container) fn folders(&self) -> Vec<PathBuf> {
-        self.v2.iter().chain(self.v1.values()).filter(|dir| dir.is_dir()).cloned().collect()
+        self.there().map(|place| place.to_path_buf()).collect()
     }
 
-    pub(in crate::container) fn membership(&self) -> Option<&PathBuf> {
+    /// Those that are there.
+    fn there(&self) -> impl Iterator<Item = &Place> {
+        self.v2.iter().chain(self.v1.values()).filter(|place| place.is_there())
+    }
+
+    pub(in crate::container) fn membership(&self) -> Option<&Place> {
         self.v2.as_ref().or_else(|| self.v1.get("freezer"))
     }
 
@@ -140,7 +151,7 @@ impl Group {
 
     /// Kills the processes of the node one by one, without `cgroup.kill`, after which a group may be of no use any more.
     pub(in crate::container) fn kill_each(&self) -> Result<()> {
-        if !self.membership().is_some_and(|dir| dir.is_dir()) {
+        if !self.membership().is_some_and(Place::is_there) {
             return Ok(());
         }
         // Frozen they cannot fork, so none escapes; a killed one dies as it thaws. One that cannot be frozen in time is in the
@@ -194,19 +205,21 @@ impl Group {
 
     /// Whether any group of the node is there.
     pub(in crate::container) fn exists(&self) -> bool {
-        self.v2.iter().chain(self.v1.values()).any(|d| d.is_dir())
+        self.there().next().is_some()
     }
 
     /// Removes the groups, and the instance's when this was its last node. Blocks until dying processes have
     /// left, two seconds at most.
     pub(in crate::container) fn remove(&self) -> Vec<String> {
         let mut left = Vec::new();
-        for dir in self.v2.iter().chain(self.v1.values()) {
-            if let Err(e) = remove(dir, self.v2.as_ref() == Some(dir)) {
-                left.push(format!("cgroup {}: {e}", dir.display()));
-            } else if let Some(parent) = dir.parent() {
-                // Other nodes' groups in it keep it.
-                let _ = fs::remove_dir(parent);
+        let v1 = self.v1.values().map(|place| (place, false));
+        for (place, v2) in self.v2.iter().map(|place| (place, true)).chain(v1) {
+            if !place.may_be_there() {
+                continue;
+            }
+            match remove(place, v2) {
+                Ok(()) => place.leave(),
+                Err(e) => left.push(format!("cgroup {}: {e}", place.display())),
             }
         }
         left
@@ -217,54 +230,6 @@ fn pids_of(procs: &Path) -> Vec<i32> {
     fs::read_to_string(procs)
         .map(|t| t.lines().filter_map(|l| l.parse().ok()).collect())
         .unwrap_or_default()
-}
-
-/// Makes a group and the instance's above it; true when it was not there.
-pub(in crate::container) fn ensure(dir: &Path) -> Result<bool> {
-    // The instance's group may be removed by the end of another node at any moment.
-    for _ in 0..100 {
-        // Whoever made it may not have come as far: a node's group is made only in one that passes its
-        // controllers on.
-        if let Some(parent) = dir.parent()
-            && parent.is_dir()
-        {
-            match pass_on(parent) {
-                Err(_) if !parent.is_dir() => {}
-                other => other?,
-            }
-        }
-        match fs::create_dir(dir) {
-            Ok(()) => return Ok(true),
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => return Ok(false),
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            Err(e) => return at(dir, "make cgroup", Err(e)),
-        }
-        let Some(parent) = dir.parent() else { break };
-        match fs::create_dir(parent) {
-            Ok(()) => pass_on(parent)?,
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-            Err(e) => return at(parent, "make cgroup", Err(e)),
-        }
-    }
-    at(dir, "make cgroup", Err(ErrorKind::NotFound.into()))
-}
-
-/// Gives a new instance's group what nodes' groups need of it.
-fn pass_on(parent: &Path) -> Result<()> {
-    if parent.join("cpuset.mems").exists() && !parent.join("cgroup.controllers").exists() {
-        return inherit_cpuset(parent);
-    }
-    if let Ok(controllers) = fs::read_to_string(parent.join("cgroup.controllers")) {
-        let wanted: Vec<String> = controllers
-            .split_whitespace()
-            .filter(|c| V1_LIMITS.contains(c))
-            .map(|c| format!("+{c}"))
-            .collect();
-        if !wanted.is_empty() {
-            return write(&parent.join("cgroup.subtree_control"), &wanted.join(" "));
-        }
-    }
-    Ok(())
 }
 
 /// Waits for a line in `cgroup.events`, which the kernel tells changes of.
@@ -347,7 +312,7 @@ mod tests {
         let tree = Tree::detect(&format!("test-{}", std::process::id()));
         let Some(mut group) = tree.ok().map(|tree| tree.group("lab", "node")) else { return };
         group.v2 = None;
-        group.v1.retain(|controller, _| controller == "devices");
+        group.v1.retain(|controller, _| *controller == "devices");
         if !root || group.v1.is_empty() {
             println!("skipped: needs root and cgroup v1's devices controller");
             return;

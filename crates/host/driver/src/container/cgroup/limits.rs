@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::group::{Group, ensure};
+use super::group::Group;
 use super::{Failure, Result, at, number_in, write};
 use crate::{Limits, Stats};
 
@@ -33,10 +33,10 @@ impl Group {
         match (self.v2_with("cpu"), self.v1.get("cpu")) {
             (Some(dir), _) => reset_or_set(&dir.join("cpu.weight"), text(weight), "100"),
             (None, Some(dir)) => {
-                if weight.is_none() && !dir.is_dir() {
+                if weight.is_none() && !dir.is_there() {
                     return Ok(());
                 }
-                let made = ensure(dir)?;
+                let made = dir.ensure()?;
                 let shares = weight.map_or(V1_SHARES, shares_of);
                 write(&dir.join("cpu.shares"), &shares.to_string())?;
                 if made { self.move_all_to(dir) } else { Ok(()) }
@@ -49,6 +49,7 @@ impl Group {
     /// v1 limits memory and swap together, and never below memory alone.
     fn set_v1_swap(&self, limits: &Limits) -> Result<()> {
         let dir = match (self.v1.get("memory"), limits.swap_bytes) {
+            (Some(dir), None) if !dir.may_be_there() => return Ok(()),
             (Some(dir), _) => dir,
             (None, Some(_)) => return Err(missing("memory")),
             (None, None) => return Ok(()),
@@ -114,10 +115,10 @@ impl Group {
                 Some(_) => Err(missing(controller)),
             };
         };
-        if value.is_none() && !dir.is_dir() {
+        if value.is_none() && !dir.is_there() {
             return Ok(());
         }
-        let made = ensure(dir)?;
+        let made = dir.ensure()?;
         match controller {
             "memory" => {
                 write(&dir.join("memory.limit_in_bytes"), value.as_deref().unwrap_or("-1"))?;

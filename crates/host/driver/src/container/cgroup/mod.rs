@@ -15,13 +15,16 @@
 
 mod group;
 mod limits;
+mod place;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub(super) use group::Group;
+use place::{Above, Place};
 use vnode_processes::Places;
 
 /// Extended attribute of a node's group with its mark. Of the `trusted` ones: no process in a node can write it.
@@ -29,6 +32,8 @@ const MARK: &str = "trusted.vnode";
 
 /// v1 controllers that limits are kept in.
 const V1_LIMITS: [&str; 4] = ["memory", "cpu", "cpuset", "pids"];
+/// v1 controllers of other use.
+const V1_OTHERS: [&str; 3] = ["freezer", "cpuacct", "devices"];
 
 /// Where this machine keeps control groups, and where in them this process is.
 #[derive(Debug, Clone)]
@@ -36,10 +41,12 @@ pub(super) struct Tree {
     /// Our own group in the v2 tree.
     v2: Option<PathBuf>,
     /// Controllers that groups of nodes can have in the v2 tree.
-    v2_controllers: Vec<String>,
+    v2_controllers: Arc<[String]>,
     /// Our own group for each v1 controller.
-    v1: BTreeMap<String, PathBuf>,
-    instance: String,
+    v1: BTreeMap<&'static str, PathBuf>,
+    /// The instance's groups in them.
+    v2_above: Option<Arc<Above>>,
+    v1_above: BTreeMap<&'static str, Arc<Above>>,
 }
 
 /// What went wrong and where.
@@ -84,26 +91,28 @@ impl Tree {
     pub(super) fn detect(instance: &str) -> Result<Self> {
         let places = Places::detect().map_err(|(path, error)| (format!("read {path}"), error))?;
         let mut tree = Self::of(places);
-        tree.instance = component(instance);
         if let Some(own) = tree.v2.clone() {
-            tree.v2_controllers = delegate(&own);
+            tree.v2_controllers = delegate(&own).into();
             if tree.v2_controllers.is_empty() && tree.v1.is_empty() {
                 // Started from somebody's session, whose group holds other processes and so cannot pass
                 // controllers on: nodes' groups then stand at the top, where the system's manager has them on.
                 let top = top_of(&own);
-                tree.v2_controllers = delegated(&top);
+                tree.v2_controllers = delegated(&top).into();
                 if !tree.v2_controllers.is_empty() {
                     tree.v2 = Some(top);
                 }
             }
         }
+        let above = |own: &PathBuf| Above::below(own, &component(instance));
+        tree.v2_above = tree.v2.as_ref().map(above);
+        tree.v1_above = tree.v1.iter().map(|(name, own)| (*name, above(own))).collect();
         Ok(tree)
     }
 
     fn of(Places { v2, mut v1 }: Places) -> Self {
-        let others = ["freezer", "cpuacct", "devices"];
-        v1.retain(|name, _| V1_LIMITS.contains(&&**name) || others.contains(&&**name));
-        Self { v2, v2_controllers: Vec::new(), v1, instance: String::new() }
+        let names = V1_LIMITS.into_iter().chain(V1_OTHERS);
+        let v1 = names.filter_map(|name| Some((name, v1.remove(name)?))).collect();
+        Self { v2, v2_controllers: Arc::default(), v1, v2_above: None, v1_above: BTreeMap::new() }
     }
 
     /// `v2`, `hybrid`, `v1` or `none`.
@@ -141,12 +150,10 @@ impl Tree {
     }
 
     fn named(&self, name: &str) -> Group {
-        let parent = format!("vnode-{}", self.instance);
-        let below = |own: &PathBuf| own.join(&parent).join(name);
         Group {
-            v2: self.v2.as_ref().map(below),
-            v2_controllers: self.v2_controllers.clone(),
-            v1: self.v1.iter().map(|(c, own)| (c.clone(), below(own))).collect(),
+            v2: self.v2_above.as_ref().map(|above| above.place(name)),
+            v2_controllers: Arc::clone(&self.v2_controllers),
+            v1: self.v1_above.iter().map(|(c, above)| (*c, above.place(name))).collect(),
         }
     }
 }
@@ -221,8 +228,8 @@ mod tests {
         let tree = |mounts: &str, own: &str| Tree::of(Places::from_texts(mounts, own));
         let hybrid = tree(HYBRID, "4:memory:/a/b\n1:cpu,cpuacct:/\n5:name=systemd:/\n0::/\n");
         assert_eq!(hybrid.kind(), "hybrid");
-        assert_eq!(hybrid.v1.keys().collect::<Vec<_>>(), ["cpu", "cpuacct", "memory"]);
         assert_eq!(hybrid.limits(), ["memory", "cpu"]);
+        assert_eq!(hybrid.v1.into_keys().collect::<Vec<_>>(), ["cpu", "cpuacct", "memory"]);
         let pure = tree(
             "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
             "0::/system.slice/vnode.service\n",
