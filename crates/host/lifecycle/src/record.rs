@@ -195,6 +195,9 @@ pub struct EndRecord {
     /// Of a LAN: this member has joined.
     #[serde(default)]
     pub made: bool,
+    /// Of a large LAN: its node has not booted since, and other such members are kept from it.
+    #[serde(default)]
+    pub waits: bool,
 }
 
 impl EndRecord {

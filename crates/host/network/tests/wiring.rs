@@ -258,6 +258,36 @@ fn a_lan_of_more_members_than_a_bridge_takes_is_one_lan() {
 }
 
 #[test]
+fn members_that_wait_are_kept_from_each_other_and_from_nobody_else() {
+    let Some(host) = common::host() else { return };
+    let owner = owner();
+    bridge(&host, "vnbr", &[]);
+    let nodes: Vec<Ns> = (0..3).map(|_| Ns::create().unwrap()).collect();
+    for (at, ns) in nodes.iter().enumerate() {
+        let addresses = nets(&[&format!("10.8.0.{}/24", at + 1)]);
+        let port = format!("vnport{at}");
+        host.link_pair(&PairSpec {
+            link: "lan",
+            a: inside(ns, "eth1", &addresses),
+            b: outside(&owner, &port, Some("vnbr")),
+            mtu: None,
+        })
+        .unwrap();
+        host.set_waiting(&port, true).unwrap();
+    }
+    assert!(!pings(&nodes[0], "10.8.0.2"));
+    host.set_waiting("vnport0", false).unwrap();
+    assert!(pings(&nodes[0], "10.8.0.2") && pings(&nodes[0], "10.8.0.3"));
+    assert!(!pings(&nodes[1], "10.8.0.3"));
+    for port in ["vnport1", "vnport2", "vnport2"] {
+        host.set_waiting(port, false).unwrap();
+    }
+    assert!(pings(&nodes[1], "10.8.0.3"));
+    let error = host.set_waiting("vnport9", true).unwrap_err();
+    assert!(error.to_string().contains("vnport9"), "{error}");
+}
+
+#[test]
 fn parameters_are_those_of_the_namespace() {
     let Some(host) = common::host() else { return };
     let before = host.ns().sysctl_read("net.ipv4.ip_forward").unwrap();

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use vnode_driver::Phase;
 use vnode_network::{
     End, Host, Lan, LanSpec, MacvlanSpec, Ns, Owner, PairSpec, Place, VxlanSpec, VxlanTarget,
     block, control, impair,
@@ -349,6 +350,9 @@ pub(super) async fn undo_lan(inner: &Arc<Inner>, lab: &str, lan: &str) -> Result
     remove_lan(inner, record).await
 }
 
+/// Members from which on a LAN is large: those whose nodes have not booted are kept apart in it.
+const LARGE: usize = 200;
+
 /// One member's pair to its bridge of the LAN.
 pub(super) async fn join(
     inner: &Arc<Inner>,
@@ -366,6 +370,8 @@ pub(super) async fn join(
     let Some((end, members, mtu, down)) = found else {
         return Err(Error::not_found(format!("LAN `{lan}` has no member {index}")));
     };
+    let phase = inner.registry.node(lab, &end.node)?.live()?.status().phase;
+    let waits = members >= LARGE && !matches!(phase, Phase::Running | Phase::Paused);
     let ns = namespace_of(inner, lab, &end.node)?;
     let owner = inner.owner(lab, operation);
     let network = inner.network.clone();
@@ -391,6 +397,9 @@ pub(super) async fn join(
             ),
             mtu: Some(mtu),
         })?;
+        if waits {
+            network.set_waiting(&port, true)?;
+        }
         if down {
             block::block(&ns, &end.device)?;
             block::block(network.ns(), &port)?;
@@ -400,13 +409,37 @@ pub(super) async fn join(
     })
     .await?;
     relink(inner, lab, &anew).await?;
-    joined(inner, lab, lan, index, true)
+    joined(inner, lab, lan, index, (true, waits))
 }
 
-fn joined(inner: &Inner, lab: &str, lan: &str, index: usize, made: bool) -> Result<()> {
+/// Lets those members of LANs that are a node's speak with all others, as it is about to boot.
+pub(super) async fn serve(inner: &Inner, lab: &str, node: &str) -> Result<()> {
+    let ports = inner.registry.lab(lab, |lab| {
+        let ends = lab.links.values().flat_map(|link| &link.ends);
+        let waiting = ends.filter(|end| end.waits && end.node == node);
+        waiting.filter_map(|end| end.port.clone()).collect::<Vec<_>>()
+    })?;
+    if ports.is_empty() {
+        return Ok(());
+    }
+    let network = inner.network.clone();
+    blocking(move || ports.iter().try_for_each(|port| network.set_waiting(port, false))).await?;
+    inner.registry.lab_mut(lab, |lab| {
+        let ends = lab.links.values_mut().flat_map(|link| &mut link.ends);
+        ends.filter(|end| end.node == node).for_each(|end| end.waits = false);
+    })
+}
+
+fn joined(
+    inner: &Inner,
+    lab: &str,
+    lan: &str,
+    index: usize,
+    (made, waits): (bool, bool),
+) -> Result<()> {
     inner.registry.lab_mut(lab, |lab| {
         if let Some(end) = lab.links.get_mut(lan).and_then(|link| link.ends.get_mut(index)) {
-            end.made = made;
+            (end.made, end.waits) = (made, waits);
         }
     })
 }
@@ -435,7 +468,7 @@ pub(super) async fn undo_join(
         .lab(lab, |lab| lab.links.get(lan).and_then(|link| link.ends.get(index)).cloned());
     let Ok(Some(end)) = end else { return Ok(()) };
     leave(inner, lab, end).await?;
-    joined(inner, lab, lan, index, false)
+    joined(inner, lab, lan, index, (false, false))
 }
 
 /// Addresses of an end as the kernel should have them.

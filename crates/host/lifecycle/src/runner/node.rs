@@ -20,7 +20,7 @@ use crate::{follow, resolve};
 use super::define::{self, Defined};
 use super::on_host::Purpose;
 use super::preconfig::Preconfig;
-use super::{control, on_host, stage};
+use super::{control, link, on_host, stage};
 
 /// Time a container has to boot where its definition says nothing: its first process runs, or the boot has failed.
 const CONTAINER: Duration = Duration::from_secs(30);
@@ -212,6 +212,7 @@ pub(crate) async fn start(
         .map_err(|refused| Error::state(format!("node `{}`: {refused}", spec.node)))?;
     entry.set_asked(false);
     entry.signs.over(false);
+    link::serve(inner, &spec.lab, &spec.node).await?;
     forward(inner, entry, true).await?;
     match boot_in_time(inner, entry, &*instance, &spec).await {
         Ok(()) => {

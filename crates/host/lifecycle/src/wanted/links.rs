@@ -195,6 +195,7 @@ fn end(endpoint: &Endpoint, names: &mut Names) -> Result<EndRecord> {
         inbound: None,
         port: None,
         made: false,
+        waits: false,
     })
 }
 
@@ -304,10 +305,10 @@ pub(super) fn keep_state_of_links(
                     && other.declared == end.declared
                     && other.inbound_declared == end.inbound_declared
             });
-            end.made = old
-                .ends
-                .iter()
-                .any(|other| other.made && other.node == end.node && other.device == end.device);
+            let before =
+                old.ends.iter().find(|other| other.node == end.node && other.device == end.device);
+            end.made = before.is_some_and(|before| before.made);
+            end.waits = before.is_some_and(|before| before.waits);
             if let Some(same) = same {
                 end.current = same.current.clone();
                 end.inbound = same.inbound.clone();
