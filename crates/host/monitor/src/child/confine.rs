@@ -154,16 +154,17 @@ fn set_caps(caps: Caps) -> Result<()> {
 /// Reads the program out of its hexadecimal text.
 fn filter(text: &str) -> Result<Vec<u64>> {
     let bad = || Fail("seccomp program is damaged".to_owned());
-    if !text.is_ascii() || !text.len().is_multiple_of(16) {
-        return Err(bad());
-    }
-    text.as_bytes()
-        .chunks_exact(16)
+    let digit = |digit: u8| match digit {
+        b'0'..=b'9' => Ok(digit - b'0'),
+        b'a'..=b'f' => Ok(digit - b'a' + 10),
+        _ => Err(bad()),
+    };
+    let (all, []) = text.as_bytes().as_chunks::<16>() else { return Err(bad()) };
+    all.iter()
         .map(|digits| {
             let mut bytes = [0; 8];
-            for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-                let pair = std::str::from_utf8(pair).map_err(|_| bad())?;
-                *byte = u8::from_str_radix(pair, 16).map_err(|_| bad())?;
+            for (byte, [high, low]) in bytes.iter_mut().zip(digits.as_chunks().0) {
+                *byte = digit(*high)? << 4 | digit(*low)?;
             }
             Ok(u64::from_ne_bytes(bytes))
         })

@@ -5,6 +5,8 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use rustix::net::SendFlags;
 use vnode_monitor::wire::Process;
 
@@ -113,7 +115,12 @@ pub(super) fn execute(process: &Process, user: &User, status: &OwnedFd) -> Resul
     };
     let (argv, env) = (pointers(&argv), pointers(&env));
     let mut refused = None;
+    let several = candidates.len() > 1;
     for candidate in candidates {
+        // To try and fail costs the kernel a new address space each time.
+        if several && matches!(access(&*candidate, Access::EXISTS), Err(Errno::NOENT)) {
+            continue;
+        }
         // SAFETY: NUL-terminated texts in NULL-terminated lists, all of which live through the call.
         unsafe { libc::execve(candidate.as_ptr(), argv.as_ptr(), env.as_ptr()) };
         let error = io::Error::last_os_error();
