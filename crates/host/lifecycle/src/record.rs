@@ -174,6 +174,9 @@ pub enum LinkKind {
     Dummy,
 }
 
+/// Members from which on a LAN is large: it is wired before its nodes boot, and those that have not booted are kept from it.
+pub(crate) const LARGE_LAN: usize = 200;
+
 /// One end of a link, in a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EndRecord {
@@ -195,7 +198,7 @@ pub struct EndRecord {
     /// Of a LAN: this member has joined.
     #[serde(default)]
     pub made: bool,
-    /// Of a large LAN: its node has not booted since, and other such members are kept from it.
+    /// Of a large LAN: its node has not booted since, and it is kept from the LAN.
     #[serde(default)]
     pub waits: bool,
 }

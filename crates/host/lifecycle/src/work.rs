@@ -105,6 +105,11 @@ pub enum Work {
         lab: String,
         lan: String,
     },
+    /// Nothing but the sign that the members of a large LAN have joined: their nodes boot after it.
+    LanWired {
+        lab: String,
+        lan: String,
+    },
     LanJoin {
         lab: String,
         lan: String,
@@ -168,6 +173,7 @@ impl Work {
             Self::LinkRemove { .. } => "link.remove",
             Self::LinkSet { .. } => "link.set",
             Self::LanEnsure { .. } => "lan.ensure",
+            Self::LanWired { .. } => "lan.wired",
             Self::LanJoin { .. } => "lan.join",
             Self::LanLeave { .. } => "lan.leave",
             Self::LanRemove { .. } => "lan.remove",
@@ -217,6 +223,7 @@ impl Work {
             Self::LinkRemove { record } => format!("remove link `{}`", record.link),
             Self::LinkSet { link, .. } => format!("set link `{link}`"),
             Self::LanEnsure { lan, .. } => format!("LAN `{lan}`"),
+            Self::LanWired { lan, .. } => format!("members of LAN `{lan}`"),
             Self::LanJoin { lan, end, .. } => format!("member {end} of LAN `{lan}`"),
             Self::LanLeave { end, .. } => format!("`{}` leaves its LAN", end.name()),
             Self::LanRemove { record } => format!("remove LAN `{}`", record.link),

@@ -20,7 +20,7 @@ use vnode_operation::{Plan, Recovery, Step};
 use vnode_topology::StageName;
 
 use self::judge::{Fate, Judged};
-use crate::record::{Before, LinkKind, LinkRecord};
+use crate::record::{Before, LARGE_LAN, LinkKind, LinkRecord};
 use crate::view::ChangeView;
 use crate::wanted::Records;
 use crate::work::Work;
@@ -329,6 +329,7 @@ impl Planner {
                     let work = Work::LanEnsure { lab: lab.clone(), lan: name.clone() };
                     bridge = Some(self.push(&work, None, &[], &after));
                 }
+                let mut joins = Vec::new();
                 for (index, end) in link.ends.iter().enumerate() {
                     let node = created.get(end.node.as_str());
                     if !is_new && node.is_none() && end.made {
@@ -338,11 +339,22 @@ impl Planner {
                     let work = Work::LanJoin { lab: lab.clone(), lan: name.clone(), end: index };
                     let group = Some(format!("member {} of {name}", end.name()));
                     let id = self.push(&work, group, &needs, &after);
-                    wired.entry(end.node.as_str()).or_default().push(id);
+                    joins.push((end.node.as_str(), id));
+                }
+                if link.ends.len() >= LARGE_LAN && !joins.is_empty() && self.late.is_empty() {
+                    // Before the first of them boots, the kernels of all have said most of what they say of their own.
+                    let ids: Vec<u32> = joins.iter().map(|(_, id)| *id).collect();
+                    let work = Work::LanWired { lab: lab.clone(), lan: name.clone() };
+                    let all = self.push(&work, None, &[], &ids);
+                    joins.iter_mut().for_each(|(_, id)| *id = all);
+                }
+                for (node, id) in joins {
+                    wired.entry(node).or_default().push(id);
                 }
                 if judged.set.contains(name) {
                     let work = Work::LinkSet { lab: lab.clone(), link: name.clone() };
-                    let joins: Vec<u32> = wired.values().flatten().copied().collect();
+                    let joins: BTreeSet<u32> = wired.values().flatten().copied().collect();
+                    let joins: Vec<u32> = joins.into_iter().collect();
                     self.push(&work, None, &[], &joins);
                 }
                 continue;

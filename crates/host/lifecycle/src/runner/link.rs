@@ -13,7 +13,7 @@ use vnode_protocol::impairment::Impairment;
 
 use crate::error::{Error, Result};
 use crate::inner::{Inner, blocking, driver_error};
-use crate::record::{EndRecord, LinkKind, LinkRecord};
+use crate::record::{EndRecord, LARGE_LAN, LinkKind, LinkRecord};
 
 use super::node::namespace;
 
@@ -350,9 +350,6 @@ pub(super) async fn undo_lan(inner: &Arc<Inner>, lab: &str, lan: &str) -> Result
     remove_lan(inner, record).await
 }
 
-/// Members from which on a LAN is large: those whose nodes have not booted are kept apart in it.
-const LARGE: usize = 200;
-
 /// One member's pair to its bridge of the LAN.
 pub(super) async fn join(
     inner: &Arc<Inner>,
@@ -371,7 +368,7 @@ pub(super) async fn join(
         return Err(Error::not_found(format!("LAN `{lan}` has no member {index}")));
     };
     let phase = inner.registry.node(lab, &end.node)?.live()?.status().phase;
-    let waits = members >= LARGE && !matches!(phase, Phase::Running | Phase::Paused);
+    let waits = members >= LARGE_LAN && !matches!(phase, Phase::Running | Phase::Paused);
     let ns = namespace_of(inner, lab, &end.node)?;
     let owner = inner.owner(lab, operation);
     let network = inner.network.clone();
@@ -412,7 +409,7 @@ pub(super) async fn join(
     joined(inner, lab, lan, index, (true, waits))
 }
 
-/// Lets those members of LANs that are a node's speak with all others, as it is about to boot.
+/// Lets a node that is about to boot into its LANs.
 pub(super) async fn serve(inner: &Inner, lab: &str, node: &str) -> Result<()> {
     let ports = inner.registry.lab(lab, |lab| {
         let ends = lab.links.values().flat_map(|link| &link.ends);

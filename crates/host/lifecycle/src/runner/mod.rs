@@ -95,6 +95,7 @@ impl Steps {
             Work::LinkRemove { record } => link::remove(inner, *record).await,
             Work::LinkSet { lab, link } => link::set(inner, &lab, &link).await,
             Work::LanEnsure { lab, lan } => link::ensure_lan(inner, &lab, &lan, &operation).await,
+            Work::LanWired { .. } => Ok(()),
             Work::LanJoin { lab, lan, end } => link::join(inner, &lab, &lan, end, &operation).await,
             Work::LanLeave { lab, end } => link::leave(inner, &lab, *end).await,
             Work::LanRemove { record } => link::remove_lan(inner, *record).await,
@@ -136,6 +137,7 @@ impl Steps {
             | Work::NodeLimits { .. }
             | Work::NodeRestore { .. }
             | Work::SnapshotRemove { .. }
+            | Work::LanWired { .. }
             | Work::LinkRemove { .. }
             | Work::LinkSet { .. }
             | Work::LanLeave { .. }
