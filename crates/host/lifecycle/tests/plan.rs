@@ -82,6 +82,33 @@ fn a_node_boots_after_its_links_and_links_come_after_both_nodes() {
 }
 
 #[test]
+fn the_nodes_of_a_large_lan_boot_when_all_have_joined() {
+    const MEMBERS: usize = 200;
+    let text = |count: usize, stages: &str| {
+        let nodes: String = (2..=count).map(|i| format!("    n{i}: {{kind: linux}}\n")).collect();
+        let members: Vec<String> = (1..=count).map(|i| format!("\"n{i}:eth1\"")).collect();
+        format!(
+            "name: t\ntopology:\n  nodes:\n    n1: {{kind: linux, stages: {{{stages}}}}}\n{nodes}  \
+             networks:\n    lan: {{members: [{}]}}\n",
+            members.join(", ")
+        )
+    };
+    let plan = difference(None, &wanted(&text(MEMBERS, ""), None), true).plan;
+    let all = plan.steps.iter().find(|step| step.kind == "lan.wired").expect("the LAN is large");
+    let of = |kind: &'static str| plan.steps.iter().filter(move |step| step.kind == kind);
+    // A member that cannot join keeps nobody else down.
+    assert!(all.needs.is_empty());
+    assert!(of("lan.join").all(|join| all.after.contains(&join.id)));
+    assert_eq!(of("node.boot").filter(|boot| boot.after.contains(&all.id)).count(), MEMBERS);
+    // Where the wiring of one waits for another to be up, nothing waits for all.
+    let waits = "create-links: {wait-for: [{node: n2, stage: configure}]}";
+    for text in [text(MEMBERS - 1, ""), text(MEMBERS, waits)] {
+        let plan = difference(None, &wanted(&text, None), true).plan;
+        assert!(!plan.steps.iter().any(|step| step.kind == "lan.wired"));
+    }
+}
+
+#[test]
 fn t101_nothing_differs_nothing_is_done() {
     let old = made(wanted(BASE, None));
     let same = difference(Some(&old), &wanted(BASE, Some(&old)), true);

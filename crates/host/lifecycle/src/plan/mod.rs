@@ -266,8 +266,8 @@ impl Planner {
                 self.need(id, other);
             }
         }
-        self.links(old, new, judged, &created, &mut wired, prepare);
         self.late = order::late(&new.lab.lab);
+        self.links(old, new, judged, &created, &mut wired, prepare);
         self.boots(old, new, judged, &created, &wired, &images);
         self.processes(&new.lab.lab, judged);
         self.stages(&new.lab.lab);
