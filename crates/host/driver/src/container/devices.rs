@@ -2,9 +2,12 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::{Arc, PoisonError};
 
 use vnode_monitor::wire;
 
+use super::ContainerDriver;
+use super::cgroup::Group;
 use crate::{Error, NodeSpec, Result};
 
 /// One rule of the device confinement.
@@ -94,6 +97,49 @@ pub(super) fn of(spec: &NodeSpec) -> Result<(Vec<wire::Device>, Vec<Rule>)> {
         rules.push(rule(kind, Some(major), Some(minor), &device.access));
     }
     Ok((nodes, rules))
+}
+
+impl ContainerDriver {
+    /// Confines the devices of a node's group.
+    pub(super) fn confine_devices(&self, spec: &NodeSpec, group: &Group) -> Result<()> {
+        let Some(rules) = super::config::device_rules(spec)? else { return Ok(()) };
+        let failed = |(doing, e)| Error::io(doing, e);
+        let v2 = group.open_v2().map_err(failed)?;
+        let why = match v2.map(|v2| self.confine_by_program(&rules, &v2)) {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(error)) => error.to_string(),
+            None => "there is no cgroup v2 tree".to_owned(),
+        };
+        if group.confine_devices(&rules).map_err(failed)? {
+            return Ok(());
+        }
+        Err(Error::Unsupported {
+            node: spec.node.clone(),
+            what: format!(
+                "its devices cannot be confined: {why}, and no devices controller of cgroup v1; let the daemon use \
+                 bpf(2) on a cgroup v2 tree, or make the node privileged"
+            ),
+        })
+    }
+
+    fn confine_by_program(&self, rules: &[Rule], v2: &OwnedFd) -> std::io::Result<()> {
+        let program = {
+            let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+            // More than a few come only from definitions that name devices; old ones are loaded again.
+            if programs.len() > 16 {
+                programs.clear();
+            }
+            match programs.get(rules) {
+                Some(program) => Arc::clone(program),
+                None => {
+                    let program = Arc::new(load(rules)?);
+                    programs.insert(rules.to_vec(), Arc::clone(&program));
+                    program
+                }
+            }
+        };
+        attach(&program, v2)
+    }
 }
 
 /// `struct bpf_insn`: code, registers (destination low), offset, immediate.

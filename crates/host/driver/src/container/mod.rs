@@ -129,47 +129,6 @@ impl ContainerDriver {
         self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&Self::key(spec));
     }
 
-    /// Confines the devices of a node's group.
-    fn confine_devices(&self, spec: &NodeSpec, group: &Group) -> Result<()> {
-        let Some(rules) = config::device_rules(spec)? else { return Ok(()) };
-        let failed = |(doing, e)| Error::io(doing, e);
-        let v2 = group.open_v2().map_err(failed)?;
-        let why = match v2.map(|v2| self.confine_by_program(&rules, &v2)) {
-            Some(Ok(())) => return Ok(()),
-            Some(Err(error)) => error.to_string(),
-            None => "there is no cgroup v2 tree".to_owned(),
-        };
-        if group.confine_devices(&rules).map_err(failed)? {
-            return Ok(());
-        }
-        Err(Error::Unsupported {
-            node: spec.node.clone(),
-            what: format!(
-                "its devices cannot be confined: {why}, and no devices controller of cgroup v1; let the daemon use \
-                 bpf(2) on a cgroup v2 tree, or make the node privileged"
-            ),
-        })
-    }
-
-    fn confine_by_program(&self, rules: &[Rule], v2: &OwnedFd) -> std::io::Result<()> {
-        let program = {
-            let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
-            // More than a few come only from definitions that name devices; old ones are loaded again.
-            if programs.len() > 16 {
-                programs.clear();
-            }
-            match programs.get(rules) {
-                Some(program) => Arc::clone(program),
-                None => {
-                    let program = Arc::new(devices::load(rules)?);
-                    programs.insert(rules.to_vec(), Arc::clone(&program));
-                    program
-                }
-            }
-        };
-        devices::attach(&program, v2)
-    }
-
     async fn create_now(&self, spec: &NodeSpec, dir: &Path) -> Result<Arc<dyn Instance>> {
         if let Some(live) = self.live(&Self::key(spec))
             && connect_in(dir).is_ok()
