@@ -82,11 +82,7 @@ fn t55_t92_scale_hundreds_of_nodes_are_adopted_and_cost_nothing_while_idle() {
     assert_eq!(before.iter().filter(|n| n["state"] == "running").count(), NODES);
 
     // Members of a LAN of this size are kept from it until their nodes boot, and no longer.
-    let ports = host.run("bridge", &["-json", "-details", "link", "show"]).ok().json();
-    let ports = ports.as_array().expect("a list").clone();
-    let kept = |port: &&serde_json::Value| port["locked"] == true || port["flood"] == false;
-    let kept: Vec<_> = ports.iter().filter(kept).collect();
-    assert!(ports.len() >= NODES && kept.is_empty(), "{kept:?}");
+    assert_eq!(closed_ports(&host, NODES), Vec::<String>::new());
 
     // T-92: nobody polls. What the daemon does in a while does not depend on how many nodes there are, and a monitor
     // whose node does nothing does nothing.
@@ -127,6 +123,47 @@ fn t55_t92_scale_hundreds_of_nodes_are_adopted_and_cost_nothing_while_idle() {
     host.vnode(&["down", &file]).ok();
     assert!(nodes(&host).is_empty());
     assert!(!host.processes().iter().any(|p| p.argv.first().is_some_and(|a| a == "sleep")));
+}
+
+/// Ports of the LAN with at least so many members that carry nothing for their nodes.
+#[track_caller]
+fn closed_ports(host: &Host, members: usize) -> Vec<String> {
+    let ports = host.run("bridge", &["-json", "-details", "link", "show"]).ok().json();
+    let ports = ports.as_array().expect("a list");
+    assert!(ports.len() >= members, "{ports:?}");
+    let closed = ports.iter().filter(|port| port["locked"] == true || port["flood"] == false);
+    closed.map(|port| port["ifname"].to_string()).collect()
+}
+
+#[test]
+fn t23_scale_members_of_a_large_lan_are_let_in_whenever_the_daemon_dies() {
+    needs!(Root, Program("ping"), Program("bridge"));
+    const BEFORE: usize = 199;
+    const AFTER: usize = 204;
+    for point in ["lan.join.after#2", "node.boot.before#2", "node.boot.after#3"] {
+        let host = Host::new();
+        let daemon = host.start_daemon(&[]);
+        up(&host, &star("star", BEFORE));
+        host.kill9_daemon();
+        drop(daemon);
+        let mut daemon = host.start_daemon(&[("VNODE_FAULT", &format!("kill:{point}"))]);
+        let file = host.write("star.clab.yml", &star("star", AFTER)).display().to_string();
+        host.vnode(&["apply", &file]);
+        daemon.wait(SOON);
+        drop(daemon);
+        let _next = host.start_daemon(&[]);
+        eventually(&format!("{point}: recovery ends"), SOON, || {
+            let operations = host.vnode(&["op", "ls", "--json"]).ok().stdout;
+            (!operations.contains("\"running\"")).then_some(())
+        });
+        let all = nodes(&host);
+        assert_eq!(all.iter().filter(|n| n["state"] == "running").count(), AFTER, "{point}");
+        assert_eq!(closed_ports(&host, AFTER), Vec::<String>::new(), "{point}");
+        for new in BEFORE + 1..=AFTER {
+            assert!(host.ping("n1", &star_address(new)), "{point}: n{new}");
+        }
+        host.vnode(&["down", &file]).ok();
+    }
 }
 
 fn before_pid(all: &[serde_json::Value], name: &str) -> String {
