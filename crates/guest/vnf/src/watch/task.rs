@@ -366,6 +366,10 @@ impl Task {
         function.left = left;
         function.view.lock().ended = Some((identity.pid, ended));
         self.confirm.insert(id.to_owned());
+        // Its number may be another's by now, of the same name: nothing new to who compares names.
+        if proc::stat(identity.pid).is_some_and(|now| now.start != identity.start) {
+            self.look(identity.pid);
+        }
     }
 }
 

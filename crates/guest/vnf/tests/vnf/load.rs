@@ -2,7 +2,7 @@
 
 use std::{
     process::Command,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::mpsc::{TryRecvError, channel},
     time::Duration,
 };
 
@@ -24,11 +24,13 @@ fn pw_32_no_life_is_missed_however_much_is_started_beside_it() {
     }
     let name = unique("l");
     service.instantiate(&Pkg::watched(&service, "load", &name).calm());
-    let over = AtomicBool::new(false);
+    let (going, over) = channel::<()>();
     std::thread::scope(|scope| {
+        // It ends with the scope, however that ends.
+        let _going = going;
         // As many as the machine starts, one after the other.
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
+        scope.spawn(move || {
+            while over.try_recv() == Err(TryRecvError::Empty) {
                 Command::new("/bin/true").status().expect("it runs");
             }
         });
@@ -42,7 +44,6 @@ fn pw_32_no_life_is_missed_however_much_is_started_beside_it() {
             service.tells(&expected);
             service.settled();
         }
-        over.store(true, Ordering::Relaxed);
     });
 }
 
