@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use vnode_testkit::{Host, Snapshot, eventually, needs};
-use vnode_tests::{SOON, lab, node, nodes, pair, pid, up, wait_for_state};
+use vnode_tests::{SOON, lab, node, nodes, pair, pid, recovered, up, wait_for_state};
 
 /// What is done while the daemon is killed.
 #[derive(Clone, Copy)]
@@ -137,10 +137,7 @@ fn kill_at_every_point(case: Case) {
         daemon.wait(SOON);
         drop(daemon);
         let after = bench.host.start_daemon(&[]);
-        eventually(&format!("{when}: recovery ends"), SOON, || {
-            let operations = bench.host.vnode(&["op", "ls", "--json"]).ok().stdout;
-            (!operations.contains("\"running\"")).then_some(())
-        });
+        recovered(&bench.host, &when);
         let there = nodes(&bench.host);
         match case.name {
             "up" | "down" => {

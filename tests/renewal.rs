@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use vnode_testkit::{Host, eventually, needs};
-use vnode_tests::{SOON, lab, node, pid, state, up, wait_for_state};
+use vnode_tests::{SOON, lab, node, pid, recovered, state, up, wait_for_state};
 
 /// Nodes `a` and `b` on a link; `b` with more keys.
 fn pair(more: &str) -> String {
@@ -149,10 +149,7 @@ fn r13_t37_a_renewal_killed_while_a_preconfig_runs() {
 
         host.write("go", "");
         let daemon = host.start_daemon(&[]);
-        eventually(&format!("{how}: recovery ends"), SOON, || {
-            let operations = host.vnode(&["op", "ls", "--json"]).ok().stdout;
-            (!operations.contains("\"running\"")).then_some(())
-        });
+        recovered(&host, how);
         wait_for_state(&host, "b", "running");
         assert_eq!(runs(), "run\nrun\n", "{how}: it begins anew, once");
         assert_eq!(sleepers(), [], "{how}: nothing of either run is left");
@@ -202,10 +199,7 @@ fn killed_everywhere(change: usize, least: usize) {
         daemon.wait(SOON);
         drop(daemon);
         let daemon = host.start_daemon(&[]);
-        eventually(&format!("{point}: recovery ends"), SOON, || {
-            let operations = host.vnode(&["op", "ls", "--json"]).ok().stdout;
-            (!operations.contains("\"running\"")).then_some(())
-        });
+        recovered(&host, point);
         wait_for_state(&host, "b", "running");
         if change == 1 {
             is_as_before(&host, point);

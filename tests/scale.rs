@@ -4,7 +4,9 @@
 
 use rustix::process::Signal;
 use vnode_testkit::{Host, Process, eventually, needs};
-use vnode_tests::{SOON, lab, locks_held, node, nodes, star, star_address, up, wait_for_state};
+use vnode_tests::{
+    SOON, lab, locks_held, node, nodes, recovered, star, star_address, up, wait_for_state,
+};
 
 /// A torus of `n` times `n` nodes: each has a link to its right and to its lower neighbour.
 fn torus(name: &str, n: usize) -> String {
@@ -152,10 +154,7 @@ fn t23_scale_members_of_a_large_lan_are_let_in_whenever_the_daemon_dies() {
         daemon.wait(SOON);
         drop(daemon);
         let _next = host.start_daemon(&[]);
-        eventually(&format!("{point}: recovery ends"), SOON, || {
-            let operations = host.vnode(&["op", "ls", "--json"]).ok().stdout;
-            (!operations.contains("\"running\"")).then_some(())
-        });
+        recovered(&host, point);
         let all = nodes(&host);
         assert_eq!(all.iter().filter(|n| n["state"] == "running").count(), AFTER, "{point}");
         assert_eq!(closed_ports(&host, AFTER), Vec::<String>::new(), "{point}");

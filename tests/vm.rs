@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use vnode_testkit::{Host, eventually, needs};
-use vnode_tests::{SOON, node, nodes, pid, ping, state, wait_for_state};
+use vnode_tests::{SOON, node, nodes, pid, ping, recovered, state, wait_for_state};
 
 /// Emulated machines on a busy host take their time.
 const LONG: Duration = Duration::from_secs(200);
@@ -382,10 +382,7 @@ fn vm_t23_up_killed_where_the_machine_is_made_and_booted() {
         host.kill9_daemon();
         drop(daemon);
         let after = host.start_daemon(&[]);
-        eventually(&format!("{point}: recovery ends"), SOON, || {
-            let operations = host.vnode(&["op", "ls", "--json"]).ok().stdout;
-            (!operations.contains("\"running\"")).then_some(())
-        });
+        recovered(&host, point);
         host.vnode(&["down", "alone"]).ok();
         assert!(nodes(&host).is_empty(), "{point}: {:?}", nodes(&host));
         host.kill9_daemon();

@@ -117,6 +117,15 @@ pub fn ext4_disk(host: &Host, name: &str) -> std::path::PathBuf {
     path
 }
 
+/// Waits until the daemon has taken up all that an earlier one left.
+#[track_caller]
+pub fn recovered(host: &Host, when: &str) {
+    eventually(&format!("{when}: recovery ends"), SOON, || {
+        let operations = host.vnode(&["op", "ls", "--json"]).ok().stdout;
+        (!operations.contains("\"running\"")).then_some(())
+    });
+}
+
 /// Asks the daemon's socket with curl, which speaks HTTP over unix sockets; the last line is the status.
 #[track_caller]
 pub fn get(host: &Host, path: &str) -> vnode_testkit::Output {
