@@ -187,7 +187,7 @@ impl Connection {
         let _ = sender.send(Reply { answer, fds, exit });
     }
 
-    /// Waits for a new monitor's first word.
+    /// Waits for a new monitor's first word, and the socket of rtnetlink in a network namespace that it has made.
     pub(super) async fn hello(&self) -> Result<(State, Option<OwnedFd>)> {
         let receive = async {
             loop {

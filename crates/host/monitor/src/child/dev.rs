@@ -60,15 +60,21 @@ pub(super) fn inside(path: &str) -> Option<&str> {
     split(path).ok().filter(|(folder, _)| *folder == DEV).map(|(_, name)| name)
 }
 
-fn make_node(tree: &OwnedFd, name: &str, device: &Device, first: u32) -> rustix::io::Result<()> {
+/// Makes a device in a folder; `first` is the node's root as this process sees it.
+pub(super) fn make_node(
+    folder: &OwnedFd,
+    name: &str,
+    device: &Device,
+    first: u32,
+) -> rustix::io::Result<()> {
     let kind = if device.kind == 'b' { FileType::BlockDevice } else { FileType::CharacterDevice };
     let number = rustix::fs::makedev(device.major, device.minor);
     let mode = Mode::from_raw_mode(device.mode);
-    match rustix::fs::mknodat(tree, name, kind, mode, number) {
-        // Asked for twice: the later one counts.
+    match rustix::fs::mknodat(folder, name, kind, mode, number) {
+        // Of an earlier boot, outside `/dev`, or asked for twice: the definition may have changed, and the later one counts.
         Err(Errno::EXIST) => {
-            rustix::fs::unlinkat(tree, name, AtFlags::empty())?;
-            rustix::fs::mknodat(tree, name, kind, mode, number)?;
+            rustix::fs::unlinkat(folder, name, AtFlags::empty())?;
+            rustix::fs::mknodat(folder, name, kind, mode, number)?;
         }
         made => made?,
     }
@@ -77,7 +83,7 @@ fn make_node(tree: &OwnedFd, name: &str, device: &Device, first: u32) -> rustix:
         // The host's group of `/dev/kvm` is the node's group of that number.
         let (user, group) = (first.saturating_add(user), first.saturating_add(group));
         let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
-        rustix::fs::chownat(tree, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
+        rustix::fs::chownat(folder, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
@@ -170,9 +170,8 @@ fn layered(
 /// The node's new file systems are made before: in a user namespace the kernel gives a `/proc` or `/sys` only to
 /// one who sees such already, and the host's are left behind here.
 pub(super) fn enter_root(prepared: Prepared, boot: &Boot) -> Result<Inside> {
-    let Prepared { overlay, over, binds, dev, devices, spent: _ } = prepared;
+    let Prepared { overlay, over, binds, mut dev, devices, spent: _ } = prepared;
     let has_dev = dev.is_some();
-    let mut dev = dev;
     let mut new = Vec::new();
     for mount in &boot.mounts {
         if let Source::New { kind, source, data } = &mount.what {
@@ -290,24 +289,7 @@ impl Inside {
                 Some((known, at)) if *known == folder => at,
                 _ => &parent.insert((folder, self.root.ensure_dir(folder).doing(what)?)).1,
             };
-            let kind =
-                if device.kind == 'b' { FileType::BlockDevice } else { FileType::CharacterDevice };
-            let number = rustix::fs::makedev(device.major, device.minor);
-            let mode = Mode::from_raw_mode(device.mode);
-            match rustix::fs::mknodat(at, name, kind, mode, number) {
-                // A node of an earlier boot, outside /dev: made anew, as the definition may have changed.
-                Err(Errno::EXIST) => {
-                    rustix::fs::unlinkat(at, name, AtFlags::empty()).doing(what)?;
-                    rustix::fs::mknodat(at, name, kind, mode, number).doing(what)?;
-                }
-                other => other.doing(what)?,
-            }
-            if device.owner != (0, 0) {
-                let (user, group) = device.owner;
-                let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
-                rustix::fs::chownat(at, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)
-                    .doing(what)?;
-            }
+            dev::make_node(at, name, device, 0).doing(what)?;
         }
         Ok(())
     }

@@ -38,15 +38,12 @@ const V1_OTHERS: [&str; 3] = ["freezer", "cpuacct", "devices"];
 /// Where this machine keeps control groups, and where in them this process is.
 #[derive(Debug, Clone)]
 pub(super) struct Tree {
-    /// Our own group in the v2 tree.
-    v2: Option<PathBuf>,
+    /// The instance's group in the v2 tree.
+    v2: Option<Arc<Above>>,
     /// Controllers that groups of nodes can have in the v2 tree.
     v2_controllers: Arc<[String]>,
-    /// Our own group for each v1 controller.
-    v1: BTreeMap<&'static str, PathBuf>,
-    /// The instance's groups in them.
-    v2_above: Option<Arc<Above>>,
-    v1_above: BTreeMap<&'static str, Arc<Above>>,
+    /// The instance's group for each v1 controller.
+    v1: BTreeMap<&'static str, Arc<Above>>,
 }
 
 /// What went wrong and where.
@@ -90,8 +87,9 @@ impl Tree {
     /// Looks at the mounts and at our own place.
     pub(super) fn detect(instance: &str) -> Result<Self> {
         let places = Places::detect().map_err(|(path, error)| (format!("read {path}"), error))?;
-        let mut tree = Self::of(places);
-        if let Some(own) = tree.v2.clone() {
+        let own = places.v2.clone();
+        let mut tree = Self::of(places, instance);
+        if let Some(own) = own {
             tree.v2_controllers = delegate(&own).into();
             if tree.v2_controllers.is_empty() && tree.v1.is_empty() {
                 // Started from somebody's session, whose group holds other processes and so cannot pass
@@ -99,20 +97,18 @@ impl Tree {
                 let top = top_of(&own);
                 tree.v2_controllers = delegated(&top).into();
                 if !tree.v2_controllers.is_empty() {
-                    tree.v2 = Some(top);
+                    tree.v2 = Some(Above::below(&top, instance));
                 }
             }
         }
-        let above = |own: &PathBuf| Above::below(own, &component(instance));
-        tree.v2_above = tree.v2.as_ref().map(above);
-        tree.v1_above = tree.v1.iter().map(|(name, own)| (*name, above(own))).collect();
         Ok(tree)
     }
 
-    fn of(Places { v2, mut v1 }: Places) -> Self {
+    fn of(Places { v2, v1 }: Places, instance: &str) -> Self {
         let names = V1_LIMITS.into_iter().chain(V1_OTHERS);
-        let v1 = names.filter_map(|name| Some((name, v1.remove(name)?))).collect();
-        Self { v2, v2_controllers: Arc::default(), v1, v2_above: None, v1_above: BTreeMap::new() }
+        let v1 = names.filter_map(|name| Some((name, Above::below(v1.get(name)?, instance))));
+        let v2 = v2.map(|own| Above::below(&own, instance));
+        Self { v2, v2_controllers: Arc::default(), v1: v1.collect() }
     }
 
     /// `v2`, `hybrid`, `v1` or `none`.
@@ -151,9 +147,9 @@ impl Tree {
 
     fn named(&self, name: &str) -> Group {
         Group {
-            v2: self.v2_above.as_ref().map(|above| above.place(name)),
+            v2: self.v2.as_ref().map(|above| above.place(name)),
             v2_controllers: Arc::clone(&self.v2_controllers),
-            v1: self.v1_above.iter().map(|(c, above)| (*c, above.place(name))).collect(),
+            v1: self.v1.iter().map(|(c, above)| (*c, above.place(name))).collect(),
         }
     }
 }
@@ -225,7 +221,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_tree_is_known_by_what_it_has() {
-        let tree = |mounts: &str, own: &str| Tree::of(Places::from_texts(mounts, own));
+        let tree = |mounts: &str, own: &str| Tree::of(Places::from_texts(mounts, own), "i");
         let hybrid = tree(HYBRID, "4:memory:/a/b\n1:cpu,cpuacct:/\n5:name=systemd:/\n0::/\n");
         assert_eq!(hybrid.kind(), "hybrid");
         assert_eq!(hybrid.limits(), ["memory", "cpu"]);
@@ -236,7 +232,7 @@ mod tests {
         );
         assert_eq!(pure.kind(), "v2");
         assert_eq!(
-            pure.v2.as_deref(),
+            pure.v2.as_ref().map(|above| above.own()),
             Some(Path::new("/sys/fs/cgroup/system.slice/vnode.service"))
         );
         assert_eq!(tree("", "0::/\n").kind(), "none");

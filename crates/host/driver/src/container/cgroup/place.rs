@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::limits::inherit_cpuset;
-use super::{Result, V1_LIMITS, at, write};
+use super::{Result, V1_LIMITS, at, component, write};
 
 /// The instance's group above those of its nodes, in one tree.
 #[derive(Debug)]
@@ -27,9 +27,15 @@ pub(super) struct Above {
 impl Above {
     /// The group of an instance below our own.
     pub(super) fn below(own: &Path, instance: &str) -> Arc<Self> {
-        let dir = own.join(format!("vnode-{instance}"));
+        let dir = own.join(format!("vnode-{}", component(instance)));
         let used = AtomicBool::new(dir.is_dir());
         Arc::new(Self { dir, used, passes_on: Mutex::new(false) })
+    }
+
+    /// The group that it is below.
+    #[cfg(test)]
+    pub(super) fn own(&self) -> &Path {
+        self.dir.parent().expect("it was joined to it")
     }
 
     pub(super) fn place(self: &Arc<Self>, name: &str) -> Place {
