@@ -65,10 +65,6 @@ impl Host {
     ) -> Result<(Vec<ChangeView>, Option<OperationId>)> {
         let name = request.lab.name.clone();
         self.check(&request.lab)?;
-        if !dry_run && request.lab.nodes.iter().any(|node| node.image.as_deref() == Some("host")) {
-            // Beside the making of the plan and its way to the disk.
-            self.inner.catalogue.foresee_host();
-        }
         let (Difference { plan, changes }, entered) = {
             let old = self.inner.registry.lab(&name, Lab::records).ok();
             let new = wanted::records(
@@ -92,6 +88,10 @@ impl Host {
                 self.inner.save(self.inner.lab_changes(&name).await?).await?;
             }
             return Ok((changes, None));
+        }
+        if plan.steps.iter().any(|step| step.group.as_deref() == Some("image host")) {
+            // Beside the plan's way to the disk.
+            self.inner.catalogue.foresee_host();
         }
         let before = entered.flatten();
         match self.submit(plan).await {

@@ -367,9 +367,10 @@ pub(super) async fn join(
     let Some((end, members, mtu, down)) = found else {
         return Err(Error::not_found(format!("LAN `{lan}` has no member {index}")));
     };
-    let phase = inner.registry.node(lab, &end.node)?.live()?.status().phase;
-    let waits = members >= LARGE_LAN && !matches!(phase, Phase::Running | Phase::Paused);
-    let ns = namespace_of(inner, lab, &end.node)?;
+    let instance = inner.registry.node(lab, &end.node)?.live()?;
+    let runs = matches!(instance.status().phase, Phase::Running | Phase::Paused);
+    let waits = members >= LARGE_LAN && !runs;
+    let ns = namespace(&*instance)?;
     let owner = inner.owner(lab, operation);
     let network = inner.network.clone();
     let name = lan.to_owned();

@@ -207,12 +207,12 @@ pub(crate) async fn start(
         // T-38, T-39: a mounted root is let go first; the disk stays.
         inner.driver.unmount(&spec, &dir).await.map_err(driver_error)?;
     }
+    link::serve(inner, &spec.lab, &spec.node).await?;
     entry
         .step(Event::Boot)
         .map_err(|refused| Error::state(format!("node `{}`: {refused}", spec.node)))?;
     entry.set_asked(false);
     entry.signs.over(false);
-    link::serve(inner, &spec.lab, &spec.node).await?;
     forward(inner, entry, true).await?;
     match boot_in_time(inner, entry, &*instance, &spec).await {
         Ok(()) => {
