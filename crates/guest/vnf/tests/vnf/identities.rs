@@ -118,7 +118,9 @@ fn pw_16_a_number_that_was_given_to_another_of_the_name() {
     };
     let (told, life) = (service.path("numbers"), service.lifeline());
     let program = service.program(&name);
-    let begin = format!("{} {life} & echo $! >> {}", program.display(), told.display());
+    // Told when it has its name: until then it is a shell.
+    let named = format!("until read -r is < /proc/$!/comm && [ \"$is\" = {name:.15} ]; do :; done");
+    let begin = format!("{} {life} & {named}; echo $! >> {}", program.display(), told.display());
     say(&begin);
     service.tells(&["START"]);
     service.settled();
