@@ -128,13 +128,13 @@ impl Catalogue {
         Inner::open(root, options).map(|inner| Self(Arc::new(inner)))
     }
 
-    /// Begins to look over the mask of the image `host` for an [`ensure`](Self::ensure) that is about to come and would wait
-    /// for it. Needs a tokio runtime.
+    /// Begins to look the host's root over for an [`ensure`](Self::ensure) of the image `host` that is about to come and would
+    /// wait for it. Makes nothing. Needs a tokio runtime.
     pub fn foresee_host(&self) {
         let inner = Arc::clone(&self.0);
-        tokio::spawn(async move {
+        tokio::task::spawn_blocking(move || {
             // Whoever asks for the image is told what is wrong.
-            if let Err(error) = crate::host::ensure(&inner).await {
+            if let Err(error) = crate::host::foresee(&inner) {
                 tracing::debug!(%error, "the mask of the host's root");
             }
         });

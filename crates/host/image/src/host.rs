@@ -74,13 +74,40 @@ pub struct MaskEntry {
     pub why: String,
 }
 
-/// The mask made last.
+/// What was looked at last, and when.
 #[derive(Debug, Default)]
-pub(crate) struct Last(Option<(Instant, Image)>);
+pub(crate) struct Last {
+    /// For a mask that is about to be asked for.
+    plan: Option<(Instant, Plan)>,
+    made: Option<(Instant, Image)>,
+}
+
+impl Last {
+    fn image(&self) -> Option<&Image> {
+        let (at, image) = self.made.as_ref()?;
+        let there = || image.layers.first().is_some_and(|mask| mask.exists());
+        (at.elapsed() < FRESH && there()).then_some(image)
+    }
+}
 
 /// All that the image `host` hides on this machine, for `vnode doctor` and the documentation. Changes nothing. Blocks.
 pub fn describe_host_mask(options: &HostOptions) -> Result<Vec<MaskEntry>, Error> {
     Ok(Plan::make(options, &[])?.entries())
+}
+
+/// Looks the host's root over for an [`ensure`] that is about to come and would wait for it. Makes nothing, so that there is
+/// nothing to undo when none comes. Blocks.
+pub(crate) fn foresee(inner: &Inner) -> Result<(), Error> {
+    let mut last = inner.mask.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.image().is_none() {
+        last.plan = Some(look_over(inner)?);
+    }
+    Ok(())
+}
+
+fn look_over(inner: &Inner) -> Result<(Instant, Plan), Error> {
+    let at = Instant::now();
+    Ok((at, Plan::make(&inner.options.host, std::slice::from_ref(&inner.root))?))
 }
 
 /// The image of the host's root as it is now.
@@ -94,14 +121,15 @@ pub(crate) async fn ensure(inner: &Arc<Inner>) -> Result<Image, Error> {
 
 fn make(inner: &Inner) -> Result<Image, Error> {
     let mut last = inner.mask.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((at, image)) = &last.0
-        && at.elapsed() < FRESH
-        && image.layers.first().is_some_and(|mask| mask.exists())
-    {
+    if let Some(image) = last.image() {
         return Ok(image.clone());
     }
     let options = &inner.options.host;
-    let plan = Plan::make(options, std::slice::from_ref(&inner.root))?;
+    let foreseen = last.plan.take().filter(|(at, _)| at.elapsed() < FRESH);
+    let (looked, plan) = match foreseen {
+        Some(foreseen) => foreseen,
+        None => look_over(inner)?,
+    };
     let name = plan.digest().hex();
     let id = format!("host-{}", &name[..32]);
     let folder = inner.root.join("mask");
@@ -128,7 +156,7 @@ fn make(inner: &Inner) -> Result<Image, Error> {
         warnings: Vec::new(),
         lease,
     };
-    last.0 = Some((Instant::now(), image.clone()));
+    last.made = Some((looked, image.clone()));
     Ok(image)
 }
 
@@ -153,7 +181,7 @@ fn is_mounted(folder: &Path) -> Result<bool, Error> {
 pub(crate) fn collect(inner: &Inner, in_use: &HashSet<String>) -> Result<(), Error> {
     let mut last = inner.mask.lock().unwrap_or_else(PoisonError::into_inner);
     // What is remembered for the next to ask is not a use.
-    last.0 = None;
+    *last = Last::default();
     let leased = inner.leased();
     let masks = inner.dir.open_dir("mask").map_err(Error::dir(&inner.root))?;
     let mut left = 0;
