@@ -11,7 +11,7 @@ use vnode_testkit::{Host, Output, eventually, needs, tools};
 use vnode_tests::{node, state};
 
 /// Emulated machines on a busy host take their time.
-const LONG: Duration = Duration::from_secs(200);
+const LONG: Duration = Duration::from_secs(90);
 
 /// Why no node can be a domain here, in `doctor`'s words.
 fn missing(host: &Host) -> Option<String> {

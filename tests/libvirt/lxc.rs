@@ -102,10 +102,7 @@ fn lv_13_t47_containers_of_lxc_have_links_end_from_inside_and_keep_nothing_of_a_
                 assert_eq!(interfaces(libvirt, "box"), 1, "{point}: it is plugged in");
             }
             let after = host.start_daemon(&[]);
-            eventually(&format!("{point}: recovery ends"), LONG, || {
-                let operations = host.vnode(&["op", "ls", "--json"]).ok().stdout;
-                (!operations.contains("\"running\"")).then_some(())
-            });
+            vnode_tests::recovered(host, point);
             assert_eq!(host.vnode(&["ps", "--json"]).ok().stdout.trim(), "[]", "{point}");
             assert_eq!(interfaces(libvirt, "box"), 0, "{point}: nothing is left in the domain");
             nothing_inside(host, point);

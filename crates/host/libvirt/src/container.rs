@@ -2,10 +2,11 @@
 //! without name and address; nobody in a container waits for a cable to be plugged in, so both are given from outside.
 
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use vnode_driver::{Error, Result};
+use vnode_driver::Error;
 use vnode_network::{Ns, Route};
 
 use crate::domain::{Domain, State};
@@ -22,20 +23,34 @@ const TOLD: Duration = Duration::from_secs(5);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// The network namespace of a container that runs.
-pub(crate) fn inside(node: &str, domain: &Domain, host: &Ns) -> Result<Ns> {
+/// Waits until libvirt knows the first process of a container that has just been started. `false`: the container runs, and
+/// libvirt has not been told. What its controller says of the process can get lost in libvirt, which then never knows one:
+/// no interface can be plugged into that run, and only another start mends it.
+pub(crate) fn told(domain: &Domain) -> Result<bool, VirError> {
+    Ok(first_process(domain)?.is_some() || !lives(domain))
+}
+
+fn lives(domain: &Domain) -> bool {
+    matches!(domain.state(), Ok(State::Running | State::Paused))
+}
+
+/// The network namespace of the first process, waited for.
+fn first_process(domain: &Domain) -> Result<Option<OwnedFd>, VirError> {
     let end = Instant::now() + TOLD;
-    let lives = || matches!(domain.state(), Ok(State::Running | State::Paused));
-    let found = loop {
-        match domain.netns().map_err(|error| refused(node, "enter the network", error))? {
-            Some(found) => break found,
-            None if Instant::now() < end && lives() => std::thread::sleep(LOOK),
-            None => {
-                let error = VirError::own("libvirt gives no network namespace");
-                return Err(refused(node, "enter the network", error));
-            }
+    loop {
+        match domain.netns()? {
+            None if Instant::now() < end && lives(domain) => std::thread::sleep(LOOK),
+            found => return Ok(found),
         }
-    };
+    }
+}
+
+/// The network namespace of a container that runs.
+pub(crate) fn inside(node: &str, domain: &Domain, host: &Ns) -> Result<Ns, Error> {
+    let refused = |error| refused(node, "enter the network", error);
+    let found = first_process(domain).map_err(refused)?;
+    let found =
+        found.ok_or_else(|| refused(VirError::own("libvirt gives no network namespace")))?;
     let ns = Ns::from_fd(found).map_err(network)?;
     if ns.id() == host.id() {
         return Err(Error::Unsupported {
@@ -49,7 +64,7 @@ pub(crate) fn inside(node: &str, domain: &Domain, host: &Ns) -> Result<Ns> {
 }
 
 /// Gives the container's end of an interface what the node's has. Done again, it changes nothing.
-pub(crate) fn settle(ns: &Ns, nic: &Nic) -> Result<()> {
+pub(crate) fn settle(ns: &Ns, nic: &Nic) -> Result<(), Error> {
     let gateway = |via: &IpAddr| Route {
         to: match via {
             IpAddr::V4(_) => IpNet::V4(Ipv4Net::default()),

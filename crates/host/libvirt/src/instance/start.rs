@@ -114,11 +114,30 @@ impl Start {
             }
         };
         if by_us {
-            domain.start(self.held()).map_err(self.refused("start the domain"))?;
+            self.launch(&domain)?;
         }
         // A value that is looked up knows the run of that moment only; one that has ended already has none.
         let run = self.connection.by_uuid(&self.kept.uuid).ok().and_then(|domain| domain.run());
         Ok(Begun { run, by_us })
+    }
+
+    /// Starts it; a container whose first process libvirt does not get to know, once more.
+    fn launch(&self, domain: &Domain) -> Result<()> {
+        let starts = || domain.start(self.held()).map_err(self.refused("start the domain"));
+        starts()?;
+        if self.connection.kind != LXC || self.nics.is_empty() {
+            return Ok(());
+        }
+        // What hinders us from looking is told when its interfaces are joined.
+        if let Ok(false) = container::told(domain) {
+            tracing::warn!(
+                node = self.spec.node,
+                "libvirt lost the container's first process: starting it again"
+            );
+            domain.destroy().map_err(self.refused("power off the domain"))?;
+            starts()?;
+        }
+        Ok(())
     }
 
     /// Whether nothing is sent before the wires are there.
@@ -157,6 +176,7 @@ impl Start {
         let domain = self.connection.by_uuid(&self.kept.uuid);
         let domain = domain.map_err(self.refused("look for the domain"))?;
         if self.xml.is_none() {
+            self.pluggable(&domain, &host)?;
             // What was plugged into the run before may not be in this one.
             for (nic, wire) in self.nics.iter().zip(self.wires()) {
                 if !host.has_interface(&nic.tap).map_err(nic::network)? {
@@ -184,12 +204,18 @@ impl Start {
         self.connection.define(&whole).map_err(self.refused("define the domain"))
     }
 
+    /// A container that shares the host's network gets nothing into it; into one whose first process libvirt does not know
+    /// yet, or still takes for that of the run before, it can plug nothing.
+    fn pluggable(&self, domain: &Domain, host: &Ns) -> Result<()> {
+        if self.connection.kind != LXC || self.nics.is_empty() {
+            return Ok(());
+        }
+        container::inside(&self.spec.node, domain, host).map(drop)
+    }
+
     /// Plugs the node's interfaces into a domain that is not vnode's to define.
     fn plug(&self, domain: &Domain, host: &Ns) -> Result<()> {
-        // One that shares the host's network gets nothing into it.
-        if self.connection.kind == LXC && !self.nics.is_empty() {
-            container::inside(&self.spec.node, domain, host)?;
-        }
+        self.pluggable(domain, host)?;
         let wires = self.wires();
         let joined = self.nics.iter().zip(&wires).try_for_each(|(nic, wire)| {
             domain.attach(wire).map_err(self.refused("plug an interface into the domain"))?;
