@@ -207,14 +207,17 @@ pub(crate) async fn start(
         // T-38, T-39: a mounted root is let go first; the disk stays.
         inner.driver.unmount(&spec, &dir).await.map_err(driver_error)?;
     }
-    link::serve(inner, &spec.lab, &spec.node).await?;
     entry
         .step(Event::Boot)
         .map_err(|refused| Error::state(format!("node `{}`: {refused}", spec.node)))?;
     entry.set_asked(false);
     entry.signs.over(false);
-    forward(inner, entry, true).await?;
-    match boot_in_time(inner, entry, &*instance, &spec).await {
+    let boot = async {
+        link::serve(inner, &spec.lab, &spec.node).await?;
+        forward(inner, entry, true).await?;
+        boot_in_time(inner, entry, &*instance, &spec).await
+    };
+    match boot.await {
         Ok(()) => {
             // The process may have ended already; then the watcher has moved the state on.
             let _ = entry.step(Event::Booted);
