@@ -129,6 +129,29 @@ fn rq_18_a_program_left_to_the_agent_outlives_client_and_agent_and_is_attached_t
     assert_eq!((&shown["state"], &shown["code"]), (&"ended".into(), &9.into()));
     assert!(host.vnode(&["agent", "exec-list", "n"]).ok().stdout.contains("exit 9"));
 
+    // A signal reaches one that runs.
+    let traps = "trap 'echo was told; exit 7' USR1; : > /run/trapped; while :; do sleep 0.05; done";
+    let begun = host.vnode(&["exec", "--agent", "--detach", "n", "sh", "-c", traps]).ok().stdout;
+    let third = begun.trim();
+    let signal = |name: &str| host.vnode(&["agent", "exec-signal", "n", third, "--signal", name]);
+    assert!(signal("FOO").exits(2).all().contains("there is no signal `FOO`"));
+    let trapped = || host.exec("n", &["test", "-e", "/run/trapped"]).code == 0;
+    eventually("it heeds the signal", SOON, || trapped().then_some(()));
+    signal("SIGUSR1").ok();
+    let out = host.vnode_with_input(&["exec", "--agent", "--attach", third, "n"], b"");
+    assert_eq!((out.code, out.stdout.as_str()), (7, "was told\n"), "{}", out.stderr);
+    assert!(signal("TERM").exits(1).all().contains("has ended"));
+
+    // Of much output the last is kept, and what is not is said.
+    let prints = ["exec", "--agent", "--detach", "n", "sh", "-c", "head -c 3000000 /dev/zero"];
+    let fourth = host.vnode(&prints).ok().stdout.trim().to_owned();
+    let show = || host.vnode(&["agent", "exec-show", "n", &fourth, "--json"]).ok().json();
+    eventually("it has ended", SOON, || (show()["state"] == "ended").then_some(()));
+    let out = host.vnode_with_input(&["exec", "--agent", "--attach", &fourth, "n"], b"");
+    assert_eq!((out.code, out.stdout.len()), (0, 1 << 20), "{}", out.stderr);
+    let said = format!("{} bytes of output before this are lost", 3_000_000 - (1 << 20));
+    assert!(out.stderr.contains(&said), "{}", out.stderr);
+
     // One that runs is ended with what it started, and forgotten.
     let begun = ["exec", "--agent", "--detach", "n", "sh", "-c", "setsid sleep 4321 & wait"];
     let second = host.vnode(&begun).ok().stdout.trim().to_owned();
@@ -137,7 +160,7 @@ fn rq_18_a_program_left_to_the_agent_outlives_client_and_agent_and_is_attached_t
     let ended = host.vnode(&["agent", "exec-end", "n", &second, "--json"]).ok().json();
     assert_eq!((&ended["state"], &ended["signal"]), (&"ended".into(), &1.into()));
     assert_eq!(sleeps(), 1);
-    for id in [&id, &second] {
+    for id in [id.as_str(), &second, third, &fourth] {
         host.vnode(&["agent", "exec-remove", "n", id]).ok();
         let gone = host.vnode(&["exec", "--agent", "--attach", id, "n"]);
         assert!(gone.code == 1 && gone.all().contains("exec-list"), "{}", gone.all());

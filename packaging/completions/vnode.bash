@@ -184,6 +184,9 @@ _vnode() {
             vnode__subcmd__agent,exec-show)
                 cmd="vnode__subcmd__agent__subcmd__exec__subcmd__show"
                 ;;
+            vnode__subcmd__agent,exec-signal)
+                cmd="vnode__subcmd__agent__subcmd__exec__subcmd__signal"
+                ;;
             vnode__subcmd__agent,info)
                 cmd="vnode__subcmd__agent__subcmd__info"
                 ;;
@@ -509,7 +512,7 @@ _vnode() {
             return 0
             ;;
         vnode__subcmd__agent)
-            opts="-q -h --state-dir --json --quiet --host --token --ca --help ping info network metrics time shutdown exec-list exec-show exec-end exec-remove"
+            opts="-q -h --state-dir --json --quiet --host --token --ca --help ping info network metrics time shutdown exec-list exec-show exec-signal exec-end exec-remove"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -635,6 +638,44 @@ _vnode() {
                 return 0
             fi
             case "${prev}" in
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vnode__subcmd__agent__subcmd__exec__subcmd__signal)
+            opts="-s -q -h --signal --state-dir --json --quiet --host --token --ca --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --signal)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -s)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --state-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

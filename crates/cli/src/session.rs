@@ -42,6 +42,8 @@ pub(crate) struct Ended {
     pub exit: Option<Exit>,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
+    /// Bytes of its output that nobody has any more.
+    pub lost: u64,
 }
 
 /// Joins the two until the program ends or the user leaves.
@@ -92,6 +94,16 @@ async fn output(from: &mut FrameReader<impl AsyncRead + Unpin>, ends: Ends) -> R
                 written(out.write_all(&bytes).and_then(|()| out.flush()))?;
             }
             Some(Frame::Stderr(bytes)) => written(std::io::stderr().lock().write_all(&bytes))?,
+            Some(Frame::Progress(json)) => {
+                let told: serde_json::Value = serde_json::from_slice(&json).unwrap_or_default();
+                let lost = told["lost"].as_u64().unwrap_or(0);
+                ended.lost = ended.lost.saturating_add(lost);
+                if !ends.keep {
+                    let end = if ends.terminal { "\r\n" } else { "\n" };
+                    let note = format!("vnode: {lost} bytes of output before this are lost{end}");
+                    written(std::io::stderr().lock().write_all(note.as_bytes()))?;
+                }
+            }
             Some(Frame::Exit(exit)) => {
                 ended.exit = Some(exit);
                 return Ok(ended);

@@ -52,6 +52,16 @@ enum Command {
     ExecList(Of),
     /// Show such a program: whether it runs, how it ended, how much it printed
     ExecShow(Program),
+    /// Signal such a program, and what it started in its group
+    ExecSignal {
+        /// NODE or LAB/NODE; it must run and have an agent
+        node: String,
+        /// As `exec --agent --detach` printed it
+        id: String,
+        /// Its name or number
+        #[arg(long, short, default_value = "TERM")]
+        signal: String,
+    },
     /// End such a program with all it started: hang-up, TERM, KILL; its output and exit code stay
     ExecEnd(Program),
     /// End such a program, and have the agent forget it
@@ -92,6 +102,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
         }
         Command::ExecList(of) => (of.node, AgentCommand::ExecList),
         Command::ExecShow(of) => (of.node, AgentCommand::ExecShow { id: of.id }),
+        Command::ExecSignal { node, id, signal } => (node, AgentCommand::ExecSignal { id, signal }),
         Command::ExecEnd(of) => (of.node, AgentCommand::ExecEnd { id: of.id }),
         Command::ExecRemove(of) => (of.node, AgentCommand::ExecRemove { id: of.id }),
     };
@@ -154,7 +165,7 @@ fn show(command: &AgentCommand, answer: &Value, context: &Context) -> Result<()>
             }
             rows.print(out)
         }
-        AgentCommand::ExecRemove { .. } => Ok(()),
+        AgentCommand::ExecSignal { .. } | AgentCommand::ExecRemove { .. } => Ok(()),
         AgentCommand::ExecList => {
             let mut rows = Rows::new(&["ID", "STATE", "PID", "STARTED", "PROGRAM"]);
             for program in list(answer, "programs") {

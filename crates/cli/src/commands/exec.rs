@@ -126,6 +126,7 @@ pub(super) async fn inside(node: &str, mut request: Exec, ends: Ends, context: &
             "exit": ended.exit,
             "stdout": String::from_utf8_lossy(&ended.stdout),
             "stderr": String::from_utf8_lossy(&ended.stderr),
+            "lost": ended.lost,
         }))?;
     }
     // An exit status has eight bits.

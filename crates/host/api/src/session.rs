@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
 use vnode_lifecycle::{Console, Exec, ExecControl, Reader, WindowSize, Writer};
@@ -28,12 +29,19 @@ where
     let mut stdin = exec.stdin.take();
     let (stdout, stderr) = (exec.stdout.take(), exec.stderr.take());
     let activity = Activity::default();
+    let told = AtomicU64::new(0);
+    // What was lost comes before what there is.
+    let lost = || {
+        let all = control.lost();
+        let new = all - told.swap(all, Ordering::Relaxed).min(all);
+        (new > 0).then(|| Frame::Progress(json!({ "lost": new }).to_string().into_bytes()))
+    };
 
     let output = async {
         let pumps = async {
             tokio::join!(
-                pump(stdout, &to_client, Frame::Stdout, &activity),
-                pump(stderr, &to_client, Frame::Stderr, &activity)
+                pump(stdout, &to_client, Frame::Stdout, lost, &activity),
+                pump(stderr, &to_client, Frame::Stderr, lost, &activity)
             );
         };
         let mut pumps = std::pin::pin!(pumps);
@@ -49,7 +57,7 @@ where
             Ok(exit) => Frame::Exit(Exit { code: exit.code, signal: exit.signal }),
             Err(error) => problem_frame(&Problem::from_error(Code::Failed, &error)),
         };
-        end(&to_client, &last).await;
+        end(&to_client, lost(), &last).await;
     };
     let input = async {
         while let Some(frame) = next(&mut from_client).await {
@@ -86,8 +94,8 @@ where
     let mut keys = Some(console.input);
     let activity = Activity::default();
     let output = async {
-        pump(Some(console.output), &to_client, Frame::Stdout, &activity).await;
-        end(&to_client, &Frame::Exit(Exit { code: Some(0), signal: None })).await;
+        pump(Some(console.output), &to_client, Frame::Stdout, || None, &activity).await;
+        end(&to_client, None, &Frame::Exit(Exit { code: Some(0), signal: None })).await;
     };
     let input = async {
         while let Some(frame) = next(&mut from_client).await {
@@ -133,11 +141,12 @@ async fn until_quiet(mut pumps: std::pin::Pin<&mut impl Future<Output = ()>>, ac
     }
 }
 
-/// Sends what a stream gives as frames, until it ends or the client is gone.
+/// Sends what a stream gives as frames, each after what there is to say before it, until it ends or the client is gone.
 async fn pump(
     from: Option<Reader>,
     to: &Mutex<impl AsyncWrite + Unpin>,
     frame: impl Fn(Vec<u8>) -> Frame,
+    before: impl Fn() -> Option<Frame>,
     activity: &Activity,
 ) {
     let Some(mut from) = from else { return };
@@ -151,7 +160,14 @@ async fn pump(
         };
         activity.pieces.fetch_add(1, Ordering::Relaxed);
         activity.writing.fetch_add(1, Ordering::Relaxed);
-        let written = frame::write(&mut *to.lock().await, &frame(piece[..length].to_vec())).await;
+        let written = async {
+            let mut to = to.lock().await;
+            if let Some(before) = before() {
+                frame::write(&mut *to, &before).await?;
+            }
+            frame::write(&mut *to, &frame(piece[..length].to_vec())).await
+        };
+        let written = written.await;
         activity.writing.fetch_sub(1, Ordering::Relaxed);
         if written.is_err() {
             return;
@@ -159,9 +175,12 @@ async fn pump(
     }
 }
 
-async fn end(to: &Mutex<impl AsyncWrite + Unpin>, last: &Frame) {
+async fn end(to: &Mutex<impl AsyncWrite + Unpin>, before: Option<Frame>, last: &Frame) {
     let mut to = to.lock().await;
     let told = async {
+        if let Some(before) = before {
+            frame::write(&mut *to, &before).await?;
+        }
         frame::write(&mut *to, last).await?;
         to.shutdown().await
     };
@@ -270,7 +289,7 @@ mod tests {
         let (client, server) = duplex(64);
         let to_client = Mutex::new(server);
         let activity = Activity::default();
-        let pumps = pump(Some(Box::pin(output)), &to_client, Frame::Stdout, &activity);
+        let pumps = pump(Some(Box::pin(output)), &to_client, Frame::Stdout, || None, &activity);
         program.write_all(&[7; 500]).await.unwrap();
         let reader = tokio::spawn(async move {
             let mut from = FrameReader::new(client);

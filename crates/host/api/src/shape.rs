@@ -293,9 +293,12 @@ pub(crate) struct AgentCommand {
     /// Of `exec-detach`: whether those who attach can give it input.
     #[schema(required = false)]
     stdin: bool,
-    /// Of `exec-show`, `exec-end` and `exec-remove`: the detached program.
+    /// Of `exec-show`, `exec-signal`, `exec-end` and `exec-remove`: the detached program.
     #[schema(required = false)]
     id: Option<String>,
+    /// Of `exec-signal`: a name or a number, `TERM` or `15`.
+    #[schema(required = false)]
+    signal: Option<String>,
 }
 
 #[derive(ToSchema)]
@@ -311,6 +314,7 @@ pub(crate) enum AgentVerb {
     ExecDetach,
     ExecList,
     ExecShow,
+    ExecSignal,
     ExecEnd,
     ExecRemove,
 }

@@ -62,6 +62,10 @@ pub trait ExecControl: Send + Sync {
     fn signal(&self, signal: i32) -> BoxFuture<'_, Result<()>>;
     /// Changes the size of its terminal; an error when it has none.
     fn resize(&self, size: WindowSize) -> BoxFuture<'_, Result<()>>;
+    /// Bytes of its output that were lost on the way so far; of one that was attached to, also what was not kept.
+    fn lost(&self) -> u64 {
+        0
+    }
 }
 
 /// A program running in a node. Dropping it before its end kills the program and its session.

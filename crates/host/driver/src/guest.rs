@@ -122,4 +122,8 @@ impl ExecControl for Control {
             self.control.resize(size).await.map_err(|error| failed(&self.node, error))
         })
     }
+
+    fn lost(&self) -> u64 {
+        self.control.lost()
+    }
 }

@@ -43,6 +43,10 @@ pub struct ExecSpec {
 pub(crate) trait Controls: Send + Sync + fmt::Debug {
     fn signal(&self, signal: i32) -> Pending<'_, Result<()>>;
     fn resize(&self, size: Size) -> Pending<'_, Result<()>>;
+    /// See [`Control::lost`].
+    fn lost(&self) -> u64 {
+        0
+    }
 }
 
 /// Signals and window size of a running program, apart from its streams. Cheap to clone.
@@ -64,6 +68,13 @@ impl Control {
     /// The connection is over.
     pub async fn resize(&self, size: Size) -> Result<()> {
         self.0.resize(size).await
+    }
+
+    /// Bytes of what the program printed that were lost before we could have them: an agent keeps the last of what a
+    /// detached one prints. All since it was attached to.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.0.lost()
     }
 }
 

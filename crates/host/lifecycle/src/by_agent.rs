@@ -13,6 +13,7 @@ use crate::host::Host;
 use crate::inner::driver_error;
 use crate::registry::NodeEntry;
 use crate::request::{self, AgentCommand, Through};
+use crate::signal;
 
 impl Host {
     /// Runs a program by a node's agent: as root, with the environment and folder of the node's own program where the
@@ -114,6 +115,11 @@ pub(crate) fn detached(
             Ok(("exec", value))
         }
         AgentCommand::ExecShow { id } => named("exec-show", id),
+        AgentCommand::ExecSignal { id, signal } => {
+            let number = signal::number(&signal)
+                .ok_or_else(|| Error::usage(format!("there is no signal `{signal}`")))?;
+            Ok(("exec-signal", json!({ "id": id, "signal": number })))
+        }
         AgentCommand::ExecEnd { id } => named("exec-end", id),
         AgentCommand::ExecRemove { id } => named("exec-remove", id),
         _ => Ok(("exec-list", json!({}))),

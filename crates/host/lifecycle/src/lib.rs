@@ -43,6 +43,7 @@ pub mod resolve;
 pub mod restart;
 mod runner;
 mod served;
+mod signal;
 mod snapshots;
 pub mod state;
 mod timeline;

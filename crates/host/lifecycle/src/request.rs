@@ -120,6 +120,12 @@ pub enum AgentCommand {
     ExecShow {
         id: String,
     },
+    /// Signals a detached program and its group.
+    ExecSignal {
+        id: String,
+        /// A name or a number: `TERM`, `SIGTERM`, `15`.
+        signal: String,
+    },
     /// Ends a detached program with all it started; how it ended stays known.
     ExecEnd {
         id: String,

@@ -11,6 +11,7 @@ use vnode_topology::{Lab, Node};
 
 use crate::error::{Error, Result};
 use crate::record::NodeRecord;
+use crate::signal;
 
 /// What every container may do by default: docker's set, and NET_ADMIN, because a node of a network lab
 /// configures its own interfaces. All of it counts within the node's own namespaces only.
@@ -316,28 +317,11 @@ fn security(node: &Node, vmid: u32, user_namespaces: bool) -> Result<Security> {
     })
 }
 
-/// `SIGTERM`, `TERM` or `15`.
+/// An image's; TERM where it has none.
 fn stop_signal(text: Option<&str>) -> Result<i32> {
     let Some(text) = text else { return Ok(15) };
-    let name = text.trim().trim_start_matches("SIG");
-    let number = match name {
-        "HUP" => 1,
-        "INT" => 2,
-        "QUIT" => 3,
-        "KILL" => 9,
-        "USR1" => 10,
-        "USR2" => 12,
-        "TERM" => 15,
-        "WINCH" => 28,
-        "PWR" => 30,
-        "RTMIN+3" => 37,
-        other => other.parse().unwrap_or(0),
-    };
-    if (1..=64).contains(&number) {
-        Ok(number)
-    } else {
-        Err(Error::usage(format!("stop signal `{text}` of the image is not known")))
-    }
+    signal::number(text)
+        .ok_or_else(|| Error::usage(format!("stop signal `{text}` of the image is not known")))
 }
 
 #[cfg(test)]
@@ -383,12 +367,5 @@ mod tests {
         assert!(!made.privileged && made.seccomp == Seccomp::Default);
         assert!(!made.capabilities.contains(&"SYS_ADMIN".to_owned()));
         assert_eq!(made.user_namespace, Some(IdMap { first: FIRST_ID + 3 * IDS, size: IDS }));
-    }
-
-    #[test]
-    fn stop_signals_are_read_by_name_and_number() {
-        assert_eq!(stop_signal(Some("SIGQUIT")).unwrap(), 3);
-        assert_eq!(stop_signal(Some("15")).unwrap(), 15);
-        assert!(stop_signal(Some("SIGFOO")).is_err());
     }
 }

@@ -67,7 +67,8 @@ fn switching() -> Response {
 /// `Connection: upgrade` and `Upgrade: vnode-frames` go with the request. A frame is one byte of kind, four
 /// of length (big endian) and the payload. To the program: 1 standard input, 2 its end, 3 signal (i32),
 /// 4 rows and columns (u16 each). From it: 17 standard output, 18 standard error, 19 exit (0 and code, or
-/// 1 and signal; i32), 20 error (`Problem`). Closing the connection kills the program; one that
+/// 1 and signal; i32), 20 error (`Problem`), 35 how many bytes of output before what follows are lost
+/// (`{"lost": N}`: of a program that was attached to only the last is kept). Closing the connection kills the program; one that
 /// was attached to is left as it is.
 #[utoipa::path(post, path = "/v1/nodes/{node}/exec", tag = "nodes", request_body = shape::Exec,
     params(("node" = String, Path)),

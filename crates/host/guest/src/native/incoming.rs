@@ -67,6 +67,8 @@ struct State {
     /// The first frame of progress.
     progress: Option<Vec<u8>>,
     progresses: usize,
+    /// Bytes of output that the agent had no more, as its progress tells.
+    lost: u64,
     end: Option<Ended>,
     /// When it was given up.
     cancelled: Option<tokio::time::Instant>,
@@ -97,6 +99,16 @@ impl Pipe {
 pub(super) enum Which {
     Out,
     Err,
+}
+
+/// How many bytes of output this progress says are lost; that of other requests says nothing of it.
+fn lost(progress: &[u8]) -> u64 {
+    #[derive(serde::Deserialize)]
+    struct Progress {
+        #[serde(default)]
+        lost: u64,
+    }
+    serde_json::from_slice(progress).map_or(0, |Progress { lost }| lost)
 }
 
 impl Incoming {
@@ -144,6 +156,7 @@ impl Incoming {
                 if state.progresses > PROGRESS || json.len() > PROGRESS_BYTES {
                     return Err("it tells too much of a request's progress".to_owned());
                 }
+                state.lost = state.lost.saturating_add(lost(&json));
                 if state.progress.is_none() {
                     state.progress = Some(json);
                     drop(state);
@@ -246,6 +259,11 @@ impl Incoming {
             }
             self.progressed.notified().await;
         }
+    }
+
+    /// Bytes of output that the agent had no more, so far.
+    pub(super) fn lost(&self) -> u64 {
+        self.state().lost
     }
 
     pub(super) fn has_ended(&self) -> bool {

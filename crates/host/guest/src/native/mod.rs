@@ -424,6 +424,10 @@ impl Controls for Remote {
     fn resize(&self, size: Size) -> Pending<'_, Result<()>> {
         self.tell(Frame::Resize { rows: size.rows, columns: size.columns })
     }
+
+    fn lost(&self) -> u64 {
+        self.incoming.lost()
+    }
 }
 
 /// The frame that [`probe`](crate::probe) begins with.

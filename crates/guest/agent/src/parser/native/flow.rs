@@ -46,9 +46,14 @@ impl Default for Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    pieces: VecDeque<Vec<u8>>,
+    /// Each with how many signals and sizes had come before it.
+    pieces: VecDeque<(u64, Vec<u8>)>,
     ended: bool,
     controls: VecDeque<Input>,
+    /// Signals and sizes that have come.
+    came: u64,
+    /// Of those, how many have been dealt with; `None`: nobody takes them.
+    dealt_with: Option<u64>,
     /// What the client may still send.
     credit: usize,
     /// Memory of pieces that were consumed.
@@ -69,10 +74,13 @@ impl Inbox {
         if state.ended {
             return Err("bytes came after their end");
         }
+        let came = state.came;
         match state.pieces.back_mut() {
             _ if bytes.is_empty() => {}
-            Some(last) if bytes.len() < SHORT && last.len() < SHORT => last.extend(bytes),
-            _ => state.pieces.push_back(bytes),
+            Some((after, last)) if *after == came && bytes.len() < SHORT && last.len() < SHORT => {
+                last.extend(bytes);
+            }
+            _ => state.pieces.push_back((came, bytes)),
         }
         drop(state);
         self.0.bytes.notify_one();
@@ -90,6 +98,7 @@ impl Inbox {
             return Err("too many signals and sizes wait");
         }
         state.controls.push_back(input);
+        state.came += 1;
         drop(state);
         self.0.controls.notify_one();
         Ok(())
@@ -100,26 +109,39 @@ impl Inbox {
     }
 
     /// The next [`Input::Bytes`] or [`Input::End`]. Cancel-safe; one waiter.
+    ///
+    /// Signals and sizes overtake bytes, which may wait for their program; bytes do not overtake them, where somebody takes
+    /// both: what is typed after a terminal's size has changed is read by a program that knows the new one.
     pub async fn next_bytes(&self) -> Input {
         loop {
             {
                 let mut state = self.state();
-                if let Some(piece) = state.pieces.pop_front() {
-                    return Input::Bytes(piece);
-                }
-                if state.ended {
-                    return Input::End;
+                let first = state.pieces.front().map_or(0, |(after, _)| *after);
+                if state.dealt_with.is_none_or(|dealt_with| first <= dealt_with) {
+                    if let Some((_, piece)) = state.pieces.pop_front() {
+                        return Input::Bytes(piece);
+                    }
+                    if state.ended {
+                        return Input::End;
+                    }
                 }
             }
             self.0.bytes.notified().await;
         }
     }
 
-    /// The next signal or size. Cancel-safe; one waiter.
+    /// The next signal or size. Cancel-safe; one waiter, which has dealt with one when it asks for the next.
     pub async fn next_control(&self) -> Input {
         loop {
-            if let Some(input) = self.state().controls.pop_front() {
-                return input;
+            {
+                let mut state = self.state();
+                let taken = state.came - state.controls.len() as u64;
+                if state.dealt_with.replace(taken) != Some(taken) {
+                    self.0.bytes.notify_one();
+                }
+                if let Some(input) = state.controls.pop_front() {
+                    return input;
+                }
             }
             self.0.controls.notified().await;
         }
@@ -227,4 +249,62 @@ impl Outbox {
 
 fn closed() -> ParserError {
     ParserError::Io(std::io::ErrorKind::BrokenPipe.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::Future,
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use super::*;
+
+    /// What is there without waiting.
+    fn now(input: impl Future<Output = Input>) -> Option<Input> {
+        match pin!(input).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(input) => Some(input),
+            Poll::Pending => None,
+        }
+    }
+
+    fn bytes(text: &[u8]) -> Option<Input> {
+        Some(Input::Bytes(text.to_vec()))
+    }
+
+    const SIZE: Input = Input::Resize { rows: 3, columns: 4 };
+
+    #[test]
+    fn bytes_do_not_overtake_a_size_and_a_signal_overtakes_bytes() {
+        let inbox = Inbox::default();
+        assert_eq!(now(inbox.next_control()), None);
+        inbox.bytes(b"a".to_vec()).unwrap();
+        inbox.control(SIZE).unwrap();
+        inbox.bytes(b"b".to_vec()).unwrap();
+        inbox.end();
+        assert_eq!(now(inbox.next_bytes()), bytes(b"a"));
+        assert_eq!(now(inbox.next_bytes()), None, "the size has not been taken");
+        assert_eq!(now(inbox.next_control()), Some(SIZE));
+        assert_eq!(now(inbox.next_bytes()), None, "the size is being dealt with");
+        assert_eq!(now(inbox.next_control()), None);
+        assert_eq!(now(inbox.next_bytes()), bytes(b"b"));
+        assert_eq!(now(inbox.next_bytes()), Some(Input::End));
+
+        let inbox = Inbox::default();
+        inbox.bytes(b"a".to_vec()).unwrap();
+        inbox.control(Input::Signal(2)).unwrap();
+        assert_eq!(now(inbox.next_control()), Some(Input::Signal(2)));
+        assert_eq!(now(inbox.next_bytes()), bytes(b"a"));
+    }
+
+    #[test]
+    fn bytes_of_a_request_that_takes_no_signals_wait_for_none() {
+        let inbox = Inbox::default();
+        inbox.control(SIZE).unwrap();
+        inbox.bytes(b"a".to_vec()).unwrap();
+        assert_eq!(now(inbox.next_bytes()), bytes(b"a"));
+        inbox.end();
+        assert_eq!(now(inbox.next_bytes()), Some(Input::End));
+    }
 }
