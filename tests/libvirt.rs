@@ -10,7 +10,7 @@ use std::time::Duration;
 use vnode_testkit::{Host, Output, eventually, needs, tools};
 use vnode_tests::{node, state};
 
-/// Emulated machines on a busy host take their time.
+/// Emulated machines on a busy host take their time; less than a test has, so that it says what it waited for.
 const LONG: Duration = Duration::from_secs(90);
 
 /// Why no node can be a domain here, in `doctor`'s words.

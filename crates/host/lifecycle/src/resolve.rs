@@ -368,4 +368,11 @@ mod tests {
         assert!(!made.capabilities.contains(&"SYS_ADMIN".to_owned()));
         assert_eq!(made.user_namespace, Some(IdMap { first: FIRST_ID + 3 * IDS, size: IDS }));
     }
+
+    #[test]
+    fn stop_signals_are_read_by_name_and_number() {
+        assert_eq!(stop_signal(Some("SIGQUIT")).unwrap(), 3);
+        assert_eq!(stop_signal(Some("15")).unwrap(), 15);
+        assert!(stop_signal(Some("SIGFOO")).is_err());
+    }
 }

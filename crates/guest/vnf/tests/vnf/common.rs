@@ -342,11 +342,15 @@ impl Service {
     /// A program of that name that lives until its standard input, or the file it is given, ends.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         let path = self.path(name);
-        if !path.exists() {
-            // By another process: a child that is forked while we write has the file open, and then nobody can run it.
-            let copied = Command::new("cp").arg("/bin/cat").arg(&path).status();
-            assert!(copied.expect("cp").success());
-        }
+        if path.exists() { path } else { self.copy_of("/bin/cat", name) }
+    }
+
+    /// A program under another name.
+    pub(crate) fn copy_of(&self, program: &str, name: &str) -> PathBuf {
+        let path = self.path(name);
+        // By another process: a child that is forked while we write has the file open, and then nobody can run it.
+        let copied = Command::new("cp").arg(program).arg(&path).status();
+        assert!(copied.expect("cp").success());
         path
     }
 

@@ -192,10 +192,9 @@ fn pw_10_pw_14_daemons_and_threads() {
     let name = unique("d");
     service.instantiate(&Pkg::watched(&service, "daemon", &name));
     // Forks and does not exec, and its parent ends: the child has its name.
-    let copied = Command::new("cp").arg("/bin/sh").arg(service.path(&name)).status();
-    assert!(copied.expect("cp").success());
+    let program = service.copy_of("/bin/sh", &name);
     // It stays until its standard input, which is ours, is closed (that of what a shell puts aside is /dev/null).
-    let mut parent = Command::new(service.path(&name))
+    let mut parent = Command::new(program)
         .args(["-c", "exec 3<&0; (read line <&3) & exit 0"])
         .stdin(std::process::Stdio::piped())
         .spawn()
