@@ -160,14 +160,8 @@ async fn pump(
         };
         activity.pieces.fetch_add(1, Ordering::Relaxed);
         activity.writing.fetch_add(1, Ordering::Relaxed);
-        let written = async {
-            let mut to = to.lock().await;
-            if let Some(before) = before() {
-                frame::write(&mut *to, &before).await?;
-            }
-            frame::write(&mut *to, &frame(piece[..length].to_vec())).await
-        };
-        let written = written.await;
+        let frame = frame(piece[..length].to_vec());
+        let written = after(&mut *to.lock().await, before(), &frame).await;
         activity.writing.fetch_sub(1, Ordering::Relaxed);
         if written.is_err() {
             return;
@@ -175,13 +169,22 @@ async fn pump(
     }
 }
 
+/// Sends a frame after what there is to say before it.
+async fn after(
+    to: &mut (impl AsyncWrite + Unpin),
+    before: Option<Frame>,
+    frame: &Frame,
+) -> std::io::Result<()> {
+    if let Some(before) = before {
+        frame::write(to, &before).await?;
+    }
+    frame::write(to, frame).await
+}
+
 async fn end(to: &Mutex<impl AsyncWrite + Unpin>, before: Option<Frame>, last: &Frame) {
     let mut to = to.lock().await;
     let told = async {
-        if let Some(before) = before {
-            frame::write(&mut *to, &before).await?;
-        }
-        frame::write(&mut *to, last).await?;
+        after(&mut *to, before, last).await?;
         to.shutdown().await
     };
     if let Err(error) = told.await {

@@ -15,6 +15,7 @@ use crate::runner;
 use crate::state::State;
 use crate::view::{ChangeView, EndView, LabView, LinkView, NodeView};
 use crate::wanted::{self, Records};
+use crate::work::image_of;
 
 /// The driver that runs a node.
 fn backend_of(node: &vnode_topology::Node) -> &'static str {
@@ -89,7 +90,7 @@ impl Host {
             }
             return Ok((changes, None));
         }
-        if plan.steps.iter().any(|step| step.group.as_deref() == Some("image host")) {
+        if plan.steps.iter().any(|step| step.group.as_deref().and_then(image_of) == Some("host")) {
             // Beside the plan's way to the disk.
             self.inner.catalogue.foresee_host();
         }

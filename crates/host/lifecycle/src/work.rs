@@ -231,3 +231,13 @@ impl Work {
         }
     }
 }
+
+/// The group of the step that brings an image.
+pub(crate) fn group_of_image(image: &str) -> String {
+    format!("image {image}")
+}
+
+/// The image that the step of this group brings.
+pub(crate) fn image_of(group: &str) -> Option<&str> {
+    group.strip_prefix("image ")
+}

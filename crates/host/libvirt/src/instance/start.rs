@@ -75,6 +75,11 @@ impl Start {
         self.connection.kind == QEMU
     }
 
+    /// A container's ends of interfaces are seen to from outside, in its first process' network.
+    fn has_ends_inside(&self) -> bool {
+        self.connection.kind == LXC && !self.nics.is_empty()
+    }
+
     /// Takes away what an earlier boot has left in the domain and of the hypervisor's ends.
     pub(super) fn prepare(&self) -> Result<()> {
         let host = (self.host)().map_err(nic::network)?;
@@ -125,7 +130,7 @@ impl Start {
     fn launch(&self, domain: &Domain) -> Result<()> {
         let starts = || domain.start(self.held()).map_err(self.refused("start the domain"));
         starts()?;
-        if self.connection.kind != LXC || self.nics.is_empty() {
+        if !self.has_ends_inside() {
             return Ok(());
         }
         // What hinders us from looking is told when its interfaces are joined.
@@ -192,7 +197,7 @@ impl Start {
 
     /// Gives a container's ends of these interfaces their names and addresses; a machine's guest has its own way to them.
     fn settle(&self, domain: &Domain, host: &Ns, nics: &[Nic]) -> Result<()> {
-        if self.connection.kind != LXC || nics.is_empty() {
+        if !self.has_ends_inside() {
             return Ok(());
         }
         let inside = container::inside(&self.spec.node, domain, host)?;
@@ -207,7 +212,7 @@ impl Start {
     /// A container that shares the host's network gets nothing into it; into one whose first process libvirt does not know
     /// yet, or still takes for that of the run before, it can plug nothing.
     fn pluggable(&self, domain: &Domain, host: &Ns) -> Result<()> {
-        if self.connection.kind != LXC || self.nics.is_empty() {
+        if !self.has_ends_inside() {
             return Ok(());
         }
         container::inside(&self.spec.node, domain, host).map(drop)

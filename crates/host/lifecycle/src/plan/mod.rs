@@ -23,7 +23,7 @@ use self::judge::{Fate, Judged};
 use crate::record::{Before, LARGE_LAN, LinkKind, LinkRecord};
 use crate::view::ChangeView;
 use crate::wanted::Records;
-use crate::work::Work;
+use crate::work::{Work, group_of_image};
 
 /// A plan, and what it changes in words.
 #[derive(Debug)]
@@ -295,7 +295,7 @@ impl Planner {
             let nodes = users.map(|(name, _)| name.clone()).filter(|name| renewed(name)).collect();
             let (lab, image) = (self.lab.clone(), record.image.clone());
             let work = Work::ImageEnsure { lab, image, policy, nodes };
-            let id = self.push(&work, Some(format!("image {}", record.image)), &[], &[]);
+            let id = self.push(&work, Some(group_of_image(&record.image)), &[], &[]);
             images.insert(record.image.clone(), id);
         }
         images

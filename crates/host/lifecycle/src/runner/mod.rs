@@ -28,7 +28,7 @@ use vnode_store::Change;
 use crate::error::{Error, Result};
 use crate::inner::{Inner, step_error};
 use crate::state::State;
-use crate::work::Work;
+use crate::work::{Work, image_of};
 
 /// Does the work of every kind of plan.
 #[derive(Debug)]
@@ -272,7 +272,7 @@ impl Steps {
                 .failures()
                 .iter()
                 .filter_map(|failure| {
-                    let image = failure.group.as_deref()?.strip_prefix("image ")?;
+                    let image = image_of(failure.group.as_deref()?)?;
                     Some((image.to_owned(), failure.error.text.clone()))
                 })
                 .collect();
