@@ -97,6 +97,11 @@ fn nodes_know_each_other_by_name() {
     assert!(host.ping("a", "b"));
     assert!(host.ping("b", "a"));
     assert_eq!(host.exec("a", &["hostname"]).ok().stdout.trim(), "a");
+    let own = |kind: &str, node: &str| host.state_dir().join("labs/names").join(kind).join(node);
+    host.vnode(&["destroy", "b"]).ok();
+    for kind in ["hostname", "resolv.conf"] {
+        assert!(own(kind, "a").is_file() && !own(kind, "b").exists(), "{kind}");
+    }
 }
 
 #[test]

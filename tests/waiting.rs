@@ -190,10 +190,11 @@ fn r10_a_container_that_does_not_boot_in_time_is_ended_and_can_be_booted_again()
     monitor.signal(Signal::STOP);
     let out = is_late("stopped monitor");
     assert!(out.all().contains("`vnode destroy`"), "{}", out.all());
-    let console = host.state_dir().join("nodes/late/a/console.log");
-    std::fs::remove_file(&console).expect("there is one");
+    // The overlay makes this folder anew.
+    let work = host.state_dir().join("nodes/late/a/work/work");
+    std::fs::remove_dir(&work).expect("there is one");
     monitor.signal(Signal::CONT);
-    eventually("the monitor begins", SOON, || console.exists().then_some(()));
+    eventually("the monitor begins", SOON, || work.exists().then_some(()));
     // For a while, not for a moment: it may be about to begin.
     let empty = |_| {
         std::thread::sleep(Duration::from_millis(50));

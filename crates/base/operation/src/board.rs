@@ -25,7 +25,10 @@ pub(crate) struct Board {
     /// Cancelled by a person.
     pub(crate) cancel: CancellationToken,
     inner: Mutex<Inner>,
-    summary: watch::Sender<Arc<Summary>>,
+    /// Told of every change; what has changed is read from here.
+    changes: watch::Sender<()>,
+    /// The last summary.
+    last: watch::Sender<Option<Arc<Summary>>>,
     outcome: watch::Sender<Option<Outcome>>,
 }
 
@@ -86,7 +89,6 @@ impl Board {
             latest: None,
             errors: Vec::new(),
         };
-        let first = summary_of(id, &plan, started, recovered, &inner);
         Arc::new(Self {
             id,
             plan,
@@ -94,7 +96,8 @@ impl Board {
             recovered,
             cancel: CancellationToken::new(),
             inner: Mutex::new(inner),
-            summary: watch::Sender::new(Arc::new(first)),
+            changes: watch::Sender::new(()),
+            last: watch::Sender::new(None),
             outcome: watch::Sender::new(None),
         })
     }
@@ -104,9 +107,9 @@ impl Board {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn show(&self, inner: &Inner) {
-        if self.summary.receiver_count() > 0 {
-            self.summary.send_replace(Arc::new(self.summary_of(inner)));
+    fn changed(&self) {
+        if self.changes.receiver_count() > 0 {
+            self.changes.send_replace(());
         }
     }
 
@@ -117,7 +120,8 @@ impl Board {
     pub(crate) fn set_state(&self, state: OperationState) {
         let mut inner = self.inner();
         inner.state = state;
-        self.show(&inner);
+        drop(inner);
+        self.changed();
     }
 
     pub(crate) fn set_step(&self, step: usize, state: StepState) {
@@ -135,7 +139,8 @@ impl Board {
             (true, false) => inner.at_rest -= 1,
             _ => {}
         }
-        self.show(&inner);
+        drop(inner);
+        self.changed();
     }
 
     pub(crate) fn step_state(&self, step: usize) -> StepState {
@@ -160,7 +165,8 @@ impl Board {
         let mut inner = self.inner();
         inner.steps[step].progress = Some(Progress { done, total, text: text.to_owned() });
         inner.latest = Some(step);
-        self.show(&inner);
+        drop(inner);
+        self.changed();
     }
 
     /// The status as it will be once it has ended with `outcome`.
@@ -179,7 +185,7 @@ impl Board {
         inner.state = status.summary.state;
         inner.ended = status.summary.ended;
         self.outcome.send_replace(Some(outcome.clone()));
-        self.summary.send_replace(Arc::new(self.summary_of(&inner)));
+        self.last.send_replace(Some(Arc::new(self.summary_of(&inner))));
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -192,11 +198,8 @@ impl Board {
         self.summary_of(&self.inner())
     }
 
-    pub(crate) fn follow(&self) -> Follow {
-        let inner = self.inner();
-        let receiver = self.summary.subscribe();
-        self.show(&inner);
-        Follow::new(receiver)
+    pub(crate) fn follow(self: &Arc<Self>) -> Follow {
+        Follow::new(self, self.changes.subscribe(), self.last.subscribe())
     }
 
     pub(crate) fn outcome(&self) -> watch::Receiver<Option<Outcome>> {
@@ -267,5 +270,60 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn progress(&self, done: u64, total: u64, text: &str) {
         self.board.progress(self.step, done, total, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Step;
+
+    fn board(steps: usize) -> Arc<Board> {
+        let mut plan = Plan::new("test", "thing/a");
+        for step in 0..steps {
+            plan.push(Step::new("test.step", format!("step {step}")));
+        }
+        Board::new(OperationId::new(), Arc::new(plan), Timestamp::now(), false)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_follower_gets_what_changes_at_once_in_one_summary() {
+        let board = board(100);
+        let mut follow = board.follow();
+        assert_eq!(follow.next().await.unwrap().progress.done, 0);
+        for step in 0..100 {
+            board.set_step(step, StepState::Running);
+            board.set_step(step, StepState::Done);
+        }
+        assert_eq!(follow.next().await.unwrap().progress.done, 100);
+        let nothing = tokio::time::timeout(std::time::Duration::from_secs(60), follow.next()).await;
+        assert!(nothing.is_err(), "nothing has changed since: {nothing:?}");
+        board.set_state(OperationState::Cancelling);
+        assert_eq!(follow.next().await.unwrap().state, OperationState::Cancelling);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_is_told_at_once_and_to_who_comes_late() {
+        let board = board(1);
+        let mut follow = board.follow();
+        follow.next().await.unwrap();
+        board.set_step(0, StepState::Done);
+        let began = tokio::time::Instant::now();
+        board.tell_end(&board.status_ended(&Outcome::Completed), &Outcome::Completed);
+        // Gone from the engine before the follower looks.
+        drop(board);
+        let last = follow.next().await.unwrap();
+        assert_eq!((last.state, last.progress.done), (OperationState::Completed, 1));
+        assert_eq!(began.elapsed(), std::time::Duration::ZERO);
+        assert!(follow.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_follower_is_let_go_when_the_engine_stops() {
+        let board = board(1);
+        let mut follow = board.follow();
+        follow.next().await.unwrap();
+        drop(board);
+        assert!(follow.next().await.is_none());
     }
 }

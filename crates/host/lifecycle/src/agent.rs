@@ -171,7 +171,7 @@ impl Inner {
                 if instance.pid().is_none() {
                     return Err(Error::state(format!("node `{name}` does not run")).hint("boot it"));
                 }
-                let folder = self.lab_dir(&lab).join("etc").join(&name).join("agent");
+                let folder = crate::runner::own_folder(&self.lab_dir(&lab), &name).join("agent");
                 by_socket(&folder, &name).await
             }
         }

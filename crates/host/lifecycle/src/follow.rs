@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use vnode_driver::{Ended, Exit, Phase, PidMode};
+use vnode_topology::Node;
 
 use crate::functions;
 use crate::health;
@@ -191,6 +192,11 @@ pub(crate) fn guests(inner: &Arc<Inner>, owner: &Arc<NodeEntry>) {
         })
     };
     let found = inner.registry.lab(&lab, |lab| {
+        // Asked at each boot, and most labs have none: no record is looked into before there is reason to.
+        let shared = |node: &Node| matches!(node.pid_mode, Some(vnode_topology::PidMode::Node(_)));
+        if !lab.record.lab.nodes.iter().any(shared) {
+            return Vec::new();
+        }
         lab.nodes.values().filter(ended).cloned().collect::<Vec<Arc<NodeEntry>>>()
     });
     // A lab that has just gone has none.

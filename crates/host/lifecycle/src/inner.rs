@@ -50,6 +50,9 @@ pub(crate) struct Inner {
     /// the allocator is held from looking at the labs (what is there, what numbers and subnets are taken, whether one
     /// is being changed) until the operation that changes one has begun: two requests never plan from the same state.
     pub(crate) locks: Locks,
+    /// Virtual machines that an operation may have boot at once: each uses a processor until it is up, and all that boot
+    /// beside too many others come too late.
+    pub(crate) starting_machines: tokio::sync::Semaphore,
     /// The facade, for tasks that begin operations by themselves.
     pub(crate) facade: std::sync::OnceLock<std::sync::Weak<crate::host::Host>>,
     /// Ends every task of ours; nodes go on.

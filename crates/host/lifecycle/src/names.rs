@@ -77,13 +77,21 @@ fn is_loopback(server: &str) -> bool {
     address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Replaces the content of `path` and keeps its inode, which nodes have bound.
+/// Replaces the content of `path` and keeps its inode, which nodes have bound. Makes file and folder where they are missing.
 ///
 /// A reader may see the file half written; a resolver then misses a name once. A crash half way is mended
 /// by the next write, which every start of the daemon does.
 pub fn write_in_place(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    let mut how = std::fs::OpenOptions::new();
+    how.write(true).create(true).truncate(false);
+    let mut file = match (how.open(path), path.parent()) {
+        // The first of its folder.
+        (Err(error), Some(folder)) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(folder)?;
+            how.open(path)?
+        }
+        (opened, _) => opened?,
+    };
     file.write_all(text.as_bytes())?;
     file.set_len(text.len() as u64)
 }

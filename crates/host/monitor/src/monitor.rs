@@ -120,7 +120,6 @@ pub(crate) fn run(
 
 fn become_own_process(name: &str) -> Result<()> {
     rustix::process::setsid().doing(|| "setsid")?;
-    heed_no_signals();
     // SAFETY: the default needs no handler; children are waited for by their pidfd.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     let short: String = format!("vnode:{name}").chars().take(15).collect();
@@ -128,7 +127,7 @@ fn become_own_process(name: &str) -> Result<()> {
     rustix::thread::set_name(&short).doing(|| "name of the process")
 }
 
-/// From here on only SIGKILL ends this process.
+/// From here on only SIGKILL ends this process, and those that it forks.
 pub(crate) fn heed_no_signals() {
     for signal in [
         libc::SIGHUP,

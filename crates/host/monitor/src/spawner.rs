@@ -11,6 +11,8 @@ use crate::monitor;
 
 /// Serves until the daemon is gone.
 pub(crate) fn run(socket: OwnedFd) -> ! {
+    // What ends this process is the end of the daemon's connection; each monitor has the signals as they are here.
+    monitor::heed_no_signals();
     // SAFETY: ignoring SIGCHLD needs no handler; monitors that end are then reaped by the kernel.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     // A node's programs, once they are in its process namespace but before their exec, are this program:
@@ -68,7 +70,6 @@ fn fork_spare(socket: &mut Option<OwnedFd>) -> Option<OwnedFd> {
         _ => return Some(ours),
     }
     drop((socket.take(), ours));
-    monitor::heed_no_signals();
     match packet::receive(&theirs) {
         Ok(Some(packet)) => {
             drop(theirs);

@@ -66,7 +66,8 @@ pub(super) async fn define(inner: &Arc<Inner>, lab: &str, entry: &NodeEntry) -> 
     spec.mark = record.spec.as_ref().map(|spec| spec.mark.clone()).unwrap_or_default();
     spec.machine = machine;
     spec.domain = crate::machine::domain(&node);
-    crate::agent::install(inner, &node, &own.folder, &mut spec).await?;
+    crate::agent::install(inner, &node, &own_folder(&inner.lab_dir(lab), &node.name), &mut spec)
+        .await?;
     for name in node.binds.iter().filter_map(|bind| bind.volume.as_ref()) {
         make_volume(&volumes, name, spec.security.user_namespace)?;
     }
@@ -74,9 +75,9 @@ pub(super) async fn define(inner: &Arc<Inner>, lab: &str, entry: &NodeEntry) -> 
 }
 
 /// What of the lab's folder is bound into one node.
+///
+/// Of each kind there is one folder for all nodes of the lab: a folder for each node is a tenth of what its disk costs.
 pub(super) struct OwnFiles {
-    /// The node's own.
-    folder: PathBuf,
     hostname: PathBuf,
     resolver: PathBuf,
     /// All nodes'.
@@ -86,17 +87,15 @@ pub(super) struct OwnFiles {
 /// Writes a node's name and its name servers as its definition has them.
 pub(super) fn write_own_files(inner: &Inner, lab: &str, node: &Node) -> Result<OwnFiles> {
     let all = inner.lab_dir(lab);
-    let folder = all.join("etc").join(&node.name);
-    let (hostname, resolver) = (folder.join("hostname"), folder.join("resolv.conf"));
-    let own = OwnFiles { hosts: all.join("hosts"), hostname, resolver, folder };
+    let [hostname, resolver] = own_files(&all, &node.name);
+    let own = OwnFiles { hosts: all.join("hosts"), hostname, resolver };
     let host_resolver = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let servers: Vec<String> = node.dns.servers.iter().map(ToString::to_string).collect();
     let text = names::resolver(&servers, &node.dns.search, &node.dns.options, &host_resolver);
     let host = node.hostname.as_ref().unwrap_or(&node.name);
     inner
         .make_lab_dir(lab)
-        .and_then(|_| std::fs::create_dir_all(&own.folder))
-        .and_then(|()| names::write_in_place(&own.hostname, &format!("{host}\n")))
+        .and_then(|_| names::write_in_place(&own.hostname, &format!("{host}\n")))
         .and_then(|()| names::write_in_place(&own.resolver, &text))
         .map_err(|source| {
             Error::failed(format!("cannot write the files of node `{}`", node.name)).because(source)
@@ -105,6 +104,31 @@ pub(super) fn write_own_files(inner: &Inner, lab: &str, node: &Node) -> Result<O
         super::lab::write_names(inner, lab)?;
     }
     Ok(own)
+}
+
+/// The node's name, and its name servers.
+fn own_files(lab: &Path, node: &str) -> [PathBuf; 2] {
+    ["hostname", "resolv.conf"].map(|kind| lab.join(kind).join(node))
+}
+
+/// Folder of what else a node has among its lab's files.
+pub(crate) fn own_folder(lab: &Path, node: &str) -> PathBuf {
+    lab.join("etc").join(node)
+}
+
+/// Inverse of [`write_own_files`] and of whatever was put into [`own_folder`].
+pub(super) fn remove_own_files(inner: &Inner, lab: &str, node: &str) -> Result<()> {
+    let all = inner.lab_dir(lab);
+    for path in own_files(&all, node) {
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::failed(format!("cannot remove file `{}`", path.display()))
+                    .because(source));
+            }
+            _ => {}
+        }
+    }
+    super::remove_folder(&own_folder(&all, node))
 }
 
 /// Folder of a node's named volumes. They outlive the node's disk, and go when the node leaves its lab.

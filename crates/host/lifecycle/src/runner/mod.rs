@@ -13,6 +13,7 @@ mod save;
 mod snapshot;
 mod stage;
 
+pub(crate) use define::own_folder;
 pub(crate) use lab::write_names;
 pub(crate) use link::{addresses, namespace_of, set as set_link};
 pub(crate) use node::{definition, folder, start};

@@ -129,7 +129,7 @@ pub(super) async fn destroy(
         record.spec = None;
         record.image_id = None;
     });
-    super::remove_folder(&inner.lab_dir(lab).join("etc").join(name))?;
+    define::remove_own_files(inner, lab, name)?;
     if after == After::Forget {
         super::remove_folder(&define::volumes(inner, lab, name))?;
     }
@@ -165,16 +165,22 @@ pub(super) async fn boot(
         let before = node.and_then(|node| Preconfig::of(&lab.record.lab, node));
         (node.map_or(0, |node| node.startup_delay_s), before)
     })?;
-    if delay > 0 {
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(u64::from(delay))) => {}
-            () = context.cancellation().cancelled() => {
-                return Err(Error::state(format!("boot of node `{name}` was cancelled")));
-            }
+    let begin = async {
+        if delay > 0 {
+            tokio::time::sleep(Duration::from_secs(u64::from(delay))).await;
         }
-    }
-    let _slot = tokio::select! {
-        slot = entry.slot.lock() => slot,
+        let slot = entry.slot.lock().await;
+        let is_machine = |spec: &NodeSpec| spec.machine.is_some() || spec.domain.is_some();
+        let turn = match entry.with(|record| record.spec.as_ref().is_some_and(is_machine)) {
+            // It fails only when closed, which nobody does.
+            true => inner.starting_machines.acquire().await.ok(),
+            false => None,
+        };
+        (slot, turn)
+    };
+    // Held to the end of this function.
+    let _begun = tokio::select! {
+        begun = begin => begun,
         () = context.cancellation().cancelled() => {
             return Err(Error::state(format!("boot of node `{name}` was cancelled")));
         }

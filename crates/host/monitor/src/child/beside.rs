@@ -5,8 +5,9 @@
 //! `CLONE_VM` instead: 15 µs. The invariants:
 //!
 //! * the child has a stack of its own, and its own descriptors, credentials, namespaces and working folder;
-//! * of [`run`]'s child, which may do anything, this process stands still until it has ended (`CLONE_VFORK`); the
-//!   kernel's out-of-memory killer passes such a child over, so it never takes the monitor with it;
+//! * of the children of [`run`] and [`until_exec`], which may do anything, this process stands still until they have
+//!   ended or executed a program (`CLONE_VFORK`); the kernel's out-of-memory killer passes such a child over, so it
+//!   never takes the monitor with it;
 //! * [`Waiting`]'s children run beside this process, and so do nothing but raw system calls: they use neither the heap
 //!   nor `errno`, which belong to the monitor.
 
@@ -49,7 +50,11 @@ impl Stack {
     fn args(&self, flags: i32) -> CloneArgs {
         CloneArgs {
             flags: u64::from((flags | libc::CLONE_VM | libc::CLONE_PIDFD).cast_unsigned()),
-            exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
+            // Of a sibling the kernel takes this process' own, and wants none.
+            exit_signal: match flags & libc::CLONE_PARENT {
+                0 => u64::from(libc::SIGCHLD.cast_unsigned()),
+                _ => 0,
+            },
             stack: self.0 as u64,
             stack_size: STACK as u64,
             ..CloneArgs::default()
@@ -64,38 +69,61 @@ impl Drop for Stack {
     }
 }
 
-/// Runs `body` in a child and waits for its end; `None` when something ended it before it was done. Descriptors that it
-/// opens are its own and end with it.
-pub(super) fn run<T, F: FnOnce() -> T>(cgroup: Option<&OwnedFd>, body: F) -> io::Result<Option<T>> {
-    struct Work<T, F> {
-        body: Option<F>,
-        result: Option<T>,
-    }
-    extern "C" fn enter<T, F: FnOnce() -> T>(work: *mut c_void) -> ! {
-        // SAFETY: `run` gave a pointer to its `Work` and stands still until this process has ended.
-        let work = unsafe { &mut *work.cast::<Work<T, F>>() };
-        work.result = work.body.take().map(|body| body());
-        // SAFETY: ends this process without running anything of the parent's.
-        unsafe { libc::_exit(0) }
-    }
+/// What a child of [`run`] or [`until_exec`] does, and what came of it.
+struct Work<T, F> {
+    body: Option<F>,
+    result: Option<T>,
+}
+
+extern "C" fn enter<T, F: FnOnce() -> T>(work: *mut c_void) -> ! {
+    // SAFETY: `stand_still` gave a pointer to a `Work` and stands still until this process has ended.
+    let work = unsafe { &mut *work.cast::<Work<T, F>>() };
+    work.result = work.body.take().map(|body| body());
+    // SAFETY: ends this process without running anything of the parent's.
+    unsafe { libc::_exit(0) }
+}
+
+/// Clones a child that runs `body`, and stands still until it has ended or executed a program. Gives its id, its
+/// descriptor and what the body came to.
+fn stand_still<T, F: FnOnce() -> T>(
+    flags: i32,
+    cgroup: Option<&OwnedFd>,
+    body: F,
+) -> io::Result<(u32, OwnedFd, Option<T>)> {
     let stack = Stack::new()?;
     let mut pidfd: i32 = -1;
-    let mut args = stack.args(libc::CLONE_VFORK);
+    let mut args = stack.args(flags | libc::CLONE_VFORK);
     args.pidfd = &raw mut pidfd as u64;
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
     }
     let mut work = Work { body: Some(body), result: None };
-    // SAFETY: the stack, `args` and `work` live through the call, and with CLONE_VFORK the child has ended when it
-    // comes back. This process has one thread, so nobody else uses what the child uses.
-    unsafe { clone3(&raw const args, enter::<T, F>, (&raw mut work).cast()) }?;
+    // SAFETY: the stack, `args` and `work` live through the call, and with CLONE_VFORK the child no longer uses this
+    // memory when it comes back. This process has one thread, so nobody else uses what the child uses.
+    let pid = unsafe { clone3(&raw const args, enter::<T, F>, (&raw mut work).cast()) }?;
     // SAFETY: the kernel has just put a new descriptor there.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok((pid, pidfd, work.result))
+}
+
+/// Runs `body` in a child and waits for its end; `None` when something ended it before it was done. Descriptors that it
+/// opens are its own and end with it.
+pub(super) fn run<T, F: FnOnce() -> T>(cgroup: Option<&OwnedFd>, body: F) -> io::Result<Option<T>> {
+    let (_, pidfd, result) = stand_still(0, cgroup, body)?;
     // It has let go of our memory, which it does a moment before its end can be seen.
     wait(&pidfd)?;
-    drop(stack);
-    Ok(work.result)
+    Ok(result)
+}
+
+/// Runs `body`, which executes a program or ends its process, in a child with these flags; gives its id and descriptor.
+/// What it has on the heap when it executes stays there for ever: a few kilobytes.
+pub(super) fn until_exec(
+    flags: i32,
+    cgroup: Option<&OwnedFd>,
+    body: impl FnOnce() -> std::convert::Infallible,
+) -> io::Result<(u32, OwnedFd)> {
+    stand_still(flags, cgroup, body).map(|(pid, pidfd, _)| (pid, pidfd))
 }
 
 /// A child that waits beside this process.
@@ -282,6 +310,24 @@ mod tests {
             unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
         });
         assert!(none.unwrap().is_none());
+    }
+
+    #[test]
+    fn a_program_is_executed_from_our_memory_and_ends_by_itself() {
+        let argv = [c"sh".as_ptr(), c"-c".as_ptr(), c"exit 7".as_ptr(), std::ptr::null()];
+        let mut begun = 0;
+        let (pid, pidfd) = until_exec(0, None, || {
+            begun = std::process::id();
+            // SAFETY: NUL-terminated texts in a NULL-terminated list, which live through the call.
+            unsafe { libc::execv(c"/bin/sh".as_ptr(), argv.as_ptr()) };
+            // SAFETY: ends this process without running anything of the parent's.
+            unsafe { libc::_exit(127) }
+        })
+        .unwrap();
+        assert_eq!(begun, pid);
+        let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut fds, None).unwrap();
+        assert_eq!(reap(&pidfd).unwrap(), Some((Some(7), None)));
     }
 
     #[test]

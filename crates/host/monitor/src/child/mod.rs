@@ -94,6 +94,8 @@ pub(crate) struct Own {
     user: Option<(OwnedFd, u32)>,
     /// The helper that made it, on its way out.
     pub(crate) helper: Option<Aside>,
+    /// A first process has been set up in the monitor's memory.
+    lent: bool,
 }
 
 impl Own {
@@ -123,7 +125,7 @@ impl Own {
             Some(((user, helper), first)) => (Some((user, first)), Some(Aside(helper))),
             None => (None, None),
         };
-        Ok(Self { pid, user, helper })
+        Ok(Self { pid, user, helper, lent: false })
     }
 }
 
@@ -179,6 +181,32 @@ fn fork(flags: i32, cgroup: Option<&OwnedFd>) -> io::Result<Option<(u32, OwnedFd
     Ok(Some((pid, unsafe { OwnedFd::from_raw_fd(pidfd) })))
 }
 
+/// Where a child sets itself up.
+#[derive(Debug, Clone, Copy)]
+enum Memory {
+    /// In the monitor's, which stands still until the child executes.
+    Lent,
+    /// In a copy of it.
+    Copied,
+}
+
+/// Starts a child whose whole life is `body`.
+fn start_child(
+    memory: Memory,
+    flags: i32,
+    cgroup: Option<&OwnedFd>,
+    status: &OwnedFd,
+    body: impl FnOnce() -> Result<std::convert::Infallible>,
+) -> io::Result<(u32, OwnedFd)> {
+    match memory {
+        Memory::Lent => beside::until_exec(flags, cgroup, || in_child(status, body)),
+        Memory::Copied => match fork(flags, cgroup)? {
+            Some(made) => Ok(made),
+            None => in_child(status, body),
+        },
+    }
+}
+
 fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     let pid = rustix::process::Pid::from_raw(pid.cast_signed())
         .ok_or_else(|| io::Error::other("not a process id"))?;
@@ -218,10 +246,16 @@ fn new_child((pid, pidfd): (u32, OwnedFd), status: OwnedFd, asked: (u64, u64)) -
 pub(crate) fn start_init(
     boot: &Boot,
     dir: &OwnedFd,
-    own: &Own,
+    own: &mut Own,
     (cgroup, processes): (Option<OwnedFd>, Option<OwnedFd>),
     asked: (u64, u64),
 ) -> Result<(Child, Option<OwnedFd>)> {
+    // Once in a monitor's life: what the child leaves on the heap would grow with each restart. The built-in first
+    // process executes nothing, and would keep the monitor standing.
+    let memory = match boot.process.argv.is_empty() || std::mem::replace(&mut own.lent, true) {
+        true => Memory::Copied,
+        false => Memory::Lent,
+    };
     let (ours, theirs) = status_pair()?;
     let output = match boot.process.tty {
         Some(_) => None,
@@ -235,7 +269,8 @@ pub(crate) fn start_init(
     let (read, write) = output.unzip();
     if let Some((user, first)) = &own.user {
         let user = (user, *first);
-        let made = userns::start_init(boot, dir, user, cgroup.as_ref(), &theirs, write.as_ref())?;
+        let how = (cgroup.as_ref(), memory);
+        let made = userns::start_init(boot, dir, user, how, &theirs, write.as_ref())?;
         return Ok((new_child(made, ours, asked), read));
     }
     let mut kinds = NODE_NAMESPACES;
@@ -252,19 +287,16 @@ pub(crate) fn start_init(
             return Err(Fail("the request lacks the process namespace to join".to_owned()));
         }
     }
-    let made = fork(kinds, cgroup.as_ref());
-    if let Ok(None) = made {
-        in_child(&theirs, || init::run(boot, dir, &theirs, write.as_ref(), None));
-    }
+    let made = start_child(memory, kinds, cgroup.as_ref(), &theirs, || {
+        init::run(boot, dir, &theirs, write.as_ref(), None)
+    });
     drop(theirs);
     if processes.is_some() {
         setns(own.pid.as_fd(), libc::CLONE_NEWPID)
             .doing(|| "leave the other node's process namespace")?;
     }
-    match made.doing(|| "clone the first process")? {
-        Some(made) => Ok((new_child(made, ours, asked), read)),
-        None => Err(Fail("the child came back".to_owned())),
-    }
+    let made = made.doing(|| "clone the first process")?;
+    Ok((new_child(made, ours, asked), read))
 }
 
 /// Runs a program beside the first process.
@@ -284,15 +316,12 @@ pub(crate) fn start_exec(
     let (ours, theirs) = status_pair()?;
     // Children are born in the process namespace set here; the monitor itself stays in its own.
     setns(init.pidfd.as_fd(), libc::CLONE_NEWPID).doing(|| "enter the node's process namespace")?;
-    let made = fork(0, cgroup.as_ref());
-    if let Ok(None) = made {
-        in_child(&theirs, || exec::run(request, &init.pidfd, own.user.is_some(), &theirs, streams));
-    }
+    // In a copy: what it does depends on what runs in the node, for which the monitor may not stand still.
+    let made = start_child(Memory::Copied, 0, cgroup.as_ref(), &theirs, || {
+        exec::run(request, &init.pidfd, own.user.is_some(), &theirs, streams)
+    });
     setns(own.pid.as_fd(), libc::CLONE_NEWPID).doing(|| "leave the node's process namespace")?;
-    match made.doing(|| "clone the program")? {
-        Some(made) => Ok(new_child(made, ours, asked)),
-        None => Err(Fail("the child came back".to_owned())),
-    }
+    Ok(new_child(made.doing(|| "clone the program")?, ours, asked))
 }
 
 /// Runs `body` as the whole rest of a child's life.

@@ -4,7 +4,7 @@
 //! namespace lives on by its descriptor. The first process is made by a second helper: it takes from the host
 //! what needs the host's rights, enters the user namespace, and clones the first process *beside* itself
 //! (`CLONE_PARENT`), so that the monitor is its parent and every namespace of the node belongs to its users.
-//! Both helpers live in the monitor's memory ([`beside`]); only the first process has a copy of it, until its exec.
+//! All of them live in the monitor's memory ([`beside`]), the first process until its exec.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +13,9 @@ use vnode_monitor::packet;
 use vnode_monitor::wire::Boot;
 
 use super::beside::{self, Waiting};
-use super::{NODE_NAMESPACES, confine, fork, in_child, init, mounts, pidfd_open, setns, signal};
+use super::{
+    Memory, NODE_NAMESPACES, confine, init, mounts, pidfd_open, setns, signal, start_child,
+};
 use crate::fail::{Doing, Fail, Result};
 
 /// Makes a user namespace with `inside 0..size` being `outside first..first+size`. With it the helper, which has been
@@ -74,7 +76,7 @@ pub(super) fn start_init(
     boot: &Boot,
     dir: &OwnedFd,
     (user, first): (&OwnedFd, u32),
-    cgroup: Option<&OwnedFd>,
+    (cgroup, memory): (Option<&OwnedFd>, Memory),
     status: &OwnedFd,
     output: Option<&OwnedFd>,
 ) -> Result<(u32, OwnedFd)> {
@@ -88,13 +90,11 @@ pub(super) fn start_init(
         keep(status, &spent);
         setns(user.as_fd(), libc::CLONE_NEWUSER).doing(|| "enter the user namespace")?;
         let flags = NODE_NAMESPACES | libc::CLONE_PARENT;
-        match fork(flags, None).doing(|| "clone the first process")? {
-            None => in_child(status, || {
-                drop(spent);
-                init::run(boot, dir, status, output, Some(prepared))
-            }),
-            Some((pid, _)) => Ok(pid),
-        }
+        let made = start_child(memory, flags, None, status, || {
+            drop(spent);
+            init::run(boot, dir, status, output, Some(prepared))
+        });
+        made.map(|(pid, _)| pid).doing(|| "clone the first process")
     });
     let told = told.doing(|| "clone the helper")?;
     let pid = told.ok_or_else(|| Fail("the helper was ended before it was done".to_owned()))??;

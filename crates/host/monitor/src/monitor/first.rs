@@ -19,7 +19,7 @@ impl Monitor {
         if self.init.is_some() {
             return Err(Fail("the node is running".to_owned()));
         }
-        let log = Log::open(&self.dir, boot.log_limit_bytes).doing(|| "open the console log")?;
+        let log = Log::new(boot.log_limit_bytes);
         self.settle()?;
         let mut fds = fds.into_iter();
         let cgroup = if boot.cgroup { fds.next() } else { None };
@@ -27,7 +27,7 @@ impl Monitor {
         self.oom_file.clone_from(&boot.oom_file);
         self.oom_before = self.oom_kills();
         let (child, output) =
-            child::start_init(boot, &self.dir, &self.namespaces, (cgroup, fds.next()), asked)?;
+            child::start_init(boot, &self.dir, &mut self.namespaces, (cgroup, fds.next()), asked)?;
         self.console.begin(log, output);
         self.init = Some(child);
         Ok(())
