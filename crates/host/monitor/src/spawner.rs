@@ -7,7 +7,7 @@ use vnode_monitor::packet;
 use vnode_monitor::wire::{Net, Spawn};
 
 use crate::fail::{Doing, Fail, Result};
-use crate::monitor;
+use crate::{child, monitor};
 
 /// Serves until the daemon is gone.
 pub(crate) fn run(socket: OwnedFd) -> ! {
@@ -21,6 +21,8 @@ pub(crate) fn run(socket: OwnedFd) -> ! {
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
     // Only for those who list processes; a process without the name works as well.
     let _ = rustix::thread::set_name(c"vnode-spawner");
+    // Without them each monitor makes its own.
+    let _ = child::reserve();
     let mut socket = Some(socket);
     let mut spare = None;
     loop {

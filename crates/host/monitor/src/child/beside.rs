@@ -14,6 +14,7 @@
 use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Mutex;
 
 use vnode_raw::call;
 
@@ -29,8 +30,30 @@ const STACK: usize = 256 * 1024;
 #[derive(Debug)]
 struct Stack(*mut c_void);
 
+// SAFETY: an address; whoever has it owns the mapping.
+unsafe impl Send for Stack {}
+
+/// Stacks that nobody uses. One that is given back is unmapped on every processor, which costs more than to map it.
+static FREE: Mutex<Vec<Stack>> = Mutex::new(Vec::new());
+/// As many are kept: that of the helper, and that of the first process, which it starts.
+const KEPT: usize = 2;
+
+/// Makes stacks that every monitor which is forked from here on finds in its memory.
+pub(crate) fn reserve() -> io::Result<()> {
+    let stacks = (0..KEPT).map(|_| Stack::map()).collect::<io::Result<Vec<_>>>()?;
+    // Their ends put them there.
+    drop(stacks);
+    Ok(())
+}
+
 impl Stack {
     fn new() -> io::Result<Self> {
+        // A child that was killed may have left it locked for ever.
+        let free = FREE.try_lock().ok().and_then(|mut free| free.pop());
+        free.map_or_else(Self::map, Ok)
+    }
+
+    fn map() -> io::Result<Self> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
         // SAFETY: a new mapping, wherever the kernel likes.
         let base =
@@ -38,13 +61,15 @@ impl Stack {
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let stack = Self(base);
         let both = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: the upper part of the mapping just made.
         if unsafe { libc::mprotect(base.byte_add(4096), STACK - 4096, both) } < 0 {
-            return Err(io::Error::last_os_error());
+            let error = io::Error::last_os_error();
+            // SAFETY: as above.
+            unsafe { libc::munmap(base, STACK) };
+            return Err(error);
         }
-        Ok(stack)
+        Ok(Self(base))
     }
 
     fn args(&self, flags: i32) -> CloneArgs {
@@ -64,6 +89,11 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
+        if let Ok(mut free) = FREE.try_lock()
+            && free.len() < KEPT
+        {
+            return free.push(Self(self.0));
+        }
         // SAFETY: our own mapping; whoever ran on it has been reaped.
         unsafe { libc::munmap(self.0, STACK) };
     }
