@@ -92,14 +92,38 @@ pub fn detached(overlay: Overlay, dir: BorrowedFd<'_>) -> Result<Overlay, Failur
     Ok(Overlay::Detached(tree))
 }
 
+/// How the kernel is told of a folder. Either way names are short whatever the host's paths are, and the node reads no
+/// host path in its mount table.
+#[derive(Debug, Clone, Copy)]
+pub enum Naming {
+    /// As `/proc/self/fd/N`; `/proc` must be the host's.
+    Descriptor,
+    /// As `.`, the working folder, which is changed: for a process that has it for itself. `/proc` would make entries for
+    /// each process that looks there, and take them away at its end.
+    WorkingFolder,
+}
+
+impl Naming {
+    fn tell(self, fs: BorrowedFd<'_>, key: &str, folder: &OwnedFd) -> rustix::io::Result<()> {
+        match self {
+            Self::Descriptor => {
+                let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
+                fsconfig_set_string(fs, key, path.as_str())
+            }
+            Self::WorkingFolder => {
+                rustix::process::fchdir(folder)?;
+                fsconfig_set_string(fs, key, ".")
+            }
+        }
+    }
+}
+
 /// Makes the overlay of `layers` (uppermost first), `upper` and `work`.
-///
-/// Paths are given to the kernel as `/proc/self/fd/N`: they are short whatever the host's paths are, and the
-/// node reads no host path in its mount table. `/proc` must be the host's.
 ///
 /// # Errors
 /// Names the step.
 pub fn make(
+    naming: Naming,
     dir: BorrowedFd<'_>,
     layers: &[OwnedFd],
     upper: &OwnedFd,
@@ -110,25 +134,21 @@ pub fn make(
     // Without a name the mount table shows an empty field, which programs misread.
     fsconfig_set_string(fs.as_fd(), "source", "overlay").map_err(|e| fail("source", e))?;
     for layer in layers {
-        let path = format!("/proc/self/fd/{}", layer.as_raw_fd());
-        match fsconfig_set_string(fs.as_fd(), "lowerdir+", path.as_str()) {
+        match naming.tell(fs.as_fd(), "lowerdir+", layer) {
             Ok(()) => {}
             Err(rustix::io::Errno::INVAL) => return make_before_6_8(dir, layers, upper, work),
             Err(e) => return Err(fail("lowerdir", e)),
         }
     }
-    let (upper_fd, work_fd) = (upper, work);
-    let upper = format!("/proc/self/fd/{}", upper.as_raw_fd());
-    let work = format!("/proc/self/fd/{}", work.as_raw_fd());
-    fsconfig_set_string(fs.as_fd(), "upperdir", upper.as_str()).map_err(|e| fail("upperdir", e))?;
-    fsconfig_set_string(fs.as_fd(), "workdir", work.as_str()).map_err(|e| fail("workdir", e))?;
+    naming.tell(fs.as_fd(), "upperdir", upper).map_err(|e| fail("upperdir", e))?;
+    naming.tell(fs.as_fd(), "workdir", work).map_err(|e| fail("workdir", e))?;
     // Layers are shared between nodes and may be anywhere, so no index of them may be kept.
     fsconfig_set_string(fs.as_fd(), "index", "off").map_err(|e| fail("index=off", e))?;
     match fsconfig_create(fs.as_fd()) {
         Ok(()) => {}
         // Kernels before 6.5 take every key, and find here that they do not know `lowerdir+`.
         Err(rustix::io::Errno::INVAL) => {
-            return make_before_6_8(dir, layers, upper_fd, work_fd);
+            return make_before_6_8(dir, layers, upper, work);
         }
         Err(e) => return Err(fail("layers do not go together", e)),
     }

@@ -106,7 +106,9 @@ impl ContainerDriver {
             let over = over::make(&spec, folder.as_fd()).map_err(io)?;
             let (layers, upper, work) =
                 overlay::open_parts(folder.as_fd(), &spec.layers, Part::Root).map_err(io)?;
-            let overlay = overlay::make(folder.as_fd(), &layers, &upper, &work).map_err(io)?;
+            let overlay =
+                overlay::make(overlay::Naming::Descriptor, folder.as_fd(), &layers, &upper, &work)
+                    .map_err(io)?;
             let target =
                 open_dir(&root).map_err(|e| Error::io(format!("open {}", root.display()), e))?;
             let mounted = overlay::attach(overlay, target.as_fd()).map_err(io)?;

@@ -81,7 +81,10 @@ pub(super) fn make(spec: &NodeSpec, dir: BorrowedFd<'_>) -> Result<Vec<Overlay>,
         let target = over.target.to_string_lossy();
         let (layers, upper, work) =
             overlay::open_parts(dir, &over.layers, Part::Over(&target, number))?;
-        made.push(overlay::detached(overlay::make(dir, &layers, &upper, &work)?, dir)?);
+        made.push(overlay::detached(
+            overlay::make(overlay::Naming::Descriptor, dir, &layers, &upper, &work)?,
+            dir,
+        )?);
     }
     Ok(made)
 }

@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags, openat2, statx};
@@ -21,10 +21,10 @@ pub(super) struct Mapped {
     pub(super) trees: Vec<OwnedFd>,
 }
 
-/// Maps the ids of folders by a user namespace.
-pub(super) fn all(folders: &[&OwnedFd], user: &OwnedFd) -> io::Result<Mapped> {
+/// Maps the ids of folders, each with the path it was opened by, by a user namespace.
+pub(super) fn all(folders: &[(&OwnedFd, &Path)], user: &OwnedFd) -> io::Result<Mapped> {
     let mut mounts = Vec::with_capacity(folders.len());
-    for folder in folders {
+    for (folder, _) in folders {
         mounts.push(mount_of(folder)?);
     }
     let mut mapped: Vec<Option<OwnedFd>> = folders.iter().map(|_| None).collect();
@@ -36,7 +36,7 @@ pub(super) fn all(folders: &[&OwnedFd], user: &OwnedFd) -> io::Result<Mapped> {
         let same: Vec<usize> = (first..folders.len())
             .filter(|at| *at == first || (mount.is_some() && mounts[*at] == *mount))
             .collect();
-        let group: Vec<&OwnedFd> = same.iter().map(|at| folders[*at]).collect();
+        let group: Vec<(&OwnedFd, &Path)> = same.iter().map(|at| folders[*at]).collect();
         match if group.len() > 1 { together(&group, user)? } else { None } {
             Some((tree, inside)) => {
                 trees.push(tree);
@@ -46,7 +46,7 @@ pub(super) fn all(folders: &[&OwnedFd], user: &OwnedFd) -> io::Result<Mapped> {
             }
             None => {
                 for at in same {
-                    mapped[at] = Some(map(folders[at], user)?);
+                    mapped[at] = Some(map(folders[at].0, user)?);
                 }
             }
         }
@@ -61,30 +61,28 @@ fn map(folder: &OwnedFd, user: &OwnedFd) -> io::Result<OwnedFd> {
 }
 
 /// By one clone, of the folder above all of them: the mount, and the folders seen through it. All are of one mount.
-fn together(folders: &[&OwnedFd], user: &OwnedFd) -> io::Result<Option<(OwnedFd, Vec<OwnedFd>)>> {
-    let mut paths = Vec::with_capacity(folders.len());
-    for folder in folders {
-        let link = format!("/proc/self/fd/{}", folder.as_raw_fd());
-        let path = rustix::fs::readlink(link, Vec::new())?.into_bytes();
-        paths.push(PathBuf::from(std::ffi::OsString::from_vec(path)));
-    }
+fn together(
+    folders: &[(&OwnedFd, &Path)],
+    user: &OwnedFd,
+) -> io::Result<Option<(OwnedFd, Vec<OwnedFd>)>> {
+    let paths: Vec<&Path> = folders.iter().map(|(_, path)| *path).collect();
     let top = common(&paths);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let Ok(top_folder) = rustix::fs::open(&top, flags, Mode::empty()) else { return Ok(None) };
     // Another mount may lie between.
-    if mount_of(&top_folder)? != mount_of(folders[0])? {
+    if mount_of(&top_folder)? != mount_of(folders[0].0)? {
         return Ok(None);
     }
     let tree = map(&top_folder, user)?;
     let mut inside = Vec::with_capacity(folders.len());
-    for (folder, path) in folders.iter().zip(&paths) {
+    for (folder, path) in folders {
         let below = path.strip_prefix(&top).unwrap_or(path).as_os_str();
         let below = if below.is_empty() { OsStr::new(".") } else { below };
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let Ok(opened) = openat2(&tree, below.as_bytes(), flags, Mode::empty(), resolve) else {
             return Ok(None);
         };
-        // Something may have been renamed, or another mount lies between.
+        // A path may lead through a link, something may have been renamed, or another mount lies between.
         let (was, is) = (rustix::fs::fstat(folder)?, rustix::fs::fstat(&opened)?);
         if (was.st_dev, was.st_ino) != (is.st_dev, is.st_ino) {
             return Ok(None);
@@ -101,7 +99,7 @@ fn mount_of(folder: &OwnedFd) -> io::Result<Option<u64>> {
 }
 
 /// The deepest folder that all paths are below.
-fn common(paths: &[PathBuf]) -> PathBuf {
+fn common(paths: &[&Path]) -> PathBuf {
     let Some((first, rest)) = paths.split_first() else { return PathBuf::from("/") };
     let is_above = |top: &Path| rest.iter().all(|path| path.starts_with(top));
     first.ancestors().find(|top| is_above(top)).unwrap_or(Path::new("/")).to_owned()
@@ -113,11 +111,13 @@ mod tests {
 
     #[test]
     fn the_folder_above_all_is_the_deepest() {
-        let paths = |all: &[&str]| all.iter().map(PathBuf::from).collect::<Vec<_>>();
-        assert_eq!(common(&paths(&["/a/b/c", "/a/b/d/e"])), Path::new("/a/b"));
-        assert_eq!(common(&paths(&["/a/b", "/a/b/c"])), Path::new("/a/b"));
-        assert_eq!(common(&paths(&["/a/bc", "/a/b"])), Path::new("/a"));
-        assert_eq!(common(&paths(&["/", "/a"])), Path::new("/"));
-        assert_eq!(common(&[]), Path::new("/"));
+        let of = |all: &[&'static str]| {
+            common(&all.iter().map(|path| Path::new(*path)).collect::<Vec<_>>())
+        };
+        assert_eq!(of(&["/a/b/c", "/a/b/d/e"]), Path::new("/a/b"));
+        assert_eq!(of(&["/a/b", "/a/b/c"]), Path::new("/a/b"));
+        assert_eq!(of(&["/a/bc", "/a/b"]), Path::new("/a"));
+        assert_eq!(of(&["/", "/a"]), Path::new("/"));
+        assert_eq!(of(&[]), Path::new("/"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -10,7 +11,7 @@ use rustix::mount::{
     OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount,
     fsopen, mount_change, move_mount, open_tree, unmount,
 };
-use vnode_monitor::overlay::{self, Overlay, Part};
+use vnode_monitor::overlay::{self, Naming, Overlay, Part};
 use vnode_monitor::wire::{Boot, Device, Source};
 
 use super::beneath::{Root, split};
@@ -88,17 +89,27 @@ pub(super) fn clone_tree(
     open_tree(at, path, flags)
 }
 
-/// Takes layers, bind sources and (with `user`, the node's user namespace and its root outside) devices from the host.
+/// For whom a root is made from the host's folders.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MappedUser<'a> {
+    /// The node's user namespace.
+    pub(super) namespace: &'a OwnedFd,
+    /// Its root outside.
+    pub(super) first: u32,
+    /// Path of the node's folder.
+    pub(super) folder: &'a Path,
+}
+
+/// Takes layers, bind sources and (of a node in a user namespace) devices from the host.
 pub(super) fn prepare(
     boot: &Boot,
     dir: &OwnedFd,
-    user: Option<(&OwnedFd, u32)>,
+    user: Option<MappedUser<'_>>,
 ) -> Result<Prepared> {
     let dev = match user {
-        Some((_, first)) => dev::make(boot, first)?,
+        Some(user) => dev::make(boot, user.first)?,
         None => None,
     };
-    let user = user.map(|(user, _)| user);
     let failed = |(step, e): overlay::Failure| Fail(format!("{step}: {e}"));
     // A tree that is attached nowhere lasts as long as its descriptor: until the overlay has taken it.
     let mut spent = Vec::new();
@@ -138,18 +149,20 @@ fn layered(
     dir: &OwnedFd,
     layers: &[String],
     part: Part<'_>,
-    user: Option<&OwnedFd>,
+    user: Option<MappedUser<'_>>,
     spent: &mut Vec<OwnedFd>,
 ) -> Result<Overlay> {
     let failed = |(step, e): overlay::Failure| Fail(format!("{step}: {e}"));
+    let paths = layers;
     let (mut layers, mut upper, mut work) =
         overlay::open_parts(dir.as_fd(), layers, part).map_err(failed)?;
     if let Some(user) = user {
         let what = || "map the ids of the root's layers";
-        let mut parts: Vec<&OwnedFd> = layers.iter().collect();
-        parts.push(dir);
+        let mut parts: Vec<(&OwnedFd, &Path)> =
+            layers.iter().zip(paths).map(|(layer, path)| (layer, Path::new(path))).collect();
+        parts.push((dir, user.folder));
         // Upper and work folder must be seen through one mount: they are opened from the node's mapped folder.
-        let mut found = mapped::all(&parts, user).doing(what)?;
+        let mut found = mapped::all(&parts, user.namespace).doing(what)?;
         let folder = found.folders.pop().ok_or_else(|| Fail("no folder was mapped".to_owned()))?;
         layers = found.folders;
         let none: [&str; 0] = [];
@@ -157,7 +170,8 @@ fn layered(
         spent.extend(found.trees);
         spent.push(folder);
     }
-    let made = overlay::make(dir.as_fd(), &layers, &upper, &work).map_err(failed)?;
+    let made = overlay::make(Naming::WorkingFolder, dir.as_fd(), &layers, &upper, &work)
+        .map_err(failed)?;
     if user.is_some() {
         // Those that are mounts themselves among them.
         spent.extend([layers, vec![upper, work]].into_iter().flatten());

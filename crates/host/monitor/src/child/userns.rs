@@ -6,17 +6,21 @@
 //! (`CLONE_PARENT`), so that the monitor is its parent and every namespace of the node belongs to its users.
 //! All of them live in the monitor's memory ([`beside`]), the first process until its exec.
 
+use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use vnode_monitor::packet;
 use vnode_monitor::wire::Boot;
 
 use super::beside::{self, Waiting};
+use super::mounts::MappedUser;
 use super::{
     Memory, NODE_NAMESPACES, confine, init, mounts, pidfd_open, setns, signal, start_child,
 };
-use crate::fail::{Doing, Fail, Result};
+use crate::fail::{Doing, Fail, Result, checked};
 
 /// Makes a user namespace with `inside 0..size` being `outside first..first+size`. With it the helper, which has been
 /// told to end: nobody has to wait until it has.
@@ -43,9 +47,9 @@ fn helper(
         let map = format!("0 {first} {size}");
         write(&format!("/proc/{pid}/uid_map"), &map).doing(what)?;
         write(&format!("/proc/{pid}/gid_map"), &map).doing(what)?;
-        let user = std::fs::File::open(format!("/proc/{pid}/ns/user")).doing(what)?;
+        let user = user_namespace_of(&helper).doing(what)?;
         with(&helper.pidfd)?;
-        Ok(OwnedFd::from(user))
+        Ok(user)
     })();
     match result {
         Ok(user) => {
@@ -56,6 +60,18 @@ fn helper(
             helper.end().doing(what)?;
             Err(failed)
         }
+    }
+}
+
+/// The user namespace of a helper, by its descriptor where the kernel knows that (6.11).
+fn user_namespace_of(helper: &Waiting) -> io::Result<OwnedFd> {
+    /// `PIDFD_GET_USER_NAMESPACE` of `linux/pidfd.h`.
+    const GET_USER_NAMESPACE: libc::Ioctl = 0xff09;
+    // SAFETY: without an argument; gives a new descriptor.
+    match checked(unsafe { libc::ioctl(helper.pidfd.as_raw_fd(), GET_USER_NAMESPACE, 0) }.into()) {
+        // SAFETY: the kernel has just made it.
+        Ok(fd) => Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).map_err(io::Error::other)?) }),
+        Err(_) => Ok(std::fs::File::open(format!("/proc/{}/ns/user", helper.pid))?.into()),
     }
 }
 
@@ -80,11 +96,16 @@ pub(super) fn start_init(
     status: &OwnedFd,
     output: Option<&OwnedFd>,
 ) -> Result<(u32, OwnedFd)> {
+    // Asked by this process, which has been there before: the helper would leave entries of its own in `/proc`.
+    let folder = rustix::fs::readlink(format!("/proc/self/fd/{}", dir.as_raw_fd()), Vec::new())
+        .doing(|| "path of the node's folder")?;
+    let folder = Path::new(OsStr::from_bytes(folder.as_bytes()));
     // Born in the node's group, as in the user namespace nobody may enter it any more.
     let told = beside::run(cgroup, || {
         confine::join_cgroups(&boot.cgroup_procs)?;
         confine::become_mapped_root(first)?;
-        let mut prepared = mounts::prepare(boot, dir, Some((user, first)))?;
+        let mut prepared =
+            mounts::prepare(boot, dir, Some(MappedUser { namespace: user, first, folder }))?;
         let spent = std::mem::take(&mut prepared.spent);
         // The monitor keeps them until it has time; the copies here and in the first process then end at once.
         keep(status, &spent);
