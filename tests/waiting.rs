@@ -140,9 +140,9 @@ fn t27_t35_a_program_is_given_a_root_for_as_long_as_it_runs() {
     assert_eq!(node(&host, "solo")["state"], "running");
 }
 
-/// The control group that the processes of `a` in lab `late` are in.
-fn group_of_a(host: &Host) -> PathBuf {
-    let found = host.run("find", &["/sys/fs/cgroup", "-type", "d", "-name", "late:a"]).ok().stdout;
+/// The control group that the processes of a node, `LAB:NODE`, are in.
+fn group_of(host: &Host, node: &str) -> PathBuf {
+    let found = host.run("find", &["/sys/fs/cgroup", "-type", "d", "-name", node]).ok().stdout;
     let mut all = found.lines().map(|path| host.seen(path));
     all.find(|dir| dir.join("cgroup.freeze").exists()).expect("a group of cgroup v2")
 }
@@ -156,7 +156,7 @@ fn r10_a_container_that_does_not_boot_in_time_is_ended_and_can_be_booted_again()
     let text = lab("late", &format!("a: {{boot-timeout: 2, ports: [\"{port}:80\"]}}\nb:"), "");
     let file = up(&host, &text);
     let forwards = || host.run("nft", &["list", "ruleset"]).ok().stdout.contains(&port);
-    let group = group_of_a(&host);
+    let group = group_of(&host, "late:a");
     let inside = || std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     let is_late = |when: &str| {
         let out = host.vnode(&["boot", "a"]).exits(1);
@@ -205,5 +205,40 @@ fn r10_a_container_that_does_not_boot_in_time_is_ended_and_can_be_booted_again()
     eventually("it boots", SOON, || (host.vnode(&["boot", "a"]).code == 0).then_some(()));
     assert_eq!(state(&host, "a"), "running");
     host.vnode(&["down", &file]).ok();
+    host.assert_nothing_but_files(&before);
+}
+
+#[test]
+fn a_first_process_whose_monitor_is_killed_while_it_is_set_up_never_runs() {
+    needs!(Root);
+    let host = Host::new();
+    let before = host.snapshot();
+    host.vnode(&["create", "still", "--", "sleep", "infinity"]).ok();
+    let group = group_of(&host, "default:still");
+    let inside = || std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    let freeze = |how| std::fs::write(group.join("cgroup.freeze"), how).expect("groups can freeze");
+    // The first boot of a monitor sets up in its own memory, each later one in a copy.
+    for boots in 0..2 {
+        if boots > 0 {
+            host.vnode(&["boot", "still"]).ok();
+            host.vnode(&["halt", "still"]).ok();
+        }
+        freeze("1");
+        let mut booter = host.vnode_command(&["boot", "still"]);
+        let mut booter =
+            booter.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sh starts");
+        eventually("the set-up has begun", SOON, || (!inside().is_empty()).then_some(()));
+        let begun = inside();
+        let monitor = host.processes().into_iter().find(|process| {
+            let comm = std::fs::read_to_string(process.proc("comm")).unwrap_or_default();
+            comm.trim() == "vnode:still" && !begun.lines().any(|pid| pid == process.pid.to_string())
+        });
+        monitor.expect("its monitor").signal(Signal::KILL);
+        freeze("0");
+        assert!(!booter.wait().expect("a started child can be waited for").success());
+        eventually("it ends", SOON, || inside().is_empty().then_some(()));
+        assert_ne!(state(&host, "still"), "running");
+    }
+    host.vnode(&["destroy", "still"]).ok();
     host.assert_nothing_but_files(&before);
 }

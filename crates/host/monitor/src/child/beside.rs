@@ -134,6 +134,10 @@ fn stand_still<T, F: FnOnce() -> T>(
     let pid = unsafe { clone3(&raw const args, enter::<T, F>, (&raw mut work).cast()) }?;
     // SAFETY: the kernel has just put a new descriptor there.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    // Who may look into a process is said of its memory, and a change of the child's ids says it anew
+    // (`fs.suid_dumpable`).
+    // SAFETY: changes an attribute of this process only.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
     Ok((pid, pidfd, work.result))
 }
 

@@ -228,6 +228,13 @@ fn status_pair() -> Result<(OwnedFd, OwnedFd)> {
     Ok((ours, theirs))
 }
 
+/// Closes a child's copy of the monitor's end of its status socket: without the monitor the child then has nobody to tell
+/// that it is ready, and ends instead of running a node that nobody follows.
+fn close_copy(ours: &OwnedFd) {
+    // SAFETY: in this process, a child with descriptors of its own, nothing uses it; the monitor's stays open.
+    unsafe { libc::close(ours.as_raw_fd()) };
+}
+
 fn new_child((pid, pidfd): (u32, OwnedFd), status: OwnedFd, asked: (u64, u64)) -> Child {
     // It is not reaped before its descriptor says so: the number is its own. A record without a start time
     // never matches a process.
@@ -271,7 +278,8 @@ pub(crate) fn start_init(
     if let Some((user, first)) = &own.user {
         let user = (user, *first);
         let how = (cgroup.as_ref(), memory);
-        let made = userns::start_init(boot, dir, user, how, &theirs, write.as_ref())?;
+        let status = (&ours, &theirs);
+        let made = userns::start_init(boot, dir, user, how, status, write.as_ref())?;
         return Ok((new_child(made, ours, asked), read));
     }
     let mut kinds = NODE_NAMESPACES;
@@ -289,6 +297,7 @@ pub(crate) fn start_init(
         }
     }
     let made = start_child(memory, kinds, cgroup.as_ref(), &theirs, || {
+        close_copy(&ours);
         init::run(boot, dir, &theirs, write.as_ref(), None)
     });
     drop(theirs);
@@ -319,6 +328,7 @@ pub(crate) fn start_exec(
     setns(init.pidfd.as_fd(), libc::CLONE_NEWPID).doing(|| "enter the node's process namespace")?;
     // In a copy: what it does depends on what runs in the node, for which the monitor may not stand still.
     let made = start_child(Memory::Copied, 0, cgroup.as_ref(), &theirs, || {
+        close_copy(&ours);
         exec::run(request, &init.pidfd, own.user.is_some(), &theirs, streams)
     });
     setns(own.pid.as_fd(), libc::CLONE_NEWPID).doing(|| "leave the node's process namespace")?;

@@ -18,7 +18,8 @@ use vnode_monitor::wire::Boot;
 use super::beside::{self, Waiting};
 use super::mounts::MappedUser;
 use super::{
-    Memory, NODE_NAMESPACES, confine, init, mounts, pidfd_open, setns, signal, start_child,
+    Memory, NODE_NAMESPACES, close_copy, confine, init, mounts, pidfd_open, setns, signal,
+    start_child,
 };
 use crate::fail::{Doing, Fail, Result, checked};
 
@@ -93,7 +94,7 @@ pub(super) fn start_init(
     dir: &OwnedFd,
     (user, first): (&OwnedFd, u32),
     (cgroup, memory): (Option<&OwnedFd>, Memory),
-    status: &OwnedFd,
+    (ours, status): (&OwnedFd, &OwnedFd),
     output: Option<&OwnedFd>,
 ) -> Result<(u32, OwnedFd)> {
     // Asked by this process, which has been there before: the helper would leave entries of its own in `/proc`.
@@ -102,6 +103,7 @@ pub(super) fn start_init(
     let folder = Path::new(OsStr::from_bytes(folder.as_bytes()));
     // Born in the node's group, as in the user namespace nobody may enter it any more.
     let told = beside::run(cgroup, || {
+        close_copy(ours);
         confine::join_cgroups(&boot.cgroup_procs)?;
         confine::become_mapped_root(first)?;
         let mut prepared =
