@@ -221,7 +221,7 @@ fn a_first_process_whose_monitor_is_killed_while_it_is_set_up_never_runs() {
     for boots in 0..2 {
         if boots > 0 {
             host.vnode(&["boot", "still"]).ok();
-            host.vnode(&["halt", "still"]).ok();
+            host.vnode(&["halt", "still", "--time", "0"]).ok();
         }
         freeze("1");
         let mut booter = host.vnode_command(&["boot", "still"]);
