@@ -351,42 +351,6 @@ impl Dir {
     pub fn sync(&self) -> Result<(), Error> {
         rustix::fs::fsync(&self.fd).map_err(|errno| failed("sync", Path::new("."), errno))
     }
-
-    /// Names in this folder, sorted; more than `limit` of them is an error.
-    pub fn list(&self, limit: usize) -> Result<Vec<OsString>, Error> {
-        let here = Path::new(".");
-        let entries =
-            rustix::fs::Dir::read_from(&self.fd).map_err(|errno| failed("list", here, errno))?;
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|errno| failed("list", here, errno))?;
-            let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." {
-                continue;
-            }
-            if names.len() == limit {
-                return Err(Error::TooLarge { path: here.to_owned(), limit: limit as u64 });
-            }
-            names.push(OsStr::from_bytes(name).to_owned());
-        }
-        names.sort();
-        Ok(names)
-    }
-
-    /// What [`list`](Self::list) gives, each with what is there: one call for each name, as a single name cannot lead
-    /// anywhere. Links are not followed; what is gone by the time it is looked at is left out.
-    pub fn list_stats(&self, limit: usize) -> Result<Vec<(OsString, Stat)>, Error> {
-        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-        let mut found = Vec::new();
-        for name in self.list(limit)? {
-            match rustix::fs::statat(&self.fd, &name, flags) {
-                Ok(stat) => found.push((name, stat)),
-                Err(Errno::NOENT) => {}
-                Err(errno) => return Err(failed("look at", Path::new(&name), errno)),
-            }
-        }
-        Ok(found)
-    }
 }
 
 impl AsFd for Dir {

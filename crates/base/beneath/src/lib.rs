@@ -12,6 +12,7 @@
 pub mod archive;
 mod decoder;
 mod dir;
+mod list;
 mod remove;
 mod unpack;
 

@@ -4,6 +4,7 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use rustix::fs::FileType;
 use vnode_beneath::{Dir, DirError, Scope};
 
 fn fixture() -> (tempfile::TempDir, Dir, Dir) {
@@ -81,6 +82,24 @@ fn reads_are_bounded_and_of_files_only() {
     assert!(dir.read_to_limit("fifo", 5).is_err());
     assert!(dir.list(1).is_err());
     assert!(dir.list(100).unwrap().iter().any(|n| n == "fifo"));
+}
+
+#[test]
+fn what_is_listed_says_its_kind_and_is_looked_at_by_a_single_name() {
+    let (_outer, dir, _) = fixture();
+    let found = dir.list_kinds(100).unwrap();
+    let kind = |name: &str| found.iter().find(|(n, _)| n == name).unwrap().1;
+    assert_eq!(kind("etc"), FileType::Directory);
+    assert_eq!(kind("up"), FileType::Symlink);
+    let names: Vec<_> = found.iter().map(|(name, _)| name.clone()).collect();
+    assert_eq!(names, dir.list(100).unwrap());
+    let link = dir.stat_entry("up".as_ref()).unwrap().unwrap();
+    assert_eq!(FileType::from_raw_mode(link.st_mode), FileType::Symlink);
+    assert!(dir.stat_entry("gone".as_ref()).unwrap().is_none());
+    for name in ["..", "etc/name", "up/..", "/etc"] {
+        let refused = dir.stat_entry(name.as_ref());
+        assert!(matches!(refused, Err(DirError::NoName { .. })), "{name}");
+    }
 }
 
 #[test]

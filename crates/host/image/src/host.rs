@@ -30,6 +30,7 @@ use crate::{Error, HostOptions, Image, ImageConfig};
 
 mod accounts;
 mod build;
+mod listing;
 mod mounts;
 mod plan;
 pub mod rules;

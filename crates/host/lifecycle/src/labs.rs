@@ -15,7 +15,6 @@ use crate::runner;
 use crate::state::State;
 use crate::view::{ChangeView, EndView, LabView, LinkView, NodeView};
 use crate::wanted::{self, Records};
-use crate::work::image_of;
 
 /// The driver that runs a node.
 fn backend_of(node: &vnode_topology::Node) -> &'static str {
@@ -66,6 +65,11 @@ impl Host {
     ) -> Result<(Vec<ChangeView>, Option<OperationId>)> {
         let name = request.lab.name.clone();
         self.check(&request.lab)?;
+        let mut images = request.lab.nodes.iter().filter_map(|node| node.image.as_deref());
+        if !dry_run && images.any(|image| image == "host") {
+            // Beside the making of the plan and its way to the disk.
+            self.inner.catalogue.foresee_host();
+        }
         let (Difference { plan, changes }, entered) = {
             let old = self.inner.registry.lab(&name, Lab::records).ok();
             let new = wanted::records(
@@ -89,10 +93,6 @@ impl Host {
                 self.inner.save(self.inner.lab_changes(&name).await?).await?;
             }
             return Ok((changes, None));
-        }
-        if plan.steps.iter().any(|step| step.group.as_deref().and_then(image_of) == Some("host")) {
-            // Beside the plan's way to the disk.
-            self.inner.catalogue.foresee_host();
         }
         let before = entered.flatten();
         match self.submit(plan).await {

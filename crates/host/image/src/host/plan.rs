@@ -1,7 +1,7 @@
 //! The plan of a mask: what is at each path that is not as it is on the host.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -10,13 +10,14 @@ use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
 use vnode_beneath::{Dir, DirError, Scope};
 
+use super::listing::Listing;
 use super::rules::{Action, NEVER_HIDDEN, NOT_SECRET, RULES, Rule, SHOWN, Sanitiser};
 use super::{MaskAction, MaskEntry, accounts, failed, real};
 use crate::digest::Digest;
 use crate::{Error, HostOptions};
 
 /// Entries of one folder, and of all folders walked.
-const ENTRIES: usize = 200_000;
+pub(super) const ENTRIES: usize = 200_000;
 /// Folders below each other that are walked; what is deeper is emptied as a whole.
 const DEPTH: usize = 24;
 /// Folders kept below `/var/log`.
@@ -118,12 +119,11 @@ impl Maker<'_> {
         let shown = |name: &OsStr| {
             SHOWN.iter().any(|s| name == *s) || self.options.show.iter().any(|s| name == s.as_str())
         };
-        let found = self.list(Path::new("."))?;
-        for (name, stat) in found.into_iter().filter(|(name, _)| !shown(name)) {
-            let path = PathBuf::from(name);
-            // A link is only a name; what it leads to is dealt with where it is.
-            if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-                self.hide(path, &stat, "not part of the installed system");
+        let top = self.list(Path::new("."))?;
+        // A link is only a name; what it leads to is dealt with where it is.
+        for name in top.all_but_links().filter(|name| !shown(name)) {
+            if let Some(stat) = top.stat(name)? {
+                self.hide(PathBuf::from(name), &stat, "not part of the installed system");
             }
         }
         Ok(())
@@ -182,9 +182,10 @@ impl Maker<'_> {
                 self.keep_folders(&path, DEPTH, &mut left)?;
             }
             Action::HideClosedFolders if folder => {
-                for (name, stat) in self.list(&path)? {
-                    let kind = FileType::from_raw_mode(stat.st_mode);
-                    if kind == FileType::Directory && stat.st_mode & 0o001 == 0 {
+                let listing = self.list(&path)?;
+                for (name, stat) in listing.folders() {
+                    let stat = stat?;
+                    if stat.st_mode & 0o001 == 0 {
                         self.hide(path.join(name), &stat, rule.why);
                     }
                 }
@@ -196,10 +197,11 @@ impl Maker<'_> {
     }
 
     fn keep_folders(&mut self, at: &Path, depth: usize, left: &mut usize) -> Result<(), Error> {
-        for (name, stat) in self.list(at)? {
-            let path = at.join(name);
-            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory || *left == 0 {
-                continue;
+        let listing = self.list(at)?;
+        for (name, stat) in listing.folders() {
+            let (path, stat) = (at.join(name), stat?);
+            if *left == 0 {
+                break;
             }
             *left -= 1;
             self.plan.items.insert(path.clone(), Item::Folder(meta(&stat)));
@@ -212,11 +214,13 @@ impl Maker<'_> {
 
     /// `closed`: a folder above may not be entered by every user.
     fn walk(&mut self, at: &Path, depth: usize, closed: bool, why: &str) -> Result<(), Error> {
-        for (name, stat) in self.list(at)? {
+        let listing = self.list(at)?;
+        for name in listing.all_but_links() {
             let path = at.join(name);
             if self.plan.items.contains_key(&path) {
                 continue;
             }
+            let Some(stat) = listing.stat(name)? else { continue };
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Symlink => {}
                 FileType::Directory => {
@@ -301,11 +305,10 @@ impl Maker<'_> {
                     next.push(path.join(part));
                     continue;
                 }
-                for (name, _) in self.list(&path)? {
-                    if matches(part.as_bytes(), name.as_bytes()) {
-                        next.push(path.join(name));
-                    }
-                }
+                let fit = |name: &OsStr| matches(part.as_bytes(), name.as_bytes());
+                let listing = self.list(&path)?;
+                let names = listing.entries.iter().map(|(name, _)| name);
+                next.extend(names.filter(|name| fit(name)).map(|name| path.join(name)));
             }
             found = next;
         }
@@ -334,28 +337,25 @@ impl Maker<'_> {
     }
 
     /// What is in a folder; nothing when it is not there.
-    fn list(&mut self, path: &Path) -> Result<Vec<(OsString, Stat)>, Error> {
-        let found = match self.root.open_dir(path).and_then(|dir| dir.list_stats(ENTRIES)) {
-            Err(e) if gone(&e) => return Ok(Vec::new()),
-            other => other.map_err(|e| masked(path, e))?,
-        };
-        self.walked += found.len();
+    fn list(&mut self, path: &Path) -> Result<Listing, Error> {
+        let listing = Listing::of(&self.root, path)?;
+        self.walked += listing.entries.len();
         if self.walked > ENTRIES {
             let why = std::io::Error::other(format!("more than {ENTRIES} files to look at"));
             return Err(failed(path, "looking over it")(why));
         }
-        Ok(found)
+        Ok(listing)
     }
 }
 
 /// Files come and go while they are looked at.
-fn gone(error: &DirError) -> bool {
+pub(super) fn gone(error: &DirError) -> bool {
     [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::NXIO]
         .iter()
         .any(|e| error.raw_os_error() == Some(e.raw_os_error()))
 }
 
-fn masked(path: &Path, error: DirError) -> Error {
+pub(super) fn masked(path: &Path, error: DirError) -> Error {
     failed(path, "looking at it")(std::io::Error::other(error))
 }
 
