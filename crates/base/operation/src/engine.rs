@@ -271,7 +271,7 @@ impl Engine {
         let board = self.shared.running().get(&id).cloned();
         match board {
             Some(board) => Ok(board.follow()),
-            None => Ok(Follow::ended(self.kept(id).await?.summary)),
+            None => Ok(Follow::ended(self.kept(id).await?)),
         }
     }
 

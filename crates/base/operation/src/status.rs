@@ -138,6 +138,7 @@ pub struct Follow {
     running: Option<Running>,
     /// To be given before anything else.
     first: Option<Arc<Summary>>,
+    outcome: watch::Receiver<Option<Outcome>>,
 }
 
 #[derive(Debug)]
@@ -153,13 +154,23 @@ impl Follow {
         changes: watch::Receiver<()>,
         last: watch::Receiver<Option<Arc<Summary>>>,
     ) -> Self {
-        let first = Some(Arc::new(board.summary()));
-        Self { running: Some(Running { board: Arc::downgrade(board), changes, last }), first }
+        let running = Running { board: Arc::downgrade(board), changes, last };
+        Self {
+            running: Some(running),
+            first: Some(Arc::new(board.summary())),
+            outcome: board.outcome(),
+        }
     }
 
     /// Of an operation that has ended.
-    pub(crate) fn ended(summary: Summary) -> Self {
-        Self { running: None, first: Some(Arc::new(summary)) }
+    pub(crate) fn ended(status: Status) -> Self {
+        let (_, outcome) = watch::channel(status.outcome);
+        Self { running: None, first: Some(Arc::new(status.summary)), outcome }
+    }
+
+    /// How it ended, once [`next`](Self::next) has said that it has.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.outcome.borrow().clone()
     }
 
     /// The summary now at the first call, then each newer one; `None` after the one that says it ended,

@@ -1,17 +1,21 @@
 //! How an operation ended, as an error or none.
 
-use vnode_operation::{Error, FailureKind, Outcome, Status, StepFailure};
+use vnode_operation::{Error, FailureKind, Outcome, Status, StepFailure, Summary};
 
 use crate::error::{Code, Problem};
 use crate::message::Ended;
 
+impl Ended {
+    /// `outcome`: `None` while it runs.
+    pub(crate) fn new(summary: Summary, outcome: Option<&Outcome>) -> Self {
+        let problem = outcome.and_then(|outcome| problem(&summary.kind, &summary.subject, outcome));
+        Self { summary, problem }
+    }
+}
+
 impl From<Status> for Ended {
     fn from(status: Status) -> Self {
-        let problem = status
-            .outcome
-            .as_ref()
-            .and_then(|outcome| problem(&status.summary.kind, &status.summary.subject, outcome));
-        Self { summary: status.summary, problem }
+        Self::new(status.summary, status.outcome.as_ref())
     }
 }
 

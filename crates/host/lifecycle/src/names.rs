@@ -82,18 +82,24 @@ fn is_loopback(server: &str) -> bool {
 /// A reader may see the file half written; a resolver then misses a name once. A crash half way is mended
 /// by the next write, which every start of the daemon does.
 pub fn write_in_place(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut how = std::fs::OpenOptions::new();
-    how.write(true).create(true).truncate(false);
-    let mut file = match (how.open(path), path.parent()) {
+    let create = || std::fs::File::create_new(path);
+    let mut made = create();
+    if let (Err(error), Some(folder)) = (&made, path.parent())
+        && error.kind() == std::io::ErrorKind::NotFound
+    {
         // The first of its folder.
-        (Err(error), Some(folder)) if error.kind() == std::io::ErrorKind::NotFound => {
-            std::fs::create_dir_all(folder)?;
-            how.open(path)?
+        std::fs::create_dir_all(folder)?;
+        made = create();
+    }
+    match made {
+        Ok(mut new) => new.write_all(text.as_bytes()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let mut old = std::fs::OpenOptions::new().write(true).open(path)?;
+            old.write_all(text.as_bytes())?;
+            old.set_len(text.len() as u64)
         }
-        (opened, _) => opened?,
-    };
-    file.write_all(text.as_bytes())?;
-    file.set_len(text.len() as u64)
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -119,7 +119,6 @@ pub(crate) fn run(
 }
 
 fn become_own_process(name: &str) -> Result<()> {
-    rustix::process::setsid().doing(|| "setsid")?;
     // SAFETY: the default needs no handler; children are waited for by their pidfd.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     let short: String = format!("vnode:{name}").chars().take(15).collect();
@@ -127,8 +126,13 @@ fn become_own_process(name: &str) -> Result<()> {
     rustix::thread::set_name(&short).doing(|| "name of the process")
 }
 
-/// From here on only SIGKILL ends this process, and those that it forks.
+/// From here on only SIGKILL ends this process, and those that it forks. Signals are held back, not ignored: a node's
+/// program gets all of them back in one call.
 pub(crate) fn heed_no_signals() {
+    // SAFETY: an empty set is all zeroes, which the call below writes in any case.
+    let mut held: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: writes the set.
+    unsafe { libc::sigemptyset(&raw mut held) };
     for signal in [
         libc::SIGHUP,
         libc::SIGINT,
@@ -138,9 +142,13 @@ pub(crate) fn heed_no_signals() {
         libc::SIGTERM,
         libc::SIGPIPE,
     ] {
-        // SAFETY: ignoring a signal needs no handler.
-        unsafe { libc::signal(signal, libc::SIG_IGN) };
+        // SAFETY: the default action needs no handler. Ignored signals would stay so through a program's exec.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: a valid signal, into a set made above.
+        unsafe { libc::sigaddset(&raw mut held, signal) };
     }
+    // SAFETY: the set lives through the call; no old one is asked for.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const held, std::ptr::null_mut()) };
 }
 
 /// The monitor, and the netlink socket of a network namespace that was made.
@@ -150,10 +158,10 @@ fn start(spawn: &Spawn, dir: OwnedFd, join: Option<OwnedFd>) -> Result<(Monitor,
         Net::Own => Some(loopback::up().doing(|| "take the loopback interface up")?),
         Net::Host | Net::Join => None,
     };
-    let listener =
-        listen_in(&dir).doing(|| format!("listen on `{SOCKET}` in the node's folder"))?;
+    let listener = listen_in(&dir, spawn.fresh)
+        .doing(|| format!("listen on `{SOCKET}` in the node's folder"))?;
     let own = std::process::id();
-    let earlier = record::read(&dir).unwrap_or_default();
+    let earlier = if spawn.fresh { None } else { record::read(&dir) }.unwrap_or_default();
     let state = State {
         version: VERSION,
         monitor: Pid { pid: own, start: start_time(own).doing(|| "read /proc/self/stat")? },
@@ -185,18 +193,18 @@ fn start(spawn: &Spawn, dir: OwnedFd, join: Option<OwnedFd>) -> Result<(Monitor,
 }
 
 /// The folder's path may be longer than a socket address: bind through the open folder.
-fn listen_in(dir: &OwnedFd) -> io::Result<OwnedFd> {
-    match rustix::fs::unlinkat(dir, SOCKET, rustix::fs::AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(e) => return Err(e.into()),
+fn listen_in(dir: &OwnedFd, fresh: bool) -> io::Result<OwnedFd> {
+    if !fresh {
+        match rustix::fs::unlinkat(dir, SOCKET, rustix::fs::AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(e) => return Err(e.into()),
+        }
     }
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
-    let bound = SocketAddrUnix::new(format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd()))
-        .and_then(|address| bind(&socket, &address));
-    rustix::process::umask(before);
-    bound?;
+    // The spawner's mask makes it root's alone.
+    SocketAddrUnix::new(format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd()))
+        .and_then(|address| bind(&socket, &address))?;
     listen(&socket, 8)?;
     Ok(socket)
 }
@@ -301,7 +309,7 @@ impl Monitor {
                     self.console.attached.remove(index);
                 }
             }
-            Source::InitStatus => self.init_told(),
+            Source::InitStatus => self.init_tells_all(),
             Source::InitEnd => self.init_ended(),
             Source::ProgramStatus(id) => self.program_told(id),
             Source::ProgramEnd(id) => self.program_ended(id),

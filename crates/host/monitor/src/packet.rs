@@ -1,5 +1,6 @@
 //! One JSON text and some descriptors in one SEQPACKET message.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,6 +16,15 @@ use crate::wire::MAX_PACKET;
 
 /// Most descriptors in one message.
 pub const MAX_FDS: usize = 6;
+
+/// Of the buffer, bytes that stay used.
+const KEPT: usize = 32 * 1024;
+
+thread_local! {
+    /// Room for the longest message, of which the kernel gives only the pages that messages have come to: to ask for the
+    /// length first would be a second call for each.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A text and its descriptors, as received.
 #[derive(Debug)]
@@ -76,15 +86,24 @@ pub fn send_text(socket: impl AsFd, text: &[u8], fds: &[BorrowedFd<'_>]) -> io::
 /// # Errors
 /// `WouldBlock`, or a message that is too long or cut.
 pub fn receive(socket: impl AsFd) -> io::Result<Option<Packet>> {
-    // The length first, so that an idle monitor keeps no large buffer.
-    let (_, length) = rustix::io::retry_on_intr(|| {
-        rustix::net::recv(&socket, &mut [0_u8; 0][..], RecvFlags::PEEK | RecvFlags::TRUNC)
-    })?;
-    let mut text = vec![0; length.clamp(1, MAX_PACKET)];
+    BUFFER.with_borrow_mut(|buffer| {
+        if buffer.is_empty() {
+            // Zeroes that are asked for are pages that nobody has touched; `resize` would write them.
+            *buffer = vec![0; MAX_PACKET];
+        }
+        let packet = receive_into(buffer, socket);
+        if packet.as_ref().is_ok_and(|p| p.as_ref().is_some_and(|p| p.text.len() > KEPT)) {
+            *buffer = Vec::new();
+        }
+        packet
+    })
+}
+
+fn receive_into(buffer: &mut [u8], socket: impl AsFd) -> io::Result<Option<Packet>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let got = rustix::io::retry_on_intr(|| {
-        recvmsg(&socket, &mut [IoSliceMut::new(&mut text)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+        recvmsg(&socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
     })?;
     let mut fds = Vec::new();
     for message in ancillary.drain() {
@@ -98,8 +117,7 @@ pub fn receive(socket: impl AsFd) -> io::Result<Option<Packet>> {
     if got.bytes == 0 {
         return Ok(None);
     }
-    text.truncate(got.bytes);
-    Ok(Some(Packet { text, fds }))
+    Ok(Some(Packet { text: buffer[..got.bytes].to_vec(), fds }))
 }
 
 #[cfg(test)]

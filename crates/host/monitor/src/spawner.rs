@@ -11,8 +11,13 @@ use crate::{child, monitor};
 
 /// Serves until the daemon is gone.
 pub(crate) fn run(socket: OwnedFd) -> ! {
-    // What ends this process is the end of the daemon's connection; each monitor has the signals as they are here.
+    // What ends this process is the end of the daemon's connection; each monitor has session, signals and file mode mask
+    // as they are here.
+    // A terminal's signals are for the daemon that was started on it. Where this is a session's first process already
+    // there is nothing to leave.
+    let _ = rustix::process::setsid();
     monitor::heed_no_signals();
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
     // SAFETY: ignoring SIGCHLD needs no handler; monitors that end are then reaped by the kernel.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     // A node's programs, once they are in its process namespace but before their exec, are this program:

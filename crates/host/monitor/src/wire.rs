@@ -32,6 +32,9 @@ pub struct Spawn {
     /// `first, size` of the node's user namespace.
     #[serde(default)]
     pub id_map: Option<(u32, u32)>,
+    /// No monitor has been in the folder before.
+    #[serde(default)]
+    pub fresh: bool,
 }
 
 /// The network namespace a monitor lives in.

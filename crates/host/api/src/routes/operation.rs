@@ -47,17 +47,23 @@ pub(crate) async fn follow(
     tokio::spawn(async move {
         let _permit = permit;
         let pumped = async {
-            while let Some(summary) = summaries.next().await {
-                if summary.state.is_ended() {
-                    break;
+            let end = loop {
+                match summaries.next().await {
+                    Some(last) if last.state.is_ended() => {
+                        let outcome = summaries.outcome();
+                        break told("ended", &Ended::new(Summary::clone(&last), outcome.as_ref()));
+                    }
+                    Some(summary) => {
+                        if !hand(&sender, told("progress", &*summary)).await {
+                            return;
+                        }
+                    }
+                    // The engine stopped.
+                    None => match api.host.operations().status(id).await {
+                        Ok(status) => break told("ended", &Ended::from(status)),
+                        Err(error) => break told("problem", &Problem::from(error)),
+                    },
                 }
-                if !hand(&sender, told("progress", &*summary)).await {
-                    return;
-                }
-            }
-            let end = match api.host.operations().status(id).await {
-                Ok(status) => told("ended", &Ended::from(status)),
-                Err(error) => told("problem", &Problem::from(error)),
             };
             hand(&sender, end).await;
         };

@@ -22,7 +22,9 @@ impl ContainerDriver {
             None if connect_in(dir).is_ok() => {
                 let (connection, state) = followed::again(&spec.node, dir).await?;
                 let group = self.tree.group(&spec.lab, &spec.node);
-                Some(Container::new(spec, dir.to_owned(), group, connection, &state, &self.live))
+                let frozen = group.is_frozen();
+                let dir = dir.to_owned();
+                Some(Container::new(spec, dir, group, connection, &state, &self.live, frozen))
             }
             None => None,
         };

@@ -55,8 +55,9 @@ impl Container {
         connection: Connection,
         state: &State,
         others: &Live,
+        frozen: bool,
     ) -> Arc<Self> {
-        let followed = Arc::new(Followed::new(Arc::new(connection), state, group.is_frozen()));
+        let followed = Arc::new(Followed::new(Arc::new(connection), state, frozen));
         let reader =
             tokio::spawn(Arc::clone(&followed).read(spec.node.clone(), dir.clone(), group.clone()));
         Arc::new(Self {

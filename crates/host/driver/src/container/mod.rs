@@ -149,8 +149,9 @@ impl ContainerDriver {
             new = make_folder(spec, dir)?;
         }
         if !new && let Ok((connection, state)) = followed::again(&spec.node, dir).await {
+            let frozen = group.is_frozen();
             let container =
-                Container::new(spec, dir.to_owned(), group, connection, &state, &self.live);
+                Container::new(spec, dir.to_owned(), group, connection, &state, &self.live, frozen);
             self.remember(spec, &container);
             return Ok(container);
         }
@@ -166,7 +167,7 @@ impl ContainerDriver {
                 return Err(Error::Left { node: spec.node.clone(), left });
             }
         }
-        match self.make(spec, dir, &group).await {
+        match self.make(spec, dir, &group, new).await {
             Ok(container) => {
                 self.remember(spec, &container);
                 Ok(container)
@@ -187,7 +188,14 @@ impl ContainerDriver {
         }
     }
 
-    async fn make(&self, spec: &NodeSpec, dir: &Path, group: &Group) -> Result<Arc<Container>> {
+    /// `fresh`: the folder was made for it.
+    async fn make(
+        &self,
+        spec: &NodeSpec,
+        dir: &Path,
+        group: &Group,
+        fresh: bool,
+    ) -> Result<Arc<Container>> {
         group.create(&spec.limits).map_err(|(doing, e)| Error::io(doing, e))?;
         group.mark(&spec.mark);
         let fail = |e| Error::io(format!("open {}", dir.display()), e);
@@ -212,6 +220,7 @@ impl ContainerDriver {
             name: spec.node.clone(),
             net,
             id_map: spec.security.user_namespace.map(|m| (m.first, m.size)),
+            fresh,
         };
         let connection = Connection::new(&spec.node, ours)?;
         let join = join.as_ref().map(AsFd::as_fd);
@@ -223,7 +232,8 @@ impl ContainerDriver {
         self.confine_devices(spec, group)?;
         let (state, route) = connection.hello().await?;
         let group = group.clone();
-        let container = Container::new(spec, dir.to_owned(), group, connection, &state, &self.live);
+        let container =
+            Container::new(spec, dir.to_owned(), group, connection, &state, &self.live, false);
         container.limited(spec.limits.clone());
         container.keep_route(route);
         Ok(container)
@@ -251,7 +261,9 @@ impl ContainerDriver {
             Err(e) => return Err(Error::io(format!("reach the monitor in {}", dir.display()), e)),
         }
         let (connection, state) = followed::again(&spec.node, dir).await?;
-        let container = Container::new(spec, dir.to_owned(), group, connection, &state, &self.live);
+        let frozen = group.is_frozen();
+        let container =
+            Container::new(spec, dir.to_owned(), group, connection, &state, &self.live, frozen);
         self.remember(spec, &container);
         Ok(Recovered::Live(container))
     }

@@ -15,6 +15,8 @@ use crate::fail::{Doing, Result};
 
 /// Where it is mounted.
 pub(super) const DEV: &str = "/dev";
+/// Where the first process' terminal is shown.
+pub(super) const CONSOLE: &str = "/dev/console";
 
 /// The file system with the devices, links and mount points that lie right in it, attached nowhere. `first` is the
 /// node's root outside. `None`: nothing new is mounted there, something else is as well, or devices cannot be made here.
@@ -50,6 +52,13 @@ pub(super) fn make(boot: &Boot, first: u32) -> Result<Option<OwnedFd>> {
         match rustix::fs::mkdirat(&tree, name, Mode::from_raw_mode(0o755)) {
             Err(Errno::EXIST) => {}
             made => made.doing(|| format!("make folder {}", mount.target))?,
+        }
+    }
+    if let (Some(name), Some(_)) = (inside(CONSOLE), boot.process.tty) {
+        let mode = Mode::from_raw_mode(0o644);
+        match rustix::fs::mknodat(&tree, name, FileType::RegularFile, mode, 0) {
+            Err(Errno::EXIST) => {}
+            made => made.doing(|| format!("make {CONSOLE}"))?,
         }
     }
     Ok(Some(tree))

@@ -44,5 +44,5 @@ pub(super) fn run(
     }
     drop((root, streams));
     run::enter_folder(&request.process.cwd)?;
-    run::execute(&request.process, &user, status)
+    run::execute(&request.process, &user, status, &[])
 }

@@ -73,11 +73,11 @@ pub(super) fn run(
             run::use_streams([&null, output, output], &user)?;
         }
     }
-    drop((inside, terminal));
     run::enter_folder(&boot.process.cwd)?;
+    let root = inside.root.as_fd();
     if boot.process.argv.is_empty() {
         confine::confine(&boot.process, &user)?;
-        return reaper::run(status);
+        return reaper::run(status, root);
     }
-    run::execute(&boot.process, &user, status)
+    run::execute(&boot.process, &user, status, &[root])
 }

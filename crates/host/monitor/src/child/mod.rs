@@ -2,7 +2,8 @@
 //!
 //! Each is made by one clone3(2) with the descriptor of the process in the same call, does its own set-up,
 //! and executes. While it sets itself up it speaks to the monitor over a status socket:
-//! `P` and a descriptor (the master end of its terminal), `R` (about to execute), `E` and a text (failed); its helper
+//! `P` and a descriptor (the master end of its terminal), `R` (about to execute; the first process with a descriptor of
+//! its root), `E` and a text (failed); its helper
 //! sends `K` and descriptors (to be kept until it has executed, as their end takes time).
 //! The end of the connection after `R` is the successful exec, as the socket is closed by it.
 
@@ -12,6 +13,7 @@ mod confine;
 mod dev;
 mod exec;
 mod init;
+mod later;
 mod mapped;
 mod mounts;
 mod reaper;
@@ -21,6 +23,7 @@ mod tty;
 mod user;
 mod userns;
 
+use std::cell::OnceCell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -46,11 +49,16 @@ pub(crate) struct Child {
     pub(crate) asked: Option<(u64, u64)>,
     /// Mounts that nothing needs any more.
     pub(crate) kept: Vec<OwnedFd>,
+    /// Of a first process that is ready: holds its root for as long as it is open.
+    pub(crate) root: Option<OwnedFd>,
 }
 
 /// What a child told.
 pub(crate) enum Told {
+    /// It has told nothing new.
     Nothing,
+    /// Something that is kept here.
+    Noted,
     Tty(OwnedFd),
     Failed,
     Started,
@@ -62,20 +70,21 @@ impl Child {
         let Some(status) = &self.status else { return Told::Nothing };
         match packet::receive(status) {
             Ok(Some(mut packet)) => match packet.text.split_first() {
-                Some((b'P', _)) => packet.fds.pop().map_or(Told::Nothing, Told::Tty),
+                Some((b'P', _)) => packet.fds.pop().map_or(Told::Noted, Told::Tty),
                 Some((b'R', _)) => {
                     self.ready = true;
-                    Told::Nothing
+                    self.root = packet.fds.pop();
+                    Told::Noted
                 }
                 Some((b'K', _)) => {
                     self.kept = packet.fds;
-                    Told::Nothing
+                    Told::Noted
                 }
                 Some((b'E', text)) => {
                     self.failure = Some(String::from_utf8_lossy(text).into_owned());
                     Told::Failed
                 }
-                _ => Told::Nothing,
+                _ => Told::Noted,
             },
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Told::Nothing,
             Ok(None) | Err(_) => {
@@ -89,8 +98,8 @@ impl Child {
 /// Namespaces of the monitor itself that its children need.
 #[derive(Debug)]
 pub(crate) struct Own {
-    /// To come back to after a program was made in the node's process namespace.
-    pid: OwnedFd,
+    /// To come back to after a program was made in the node's process namespace; opened for the first one.
+    pid: OnceCell<OwnedFd>,
     /// The node's user namespace, and its root's id outside.
     user: Option<(OwnedFd, u32)>,
     /// The helper that made it, on its way out.
@@ -102,7 +111,6 @@ pub(crate) struct Own {
 impl Own {
     /// Enters the node's network namespace, made anew where it is to be the node's own.
     pub(crate) fn enter(spawn: &Spawn, join: Option<OwnedFd>) -> Result<Self> {
-        let pid = pidfd_open(std::process::id()).doing(|| "pidfd of the monitor")?;
         let made = match (spawn.net, spawn.id_map) {
             (Net::Own, Some(map)) => Some((userns::enter_network_of(map)?, map.0)),
             (Net::Host | Net::Join, Some(map)) => Some((userns::make(map)?, map.0)),
@@ -126,7 +134,15 @@ impl Own {
             Some(((user, helper), first)) => (Some((user, first)), Some(Aside(helper))),
             None => (None, None),
         };
-        Ok(Self { pid, user, helper, lent: false })
+        Ok(Self { pid: OnceCell::new(), user, helper, lent: false })
+    }
+
+    fn processes(&self) -> Result<BorrowedFd<'_>> {
+        if let Some(pid) = self.pid.get() {
+            return Ok(pid.as_fd());
+        }
+        let pid = pidfd_open(std::process::id()).doing(|| "pidfd of the monitor")?;
+        Ok(self.pid.get_or_init(|| pid).as_fd())
     }
 }
 
@@ -247,6 +263,7 @@ fn new_child((pid, pidfd): (u32, OwnedFd), status: OwnedFd, asked: (u64, u64)) -
         failure: None,
         asked: Some(asked),
         kept: Vec::new(),
+        root: None,
     }
 }
 
@@ -288,6 +305,8 @@ pub(crate) fn start_init(
         (Pids::Host { .. }, _) => kinds &= !libc::CLONE_NEWPID,
         (Pids::Join { .. }, Some(processes)) => {
             kinds &= !libc::CLONE_NEWPID;
+            // What is needed for the way back comes first.
+            own.processes()?;
             // The first process is born in the namespace set here; the monitor itself stays in its own.
             setns(processes.as_fd(), libc::CLONE_NEWPID)
                 .doing(|| "join the other node's process namespace")?;
@@ -302,7 +321,7 @@ pub(crate) fn start_init(
     });
     drop(theirs);
     if processes.is_some() {
-        setns(own.pid.as_fd(), libc::CLONE_NEWPID)
+        setns(own.processes()?, libc::CLONE_NEWPID)
             .doing(|| "leave the other node's process namespace")?;
     }
     let made = made.doing(|| "clone the first process")?;
@@ -324,6 +343,7 @@ pub(crate) fn start_exec(
         return Err(Fail("the request lacks the program's streams".to_owned()));
     }
     let (ours, theirs) = status_pair()?;
+    let back = own.processes()?;
     // Children are born in the process namespace set here; the monitor itself stays in its own.
     setns(init.pidfd.as_fd(), libc::CLONE_NEWPID).doing(|| "enter the node's process namespace")?;
     // In a copy: what it does depends on what runs in the node, for which the monitor may not stand still.
@@ -331,7 +351,7 @@ pub(crate) fn start_exec(
         close_copy(&ours);
         exec::run(request, &init.pidfd, own.user.is_some(), &theirs, streams)
     });
-    setns(own.pid.as_fd(), libc::CLONE_NEWPID).doing(|| "leave the node's process namespace")?;
+    setns(back, libc::CLONE_NEWPID).doing(|| "leave the node's process namespace")?;
     Ok(new_child(made.doing(|| "clone the program")?, ours, asked))
 }
 
@@ -389,13 +409,6 @@ pub(crate) fn signal_group(pid: u32, signal: i32, session: bool) -> io::Result<(
         }
     }
     Ok(())
-}
-
-/// Holds the root of a process for as long as the descriptor is open.
-pub(crate) fn hold_root(pid: u32) -> io::Result<OwnedFd> {
-    use rustix::fs::{Mode, OFlags};
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty())?)
 }
 
 /// A process in this one's memory whose end is waited for beside everything else.

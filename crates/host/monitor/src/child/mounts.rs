@@ -16,6 +16,7 @@ use vnode_monitor::wire::{Boot, Device, Source};
 
 use super::beneath::{Root, split};
 use super::dev::{self, DEV};
+use super::later::Later;
 use super::mapped;
 use crate::fail::{Doing, Fail, Result, checked};
 
@@ -184,7 +185,7 @@ fn layered(
 /// The node's new file systems are made before: in a user namespace the kernel gives a `/proc` or `/sys` only to
 /// one who sees such already, and the host's are left behind here.
 pub(super) fn enter_root(prepared: Prepared, boot: &Boot) -> Result<Inside> {
-    let Prepared { overlay, over, binds, mut dev, devices, spent: _ } = prepared;
+    let Prepared { overlay, over, binds, mut dev, devices, spent } = prepared;
     let has_dev = dev.is_some();
     let mut new = Vec::new();
     for mount in &boot.mounts {
@@ -211,7 +212,7 @@ pub(super) fn enter_root(prepared: Prepared, boot: &Boot) -> Result<Inside> {
     unmount(".", UnmountFlags::DETACH).doing(|| "leave the host's root")?;
     rustix::process::chdir("/").doing(|| "enter the root")?;
     let root = Root::of_this_process().doing(|| "open the root")?;
-    Ok(Inside { root, over, new, binds, has_dev, devices })
+    Ok(Inside { root, over, new, binds, has_dev, devices, later: spent.into() })
 }
 
 /// The node's root, with what is to be mounted in it.
@@ -224,6 +225,7 @@ pub(super) struct Inside {
     /// `/dev` came with what is right in it.
     has_dev: bool,
     devices: Vec<Option<OwnedFd>>,
+    later: Later,
 }
 
 fn attach(tree: &OwnedFd, target: &OwnedFd) -> rustix::io::Result<()> {
@@ -270,19 +272,21 @@ impl Inside {
         let mut binds = std::mem::take(&mut self.binds).into_iter();
         let mut new = std::mem::take(&mut self.new).into_iter();
         for mount in &boot.mounts {
-            let (tree, what) = match &mount.what {
-                Source::New { kind, .. } => (new.next(), format!("mount {kind}")),
-                Source::Bind { path, .. } => (binds.next(), format!("bind {path}")),
+            let what = || match &mount.what {
+                Source::New { kind, .. } => format!("mount {kind} on {}", mount.target),
+                Source::Bind { path, .. } => format!("bind {path} on {}", mount.target),
             };
-            let what = || format!("{what} on {}", mount.target);
+            let (tree, is_new) = match &mount.what {
+                Source::New { .. } => (new.next(), true),
+                Source::Bind { .. } => (binds.next(), false),
+            };
             let tree = tree.expect("one was prepared for each");
-            let target = if is_dir(&tree).doing(what)? {
+            let target = if is_new || is_dir(&tree).doing(what)? {
                 self.root.ensure_dir(&mount.target)
             } else {
                 self.root.ensure_file(&mount.target)
-            }
-            .doing(what)?;
-            attach(&tree, &target).doing(what)?;
+            };
+            self.put(tree, target.doing(what)?).doing(what)?;
         }
         Ok(())
     }
@@ -295,7 +299,7 @@ impl Inside {
             if let Some(tree) = bound.next() {
                 let Some(tree) = tree else { continue };
                 let target = self.root.ensure_file(&device.path).doing(what)?;
-                attach(&tree, &target).doing(what)?;
+                self.put(tree, target).doing(what)?;
                 continue;
             }
             let (folder, name) = split(&device.path).doing(what)?;
@@ -352,9 +356,13 @@ impl Inside {
                 let new = new_filesystem("tmpfs", "tmpfs", &data, MOUNT_ATTR_RDONLY);
                 let first = empty.insert(new.doing(what)?);
                 attach(first, &target).doing(what)?;
+                self.later.close(target);
                 continue;
             };
-            attach(&tree, &target).doing(what)?;
+            self.put(tree, target).doing(what)?;
+        }
+        if let Some(first) = empty {
+            self.later.close(first);
         }
         Ok(())
     }
@@ -365,8 +373,16 @@ impl Inside {
             let Some(target) = self.existing(path).doing(what)? else { continue };
             let tree = clone_tree(target.as_fd(), "", true).doing(what)?;
             mount_setattr(tree.as_fd(), true, MOUNT_ATTR_RDONLY, 0).doing(what)?;
-            attach(&tree, &target).doing(what)?;
+            self.put(tree, target).doing(what)?;
         }
+        Ok(())
+    }
+
+    /// Attaches a tree for good.
+    fn put(&self, tree: OwnedFd, target: OwnedFd) -> rustix::io::Result<()> {
+        attach(&tree, &target)?;
+        self.later.close(tree);
+        self.later.close(target);
         Ok(())
     }
 
@@ -381,9 +397,9 @@ impl Inside {
     /// Shows the terminal as `/dev/console`.
     pub(super) fn mount_console(&self, terminal: &OwnedFd) -> Result<()> {
         let what = || "mount /dev/console";
-        let target = self.root.ensure_file("/dev/console").doing(what)?;
+        let target = self.root.ensure_file(dev::CONSOLE).doing(what)?;
         let tree = clone_tree(terminal.as_fd(), "", false).doing(what)?;
-        attach(&tree, &target).doing(what)
+        self.put(tree, target).doing(what)
     }
 
     pub(super) fn make_root_read_only(&self) -> Result<()> {

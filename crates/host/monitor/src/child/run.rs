@@ -3,11 +3,11 @@
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
-use rustix::net::SendFlags;
+use vnode_monitor::packet;
 use vnode_monitor::wire::Process;
 
 use super::beneath::Root;
@@ -19,19 +19,13 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 
 /// Signals as a program expects them, and a session of its own.
 pub(super) fn become_session_leader() -> Result<()> {
-    for signal in [
-        libc::SIGHUP,
-        libc::SIGINT,
-        libc::SIGQUIT,
-        libc::SIGUSR1,
-        libc::SIGUSR2,
-        libc::SIGTERM,
-        libc::SIGPIPE,
-        libc::SIGCHLD,
-    ] {
-        // SAFETY: the default action needs no handler. Ignored signals would stay so through the exec.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
+    // The monitor ignores none, which would stay so through the exec; it holds them back.
+    // SAFETY: an empty set is all zeroes.
+    let none: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set lives through the call; no old one is asked for.
+    let set =
+        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
+    checked(set.into()).doing(|| "let signals through")?;
     rustix::process::setsid().map(drop).doing(|| "setsid")
 }
 
@@ -80,8 +74,13 @@ fn duplicate(streams: [&OwnedFd; 3]) -> io::Result<()> {
     Ok(())
 }
 
-/// Confines this process and executes the program.
-pub(super) fn execute(process: &Process, user: &User, status: &OwnedFd) -> Result<Infallible> {
+/// Confines this process and executes the program. The monitor is given what is in `told`.
+pub(super) fn execute(
+    process: &Process,
+    user: &User,
+    status: &OwnedFd,
+    told: &[BorrowedFd<'_>],
+) -> Result<Infallible> {
     let program = process.argv.first().filter(|p| !p.is_empty());
     let program = program.ok_or_else(|| Fail("exec: no program is given".to_owned()))?;
     let text = |t: &String| {
@@ -109,7 +108,7 @@ pub(super) fn execute(process: &Process, user: &User, status: &OwnedFd) -> Resul
         libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
     })
     .doing(|| "close what is not the program's")?;
-    rustix::net::send(status, b"R", SendFlags::NOSIGNAL).doing(|| "tell the monitor")?;
+    packet::send_text(status, b"R", told).doing(|| "tell the monitor")?;
     let pointers = |texts: &[CString]| {
         texts.iter().map(|t| t.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
     };

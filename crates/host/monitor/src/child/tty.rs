@@ -1,10 +1,9 @@
 //! A terminal made in the node's own devpts.
 
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::fs::OFlags;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use vnode_monitor::packet;
 
 use super::beneath::Root;
 use crate::console;
@@ -27,18 +26,6 @@ pub(super) fn make(root: &Root, (rows, cols): (u16, u16), status: &OwnedFd) -> R
     if rows > 0 && cols > 0 {
         console::set_size(&master, rows, cols).doing(what)?;
     }
-    send(status, &master).doing(what)?;
+    packet::send_text(status, b"P", &[master.as_fd()]).doing(what)?;
     Ok(slave)
-}
-
-fn send(status: &OwnedFd, master: &OwnedFd) -> io::Result<()> {
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let fds = [master.as_fd()];
-    if !ancillary.push(SendAncillaryMessage::ScmRights(&fds)) {
-        return Err(io::Error::other("no room for the descriptor"));
-    }
-    let text = [io::IoSlice::new(b"P")];
-    rustix::net::sendmsg(status, &text, &mut ancillary, SendFlags::NOSIGNAL)?;
-    Ok(())
 }

@@ -106,15 +106,13 @@ pub(super) fn start_init(
         close_copy(ours);
         confine::join_cgroups(&boot.cgroup_procs)?;
         confine::become_mapped_root(first)?;
-        let mut prepared =
+        let prepared =
             mounts::prepare(boot, dir, Some(MappedUser { namespace: user, first, folder }))?;
-        let spent = std::mem::take(&mut prepared.spent);
         // The monitor keeps them until it has time; the copies here and in the first process then end at once.
-        keep(status, &spent);
+        keep(status, &prepared.spent);
         setns(user.as_fd(), libc::CLONE_NEWUSER).doing(|| "enter the user namespace")?;
         let flags = NODE_NAMESPACES | libc::CLONE_PARENT;
         let made = start_child(memory, flags, None, status, || {
-            drop(spent);
             init::run(boot, dir, status, output, Some(prepared))
         });
         made.map(|(pid, _)| pid).doing(|| "clone the first process")

@@ -30,7 +30,18 @@ impl Monitor {
             child::start_init(boot, &self.dir, &mut self.namespaces, (cgroup, fds.next()), asked)?;
         self.console.begin(log, output);
         self.init = Some(child);
+        // One that was set up in this process' memory has told all that it has to tell.
+        self.init_tells_all();
         Ok(())
+    }
+
+    pub(super) fn init_tells_all(&mut self) {
+        // What is to be kept, terminal, readiness, failure and the end: more than these it does not tell.
+        for _ in 0..5 {
+            if !self.init_told() {
+                return;
+            }
+        }
     }
 
     /// Waits until the last run's overlay is gone: two on one upper layer would damage it.
@@ -55,12 +66,14 @@ impl Monitor {
         }
     }
 
-    /// The first process tells of its terminal, its failure, or (by the end) of its exec.
-    pub(super) fn init_told(&mut self) {
-        let Some(init) = &mut self.init else { return };
+    /// The first process tells of its terminal, its failure, or (by the end) of its exec. False when it has nothing to
+    /// tell.
+    fn init_told(&mut self) -> bool {
+        let Some(init) = &mut self.init else { return false };
         let asked = init.asked;
         match init.listen() {
-            Told::Nothing => {}
+            Told::Nothing => return false,
+            Told::Noted => {}
             Told::Tty(master) => {
                 if let Err(e) = self.console.set_tty(master) {
                     init.failure = Some(format!("console: {e}"));
@@ -70,8 +83,7 @@ impl Monitor {
             Told::Failed => {}
             Told::Started => {
                 self.state.init = Some(init.id);
-                // Without it the exit takes longer, and nothing else.
-                self.root = child::hold_root(init.id.pid).ok();
+                self.root = init.root.take();
                 self.state.started_unix_ms = record::now_unix_ms();
                 self.state.boots += 1;
                 // First the event, then the answer: who asked finds the state as it is told.
@@ -86,13 +98,11 @@ impl Monitor {
                 }
             }
         }
+        true
     }
 
     pub(super) fn init_ended(&mut self) {
-        // What is to be kept, terminal, readiness, failure and the end: more than these it does not tell.
-        for _ in 0..5 {
-            self.init_told();
-        }
+        self.init_tells_all();
         let Some(mut init) = self.init.take() else { return };
         let (code, signal) = match child::reap(&init.pidfd) {
             Ok(Some(end)) => end,

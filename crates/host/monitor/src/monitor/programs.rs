@@ -36,7 +36,7 @@ impl Monitor {
     pub(super) fn program_told(&mut self, id: u64) {
         let Some(program) = self.programs.iter_mut().find(|p| p.id == id) else { return };
         match program.child.listen() {
-            Told::Nothing | Told::Failed => {}
+            Told::Nothing | Told::Noted | Told::Failed => {}
             Told::Tty(master) => program.tty = Some(master),
             Told::Started => {
                 let asked = program.child.asked.take();
