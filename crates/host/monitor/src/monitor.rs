@@ -119,6 +119,7 @@ pub(crate) fn run(
 }
 
 fn become_own_process(name: &str) -> Result<()> {
+    rustix::process::setsid().doing(|| "setsid")?;
     // SAFETY: the default needs no handler; children are waited for by their pidfd.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     let short: String = format!("vnode:{name}").chars().take(15).collect();

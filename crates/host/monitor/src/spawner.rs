@@ -11,11 +11,8 @@ use crate::{child, monitor};
 
 /// Serves until the daemon is gone.
 pub(crate) fn run(socket: OwnedFd) -> ! {
-    // What ends this process is the end of the daemon's connection; each monitor has session, signals and file mode mask
-    // as they are here.
-    // A terminal's signals are for the daemon that was started on it. Where this is a session's first process already
-    // there is nothing to leave.
-    let _ = rustix::process::setsid();
+    // What ends this process is the end of the daemon's connection; each monitor has signals and file mode mask as
+    // they are here.
     monitor::heed_no_signals();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
     // SAFETY: ignoring SIGCHLD needs no handler; monitors that end are then reaped by the kernel.
