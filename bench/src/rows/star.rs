@@ -6,11 +6,12 @@ use std::time::Instant;
 use vnode_testkit::{Host, find_program};
 
 use super::{address, star};
+use crate::machine::settle;
 use crate::program::{floor, numbers};
 use crate::table::{Limit, Table};
 
 const NODES: usize = 100;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 11;
 
 pub(crate) fn measure(table: &mut Table) {
     let host = Host::new();
@@ -21,6 +22,7 @@ pub(crate) fn measure(table: &mut Table) {
     let mut times: [Vec<f64>; 6] = Default::default();
     let n = NODES.to_string();
     for round in 0..=ROUNDS {
+        settle();
         let start = Instant::now();
         host.vnode(&["up", &file, "--quiet"]).ok();
         let up = start.elapsed().as_secs_f64() * 1e3;
@@ -32,6 +34,7 @@ pub(crate) fn measure(table: &mut Table) {
         let start = Instant::now();
         host.vnode(&["down", &file, "--quiet"]).ok();
         let down = start.elapsed().as_secs_f64() * 1e3;
+        settle();
         let floor = numbers(&host, &bare, &[&n, "1"]);
         if round == 0 {
             continue;
@@ -43,6 +46,7 @@ pub(crate) fn measure(table: &mut Table) {
             times[3].push(line[1]);
         }
         if has_mininet && round <= 3 {
+            settle();
             for line in numbers(
                 &host,
                 Path::new("/usr/bin/python3"),
