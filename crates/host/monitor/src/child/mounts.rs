@@ -361,9 +361,7 @@ impl Inside {
             };
             self.put(tree, target).doing(what)?;
         }
-        if let Some(first) = empty {
-            self.later.close(first);
-        }
+        empty.into_iter().for_each(|first| self.later.close(first));
         Ok(())
     }
 

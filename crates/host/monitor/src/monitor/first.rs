@@ -119,6 +119,9 @@ impl Monitor {
         self.console.pump(&self.dir, 4096);
         self.console.stream = None;
         if self.state.init.is_none() {
+            // One that was ready, and whose program could not be executed, has left a root.
+            self.root = init.root.take();
+            self.release();
             let step = init.failure.take().unwrap_or_else(|| match (code, signal) {
                 (_, Some(signal)) => format!("set-up was ended by signal {signal}"),
                 (code, None) => format!("set-up ended with status {}", code.unwrap_or(-1)),
