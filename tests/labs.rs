@@ -105,7 +105,7 @@ fn t29_up_again_with_the_same_file_changes_nothing() {
 fn t33_one_bad_node_does_not_keep_the_others_down() {
     needs!(Root, Program("ping"));
     let host = Host::new();
-    const GOOD: usize = 120;
+    const GOOD: usize = 499;
     let mut names: String = (0..GOOD).map(|i| format!("n{i}:\n")).collect();
     names.push_str("bad: {image: \"tar:/no-such-image.tar\"}\n");
     let file = host.write("lab.clab.yml", &lab("mixed", &names, "")).display().to_string();
