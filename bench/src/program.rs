@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
-use vnode_testkit::Host;
+use vnode_testkit::{Host, built_program};
 
 /// Compiles `bench/floor/NAME.c` into the host's directory.
 pub(crate) fn floor(host: &Host, name: &str) -> PathBuf {
@@ -72,6 +72,12 @@ impl Shell {
         let time = start.elapsed().as_secs_f64() * 1e3;
         assert_eq!(answer.trim(), "@0", "`{line}` failed");
         time
+    }
+
+    /// Runs `vnode` with these arguments, as a user does who is in the host already: [`Host::vnode`] enters it first, with
+    /// a move into each of its control groups, which takes the kernel longer than a small command of ours.
+    pub(crate) fn vnode(&mut self, args: &str) -> f64 {
+        self.time(&format!("{} {args}", built_program("vnode").display()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! An empty program in a running node.
 
-use vnode_testkit::{Host, built_program};
+use vnode_testkit::Host;
 
 use super::{CRUN_PRELUDE, crun_bundle, star};
 use crate::program::Shell;
@@ -17,11 +17,10 @@ pub(crate) fn measure(table: &mut Table) {
     // The container must not hold the shell's pipe.
     shell.time(&format!("crun create --bundle {} c1 2>/dev/null", bundle.display()));
     shell.time("crun start c1");
-    let vnode = built_program("vnode").display().to_string();
     let (mut ours, mut peer, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
         let times = [
-            shell.time(&format!("{vnode} exec n1 -- /bin/true")),
+            shell.vnode("exec n1 -- /bin/true"),
             shell.time("crun exec c1 /bin/true"),
             shell.time("/bin/true"),
         ];

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use vnode_testkit::{Host, Process, built_program, eventually};
+use vnode_testkit::{Host, Process, eventually};
 
 use super::star;
 use crate::api::{Api, socket};
@@ -14,12 +14,6 @@ const MANY: usize = 1000;
 /// After so long without a request the daemon has let go of what the work needed (`vnode_idle::settle`).
 const IDLE: Duration = Duration::from_secs(12);
 const LONG: Duration = Duration::from_secs(120);
-
-fn up(host: &Host, file: &str) -> f64 {
-    let start = Instant::now();
-    host.vnode(&["up", file, "--quiet"]).ok();
-    start.elapsed().as_secs_f64() * 1e3
-}
 
 fn daemon(host: &Host) -> Process {
     host.daemon_process().expect("the daemon runs")
@@ -40,15 +34,18 @@ pub(crate) fn measure(table: &mut Table) {
 
     let few = host.write("few.clab.yml", &star("few", FEW)).display().to_string();
     let many = host.write("many.clab.yml", &star("many", MANY)).display().to_string();
-    up(&host, &few);
-    host.vnode(&["down", &few]).ok();
+    let mut shell = Shell::start(&host, "true");
     let mut of_few = Vec::new();
-    for _ in 0..3 {
-        of_few.push(up(&host, &few) / FEW as f64);
-        host.vnode(&["down", &few]).ok();
+    for round in 0..=3 {
+        let time = shell.vnode(&format!("up {few} --quiet"));
+        // The first warms.
+        if round > 0 {
+            of_few.push(time / FEW as f64);
+        }
+        shell.vnode(&format!("down {few} --quiet"));
     }
     eprintln!("  {MANY} nodes");
-    let of_many = vec![up(&host, &many) / MANY as f64];
+    let of_many = vec![shell.vnode(&format!("up {many} --quiet")) / MANY as f64];
     table.ratio("a node of 1,000: up", &of_many, "a node of 100", &of_few, Limit::AtMost(2.0));
 
     eprintln!("  memory");
@@ -70,10 +67,8 @@ pub(crate) fn measure(table: &mut Table) {
     table.figure("a node's monitor: private", median(&private), "MiB", 1.0, "median of 50");
 
     eprintln!("  listing, idling");
-    let vnode = built_program("vnode").display().to_string();
-    let mut shell = Shell::start(&host, "true");
-    shell.time(&format!("{vnode} ps"));
-    let listing: Vec<f64> = (0..10).map(|_| shell.time(&format!("{vnode} ps"))).collect();
+    shell.vnode("ps");
+    let listing: Vec<f64> = (0..10).map(|_| shell.vnode("ps")).collect();
     table.figure("`vnode ps` of 1,000 nodes", median(&listing), "ms", 100.0, "median of 10");
 
     let busy = idle_share(&daemon(&host));
@@ -84,9 +79,7 @@ pub(crate) fn measure(table: &mut Table) {
     eprintln!("  adoption");
     adoption(&host, table);
     eprintln!("  down");
-    let start = Instant::now();
-    host.vnode(&["down", &many, "--quiet"]).ok();
-    let down = start.elapsed().as_secs_f64() * 1e3 / MANY as f64;
+    let down = shell.vnode(&format!("down {many} --quiet")) / MANY as f64;
     table.ratio("a node of 1,000: down", &[down], "its up", &of_many, Limit::AtMost(1.0));
 }
 

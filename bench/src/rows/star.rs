@@ -1,13 +1,12 @@
 //! A star of a hundred nodes on one bridge: up, reachable, down.
 
 use std::path::Path;
-use std::time::Instant;
 
 use vnode_testkit::{Host, find_program};
 
 use super::{address, star};
 use crate::machine::settle;
-use crate::program::{floor, numbers};
+use crate::program::{Shell, floor, numbers};
 use crate::table::{Limit, Table};
 
 const NODES: usize = 100;
@@ -21,19 +20,17 @@ pub(crate) fn measure(table: &mut Table) {
     let has_mininet = find_program("mn").is_some() && find_program("brctl").is_some();
     let mut times: [Vec<f64>; 6] = Default::default();
     let n = NODES.to_string();
+    host.vnode(&["ps"]).ok();
+    let mut shell = Shell::start(&host, "true");
     for round in 0..=ROUNDS {
         settle();
-        let start = Instant::now();
-        host.vnode(&["up", &file, "--quiet"]).ok();
-        let up = start.elapsed().as_secs_f64() * 1e3;
+        let up = shell.vnode(&format!("up {file} --quiet"));
         if round == 0 {
             for i in 2..=NODES {
                 assert!(host.ping("n1", &address(i)), "node {i} is not reachable");
             }
         }
-        let start = Instant::now();
-        host.vnode(&["down", &file, "--quiet"]).ok();
-        let down = start.elapsed().as_secs_f64() * 1e3;
+        let down = shell.vnode(&format!("down {file} --quiet"));
         settle();
         let floor = numbers(&host, &bare, &[&n, "1"]);
         if round == 0 {
