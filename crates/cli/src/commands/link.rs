@@ -95,7 +95,7 @@ fn rows(links: &[LinkView]) -> Rows {
                 link.lab.clone(),
                 link.link.clone(),
                 link.kind.clone(),
-                if link.down { "down" } else { "up" }.into(),
+                if link.down || end.down { "down" } else { "up" }.into(),
                 format!("{}:{}", end.node, end.interface),
                 end.addresses.join(","),
                 sends(end),

@@ -110,6 +110,8 @@ pub(crate) struct EndView {
     /// For a LAN member: what it receives.
     #[schema(required = false)]
     inbound: Option<Impairment>,
+    /// What it sends is lost, though the link as a whole is not down.
+    down: bool,
     /// The kernel holds something else than `current`.
     drift: bool,
 }

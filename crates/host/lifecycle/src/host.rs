@@ -335,7 +335,14 @@ impl Host {
         let mut labs = self.inner.registry.write();
         let old = labs.get(&new.lab.name).map(Lab::records);
         let lab = labs.entry(new.lab.name.clone()).or_insert_with(|| Lab::new(new.lab.clone()));
-        lab.record = new.lab.clone();
+        let before = std::mem::replace(&mut lab.record, new.lab.clone());
+        if before.lab.events == lab.record.lab.events {
+            // It runs on meanwhile, and may be further than it was when the plan was made.
+            lab.record.keep_timeline(&before);
+        } else if let Some(timeline) = lab.timeline.take() {
+            // Whoever ends this change goes on with the new one.
+            timeline.cancel();
+        }
         for (name, record) in &new.nodes {
             match lab.nodes.get(name) {
                 Some(entry) => entry.update(|current| {

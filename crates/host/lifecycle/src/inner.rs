@@ -121,6 +121,10 @@ impl Inner {
             if name == lab {
                 continue;
             }
+            other
+                .nodes
+                .values()
+                .for_each(|node| node.with(|record| taken.ports.take(name, record)));
             let owner = format!("lab `{name}`");
             if let Some(control) = &other.record.control {
                 let nets = control.ipv4.map(IpNet::V4).into_iter();

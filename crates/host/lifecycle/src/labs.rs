@@ -6,7 +6,7 @@ use vnode_topology::Lab as Model;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
-use crate::links;
+use crate::links::{self, Part};
 use crate::plan::{self, Difference};
 use crate::record::{LinkKind, LinkRecord, NodeRecord};
 use crate::registry::{Lab, NodeEntry};
@@ -83,6 +83,7 @@ impl Host {
             for link in new.links.values() {
                 links::check(&self.inner, link)?;
             }
+            wanted::check_unused(new.nodes.values(), old.as_ref())?;
             let difference = plan::difference(old.as_ref(), &new, request.boot);
             // Names, labels and the like may differ without a step.
             let wanted = !dry_run && (old.is_some() || !difference.plan.steps.is_empty());
@@ -91,6 +92,7 @@ impl Host {
         if dry_run || plan.steps.is_empty() {
             if entered.is_some() {
                 self.inner.save(self.inner.lab_changes(&name).await?).await?;
+                crate::timeline::start(&self.inner, &name);
             }
             return Ok((changes, None));
         }
@@ -102,6 +104,7 @@ impl Host {
             }
             Err(error) => {
                 self.leave(&name, before);
+                crate::timeline::start(&self.inner, &name);
                 Err(error)
             }
         }
@@ -306,17 +309,16 @@ impl Host {
     ///
     /// # Errors
     /// No such link; a parameter this kernel cannot set.
-    pub async fn link_set(&self, link: &str, mut request: request::LinkSet) -> Result<LinkView> {
+    pub async fn link_set(&self, link: &str, request: request::LinkSet) -> Result<LinkView> {
         let (lab, name) = self.inner.registry.find_link(link)?;
         let plain = link.strip_prefix(&format!("{lab}/")).unwrap_or(link);
         let by_end = self
             .inner
             .registry
             .lab(&lab, |lab| lab.links[&name].ends.iter().any(|end| end.name() == plain))?;
-        if by_end && request.from.is_none() {
-            request.from = Some(plain.to_owned());
-        }
-        links::set(&self.inner, &lab, &name, &request).await?;
+        let from = request.from.or_else(|| by_end.then(|| plain.to_owned()));
+        let part = from.map_or(Part::All, Part::From);
+        links::set(&self.inner, &lab, &name, &part, &request.set).await?;
         self.shown(&lab, &name).await
     }
 
@@ -326,7 +328,7 @@ impl Host {
     /// No such link.
     pub async fn link_down(&self, link: &str) -> Result<LinkView> {
         let (lab, name) = self.inner.registry.find_link(link)?;
-        links::down(&self.inner, &lab, &name, true).await?;
+        links::down(&self.inner, &lab, &name, &Part::All, true).await?;
         self.shown(&lab, &name).await
     }
 
@@ -336,7 +338,7 @@ impl Host {
     /// No such link.
     pub async fn link_up(&self, link: &str) -> Result<LinkView> {
         let (lab, name) = self.inner.registry.find_link(link)?;
-        links::down(&self.inner, &lab, &name, false).await?;
+        links::down(&self.inner, &lab, &name, &Part::All, false).await?;
         self.shown(&lab, &name).await
     }
 
@@ -346,7 +348,7 @@ impl Host {
     /// No such link.
     pub async fn link_reset(&self, link: &str) -> Result<LinkView> {
         let (lab, name) = self.inner.registry.find_link(link)?;
-        links::reset(&self.inner, &lab, &name).await?;
+        links::reset(&self.inner, &lab, &name, &Part::All).await?;
         self.shown(&lab, &name).await
     }
 
@@ -485,6 +487,7 @@ fn link_view(record: &LinkRecord) -> LinkView {
                 declared: end.declared.clone(),
                 current: end.current.clone(),
                 inbound: end.inbound.clone(),
+                down: end.down,
                 drift: false,
             })
             .collect(),

@@ -7,39 +7,87 @@ use vnode_protocol::impairment::Impairment;
 
 use crate::error::{Error, Result};
 use crate::inner::{Inner, network_error};
-use crate::record::{LinkKind, LinkRecord};
-use crate::request::LinkSet;
+use crate::record::{EndRecord, LinkKind, LinkRecord};
 use crate::runner;
 
-/// Changes the parameters named, of both directions or of what one end sends; others keep their values.
-pub(crate) async fn set(inner: &Arc<Inner>, lab: &str, link: &str, set: &LinkSet) -> Result<()> {
+/// What of a link a change is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Part {
+    All,
+    /// What one end sends: `node`, `node:interface`, or the end on the host.
+    From(String),
+    /// A LAN's member: what it sends, and what it gets.
+    Member(String),
+}
+
+/// Ends of a record, by number.
+struct Ways {
+    sending: Vec<usize>,
+    getting: Vec<usize>,
+}
+
+impl Part {
+    fn ways(&self, record: &LinkRecord) -> Result<Ways> {
+        let ends = |is: &dyn Fn(&EndRecord) -> bool| -> Vec<usize> {
+            record.ends.iter().enumerate().filter(|(_, end)| is(end)).map(|(i, _)| i).collect()
+        };
+        let named = |name: &str| ends(&|end| name == end.name() || name == end.node);
+        let (name, ways) = match self {
+            Self::All => ("", Ways { sending: ends(&|_| true), getting: ends(&|_| true) }),
+            Self::Member(name) => (&**name, Ways { sending: named(name), getting: named(name) }),
+            Self::From(name) if record.far_name() == Some(name) => {
+                (&**name, Ways { sending: Vec::new(), getting: vec![0] })
+            }
+            Self::From(name) => (&**name, Ways { sending: named(name), getting: Vec::new() }),
+        };
+        if ways.sending.is_empty() && ways.getting.is_empty() {
+            return Err(Error::not_found(format!("link `{}` has no end `{name}`", record.link)));
+        }
+        Ok(ways)
+    }
+}
+
+/// Changes the parameters named; others keep their values.
+pub(crate) async fn set(
+    inner: &Arc<Inner>,
+    lab: &str,
+    link: &str,
+    part: &Part,
+    set: &[(String, String)],
+) -> Result<()> {
     change(inner, lab, link, "link.set", |record| {
-        let mut touched = false;
-        for end in &mut record.ends {
-            let named =
-                set.from.as_ref().is_none_or(|from| *from == end.name() || *from == end.node);
-            if !named {
-                continue;
-            }
-            touched = true;
-            parameters(&mut end.current, &set.set)?;
-            // A LAN member's parameters are for what it sends and, unless one end was named, what it gets;
-            // the host's side of a link is its other direction.
-            if set.from.is_none()
-                && record.kind != LinkKind::Lan
-                && let Some(inbound) = &mut end.inbound
+        let ways = part.ways(record)?;
+        if *part == Part::All && record.kind == LinkKind::Lan && record.ends.len() > 2 {
+            return record.ends.iter_mut().try_for_each(|end| between_members(end, set));
+        }
+        for index in ways.sending {
+            parameters(&mut record.ends[index].current, set)?;
+        }
+        // A LAN of two is a link: its way from the LAN is perfect, and stays so.
+        let is_lan = record.kind == LinkKind::Lan;
+        for index in ways.getting {
+            if let Some(inbound) = &mut record.ends[index].inbound
+                && (!is_lan || *part != Part::All)
             {
-                parameters(inbound, &set.set)?;
+                parameters(inbound, set)?;
             }
         }
-        if touched {
-            Ok(())
-        } else {
-            let from = set.from.clone().unwrap_or_default();
-            Err(Error::not_found(format!("link `{link}` has no end `{from}`")))
-        }
+        Ok(())
     })
     .await
+}
+
+/// Of a LAN as a whole: what any two members see of each other, half of it at each.
+fn between_members(end: &mut EndRecord, set: &[(String, String)]) -> Result<()> {
+    let inbound = end.inbound.get_or_insert_default();
+    let mut whole = end.current.compose(inbound);
+    parameters(&mut whole, set)?;
+    let (to, from) = whole.halves();
+    for (key, _) in set {
+        end.current.take(key, &to);
+        inbound.take(key, &from);
+    }
+    Ok(())
 }
 
 fn parameters(impairment: &mut Impairment, set: &[(String, String)]) -> Result<()> {
@@ -51,23 +99,70 @@ fn parameters(impairment: &mut Impairment, set: &[(String, String)]) -> Result<(
     impairment.check().map_err(|source| Error::usage(source.to_string()))
 }
 
-/// Cuts a link, or joins it again; parameters, addresses and interfaces stay.
-pub(crate) async fn down(inner: &Arc<Inner>, lab: &str, link: &str, down: bool) -> Result<()> {
+/// Cuts a link or a part of it, or joins it again; parameters, addresses and interfaces stay.
+pub(crate) async fn down(
+    inner: &Arc<Inner>,
+    lab: &str,
+    link: &str,
+    part: &Part,
+    down: bool,
+) -> Result<()> {
     let kind = if down { "link.down" } else { "link.up" };
-    change(inner, lab, link, kind, |record| {
+    change(inner, lab, link, kind, |record| cut(record, part, down)).await
+}
+
+/// What it carries comes from and goes to elsewhere, past no device of ours but the node's own.
+fn has_no_other_end(record: &LinkRecord) -> bool {
+    matches!(record.kind, LinkKind::Vxlan { .. } | LinkKind::Macvlan { .. } | LinkKind::Dummy)
+}
+
+fn cut(record: &mut LinkRecord, part: &Part, down: bool) -> Result<()> {
+    let ways = part.ways(record)?;
+    if *part == Part::All {
         record.down = down;
-        Ok(())
-    })
-    .await
+        for end in &mut record.ends {
+            (end.down, end.inbound_down) = (false, false);
+        }
+        return Ok(());
+    }
+    if has_no_other_end(record) {
+        return Err(Error::usage(format!(
+            "one direction of `{}` cannot be cut: its other end is not ours",
+            record.link
+        ))
+        .hint("take the whole link down"));
+    }
+    if record.down {
+        // All of it is down: what is not named stays so.
+        record.down = false;
+        for end in &mut record.ends {
+            (end.down, end.inbound_down) = (true, true);
+        }
+    }
+    for index in ways.sending {
+        record.ends[index].down = down;
+        if record.kind == LinkKind::Veth {
+            record.ends[1 - index].inbound_down = down;
+        }
+    }
+    for index in ways.getting {
+        record.ends[index].inbound_down = down;
+    }
+    Ok(())
 }
 
 /// Back to what the topology declares.
-pub(crate) async fn reset(inner: &Arc<Inner>, lab: &str, link: &str) -> Result<()> {
+pub(crate) async fn reset(inner: &Arc<Inner>, lab: &str, link: &str, part: &Part) -> Result<()> {
     change(inner, lab, link, "link.reset", |record| {
-        record.down = false;
-        for end in &mut record.ends {
-            end.current = end.declared.clone();
-            end.inbound = end.inbound_declared.clone();
+        let ways = part.ways(record)?;
+        if record.is_cut() && (*part == Part::All || !has_no_other_end(record)) {
+            cut(record, part, false)?;
+        }
+        for index in ways.sending {
+            record.ends[index].current = record.ends[index].declared.clone();
+        }
+        for index in ways.getting {
+            record.ends[index].inbound = record.ends[index].inbound_declared.clone();
         }
         Ok(())
     })
@@ -121,8 +216,9 @@ async fn change(
         }
         return Err(error);
     }
-    let ends: Vec<_> =
-        after.ends.iter().map(|end| json!({ "end": end.name(), "current": end.current })).collect();
+    let end =
+        |end: &EndRecord| json!({ "end": end.name(), "current": end.current, "down": end.down });
+    let ends: Vec<_> = after.ends.iter().map(end).collect();
     let data = json!({ "down": after.down, "ends": ends });
     inner.tell(kind, &format!("lab/{lab}/link/{link}"), None, data);
     Ok(())

@@ -195,6 +195,11 @@ pub struct EndRecord {
     pub inbound: Option<Impairment>,
     /// Device in the host's namespace that belongs to this end.
     pub port: Option<String>,
+    /// What it sends is lost, and what is sent to it is, though the link as a whole is not down.
+    #[serde(default)]
+    pub down: bool,
+    #[serde(default)]
+    pub inbound_down: bool,
     /// Of a LAN: this member has joined.
     #[serde(default)]
     pub made: bool,
@@ -208,9 +213,26 @@ impl EndRecord {
     pub fn name(&self) -> String {
         format!("{}:{}", self.node, self.interface)
     }
+
+    /// Whether the other is the same interface of the same node with the same addresses, so that nothing is to be made
+    /// anew.
+    pub(crate) fn is_wired_as(&self, other: &Self) -> bool {
+        self.node == other.node
+            && self.device == other.device
+            && self.mac == other.mac
+            && self.addresses == other.addresses
+    }
 }
 
 impl LabRecord {
+    /// Takes over how far the timeline of the other is.
+    pub(crate) fn keep_timeline(&mut self, of: &Self) {
+        self.timeline_started = of.timeline_started;
+        self.timeline_done = of.timeline_done;
+        self.timeline_paused = of.timeline_paused;
+        self.timeline_stopped = of.timeline_stopped;
+    }
+
     pub fn key(lab: &str) -> String {
         format!("lab/{lab}")
     }
@@ -237,6 +259,18 @@ impl NodeRecord {
 }
 
 impl LinkRecord {
+    /// The end on the host, as the user writes it; of a link that has one whose direction is ours to change.
+    pub(crate) fn far_name(&self) -> Option<&str> {
+        let near = self.ends.first().filter(|end| end.inbound.is_some())?.name();
+        let rest = self.link.strip_prefix(&near).and_then(|rest| rest.strip_prefix("--"));
+        rest.or_else(|| self.link.strip_suffix(&near).and_then(|rest| rest.strip_suffix("--")))
+    }
+
+    /// Whether anything that is sent over it is lost because it, or a direction of it, was taken down.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.down || self.ends.iter().any(|end| end.down || end.inbound_down)
+    }
+
     pub fn key(lab: &str, link: &str) -> String {
         format!("link/{lab}/{link}")
     }

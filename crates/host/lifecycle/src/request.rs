@@ -151,7 +151,7 @@ pub enum ShutdownMode {
 pub struct LinkSet {
     /// `key`, `value` as written (`delay`, `10ms`); parsed by `Impairment::set`.
     pub set: Vec<(String, String)>,
-    /// Only what this end sends, `node` or `node:interface`; both directions when absent.
+    /// Only what this end sends, `node`, `node:interface` or the end on the host; both directions when absent.
     #[serde(default)]
     pub from: Option<String>,
 }

@@ -14,9 +14,8 @@ use vnode_topology::{Action, Target, TimelineEvent};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::inner::Inner;
-use crate::links;
+use crate::links::{self, Part};
 use crate::record::LabRecord;
-use crate::request::LinkSet;
 use crate::view::{TimelineEntry, TimelineView};
 
 /// Starts the lab's timeline, or goes on with it after a restart of the daemon. Events that should have
@@ -95,16 +94,19 @@ async fn save(inner: &Inner, lab: &str) {
 }
 
 async fn happen(inner: &Arc<Inner>, lab: &str, event: &TimelineEvent) {
-    let (link, from) = target(event);
-    let set = LinkSet { set: event.set.clone(), from: from.cloned() };
+    let (link, part) = match &event.target {
+        Target::Link { id, end } => (id, end.clone().map(Part::From)),
+        Target::Network { name, member } => (name, member.clone().map(Part::Member)),
+    };
+    let part = &part.unwrap_or(Part::All);
     let result = match event.action {
-        Action::Down => links::down(inner, lab, link, true).await,
-        Action::Up => match links::down(inner, lab, link, false).await {
-            Ok(()) if !set.set.is_empty() => links::set(inner, lab, link, &set).await,
+        Action::Down => links::down(inner, lab, link, part, true).await,
+        Action::Up => match links::down(inner, lab, link, part, false).await {
+            Ok(()) if !event.set.is_empty() => links::set(inner, lab, link, part, &event.set).await,
             other => other,
         },
-        Action::Set => links::set(inner, lab, link, &set).await,
-        Action::Reset => links::reset(inner, lab, link).await,
+        Action::Set => links::set(inner, lab, link, part, &event.set).await,
+        Action::Reset => links::reset(inner, lab, link, part).await,
     };
     let subject = format!("lab/{lab}/link/{link}");
     match result {

@@ -84,6 +84,9 @@ pub struct EndView {
     /// For a LAN member: what it receives.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inbound: Option<Impairment>,
+    /// What it sends is lost, though the link as a whole is not down.
+    #[serde(default)]
+    pub down: bool,
     /// The kernel holds something else than `current` (T-78).
     pub drift: bool,
 }

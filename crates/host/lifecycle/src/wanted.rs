@@ -2,6 +2,7 @@
 //! anything is made, so that the plan can name everything it will create.
 
 mod links;
+mod ports;
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -14,11 +15,14 @@ use vnode_topology::{Far, Lab, NetworkMode, Node};
 
 use crate::control::{self, Control, Pool, Subnet, Wanted};
 use crate::error::{Error, Result};
-use crate::record::{ControlEnd, Forward, LabRecord, LinkRecord, NodeRecord};
+use crate::record::{ControlEnd, LabRecord, LinkRecord, NodeRecord};
 use crate::restart::Policy;
 use crate::state::State;
 use crate::timeline;
+pub(crate) use links::holder;
 use links::{Names, check_interfaces, keep_state_of_links, link_record, network_record};
+pub use ports::Ports;
+pub(crate) use ports::check_unused;
 
 /// Everything remembered of one lab.
 #[derive(Debug, Clone)]
@@ -33,6 +37,7 @@ pub struct Records {
 pub struct Taken {
     pub vmids: HashSet<u32>,
     pub subnets: Vec<(IpNet, String)>,
+    pub ports: Ports,
 }
 
 /// Name of a node's interface on the control network.
@@ -51,7 +56,7 @@ pub fn records(
         Owner { instance: instance.to_owned(), lab: lab.name.clone(), operation: String::new() };
     let on_control: Vec<&Node> = lab.nodes.iter().filter(|node| uses_control(node)).collect();
     let control = match existing.and_then(|old| old.lab.control.clone()) {
-        Some(control) => Some(Control { alias: lab.mgmt.bridge.clone(), ..control }),
+        Some(control) => Some(changed_control(lab, existing, control)?),
         None if on_control.is_empty() && lab.links.iter().all(|link| !is_management(&link.far)) => {
             None
         }
@@ -72,11 +77,12 @@ pub fn records(
             }
         }
     }
+    taken.ports.fix(&lab.name, on_control.iter().copied())?;
     for node in lab.nodes.iter().filter(|node| node.kind.is_run()) {
         let old = existing.and_then(|old| old.nodes.get(&node.name));
         let control = match &mut pool {
             Some(pool) if uses_control(node) => {
-                Some(control_end(&owner, node, old, pool, &mut names)?)
+                Some(control_end(&owner, node, old, pool, &mut taken.ports, &mut names)?)
             }
             Some(_) | None => None,
         };
@@ -166,6 +172,37 @@ fn policy(node: &Node) -> Policy {
     }
 }
 
+/// The control network of a lab that is there. Its nodes stand on its addresses; what leads outside may change.
+fn changed_control(lab: &Lab, existing: Option<&Records>, control: Control) -> Result<Control> {
+    let mgmt = &lab.mgmt;
+    if let Some(old) = existing.map(|old| &old.lab.lab.mgmt) {
+        // Said anew is fine, also where the file left the choice to us before.
+        let said = [
+            (
+                "ipv4-subnet",
+                (old.ipv4_subnet, old.ipv4_auto) == (mgmt.ipv4_subnet, mgmt.ipv4_auto)
+                    || mgmt.ipv4_subnet == control.ipv4,
+            ),
+            (
+                "ipv6-subnet",
+                (old.ipv6_subnet, old.ipv6_auto) == (mgmt.ipv6_subnet, mgmt.ipv6_auto)
+                    || mgmt.ipv6_subnet == control.ipv6,
+            ),
+            ("ipv4-gw", [old.ipv4_gateway, control.ipv4_gateway].contains(&mgmt.ipv4_gateway)),
+            ("ipv6-gw", [old.ipv6_gateway, control.ipv6_gateway].contains(&mgmt.ipv6_gateway)),
+            ("mtu", [old.mtu, Some(control.mtu)].contains(&mgmt.mtu)),
+        ];
+        if let Some((key, _)) = said.iter().find(|(_, same)| !same) {
+            return Err(Error::conflict(format!(
+                "`mgmt` differs in `{key}`, and the nodes of lab `{}` are on its control network",
+                lab.name
+            ))
+            .hint(format!("`vnode down {}`, then `vnode up` with the new file", lab.name)));
+        }
+    }
+    Ok(Control { alias: mgmt.bridge.clone(), external: mgmt.external_access, ..control })
+}
+
 fn choose_control(
     lab: &Lab,
     owner: &Owner,
@@ -214,6 +251,7 @@ fn control_end(
     node: &Node,
     old: Option<&NodeRecord>,
     pool: &mut Pool,
+    ports: &mut Ports,
     names: &mut Names,
 ) -> Result<ControlEnd> {
     let old = old.and_then(|old| old.control.as_ref());
@@ -225,32 +263,7 @@ fn control_end(
         Some(address) => Some(address),
         None => pool.next_ipv6()?,
     };
-    let mut forwards = Vec::new();
-    for port in &node.ports {
-        let protocol = match port.protocol {
-            vnode_topology::PortProtocol::Tcp => "tcp",
-            vnode_topology::PortProtocol::Udp => "udp",
-            vnode_topology::PortProtocol::Sctp => "sctp",
-        };
-        let kept = old.and_then(|old| {
-            old.forwards
-                .iter()
-                .find(|f| f.node_port == port.node && f.protocol == protocol)
-                .map(|f| f.host_port)
-        });
-        forwards.push(Forward {
-            host_address: port.address,
-            host_port: match port.host {
-                0 => match kept {
-                    Some(port) => port,
-                    None => free_port()?,
-                },
-                port => port,
-            },
-            node_port: port.node,
-            protocol: protocol.to_owned(),
-        });
-    }
+    let forwards = ports.of(&owner.lab, node, old.map(|old| &*old.forwards))?;
     Ok(ControlEnd {
         port: host_name(&[&owner.instance, &owner.lab, "control", &node.name]),
         mac: names.mac(None, &node.name, CONTROL_INTERFACE),
@@ -258,14 +271,6 @@ fn control_end(
         ipv6,
         forwards,
     })
-}
-
-/// A port of the host that nobody listens on now.
-fn free_port() -> Result<u16> {
-    std::net::TcpListener::bind(("0.0.0.0", 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|source| Error::failed("no free port on the host").because(source))
 }
 
 fn free_vmid(taken: &mut HashSet<u32>) -> Result<u32> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Before, EndRecord, LinkRecord};
+use crate::record::{Before, ControlEnd, EndRecord, LinkRecord};
 
 /// The work of one step. Names lead to records; what will no longer be recorded is carried whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,9 +41,12 @@ pub enum Work {
         #[serde(default)]
         keep: bool,
     },
+    /// `control`: what the node has now, where its record says already what it shall have.
     NodeDestroy {
         lab: String,
         node: String,
+        #[serde(default)]
+        control: Option<Box<ControlEnd>>,
     },
     /// The node's interface on the control network.
     NodeControl {

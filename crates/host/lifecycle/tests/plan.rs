@@ -288,3 +288,85 @@ fn t52_down_goes_on_when_a_step_fails_and_ends_by_waiting_for_the_kernel() {
     let at = |name: &str| names.iter().position(|n| n == name).unwrap();
     assert!(at("restore the host") < names.iter().position(|n| n.starts_with("destroy")).unwrap());
 }
+
+/// Whether a step comes after another, needed or in order only.
+fn comes_after(plan: &Plan, step: &str, other: &str) -> bool {
+    let id = |name: &str| {
+        let found = plan.steps.iter().find(|step| step.name == name);
+        found.unwrap_or_else(|| panic!("`{name}` in {:?}", kinds(plan))).id
+    };
+    let mut open = vec![id(step)];
+    let mut seen = Vec::new();
+    while let Some(at) = open.pop() {
+        if !seen.contains(&at) {
+            seen.push(at);
+            let step = plan.steps.iter().find(|step| step.id == at).expect("a step's number");
+            open.extend(step.needs.iter().chain(&step.after));
+        }
+    }
+    seen.contains(&id(other))
+}
+
+#[test]
+fn a_cable_is_plugged_in_elsewhere_after_it_was_pulled() {
+    let old = made(wanted(BASE, None));
+    let text = BASE
+        .replace("[\"a:eth1\", \"b:eth1\"]", "[\"c:eth1\", \"a:eth1\"]")
+        .replace("[\"b:eth2\", \"c:eth1\"]", "[\"b:eth2\", \"c:eth2\"]");
+    let plan = difference(Some(&old), &wanted(&text, Some(&old)), true).plan;
+    let made = "link `c:eth1--a:eth1`";
+    assert!(comes_after(&plan, made, "remove link `a:eth1--b:eth1`"), "{:?}", plan.steps);
+    assert!(comes_after(&plan, made, "remove link `b:eth2--c:eth1`"), "{:?}", plan.steps);
+    assert!(comes_after(&plan, "link `b:eth2--c:eth2`", "remove link `b:eth2--c:eth1`"));
+}
+
+#[test]
+fn t06_a_member_with_another_address_leaves_and_joins_anew() {
+    let text = BASE.replace("\"b:eth5\"", "{node: b, interface: eth5, ipv4: 10.0.0.2/24}");
+    let old = made(wanted(&text, None));
+    let new = wanted(&text.replace("10.0.0.2/24", "10.0.0.3/24"), Some(&old));
+    let plan = difference(Some(&old), &new, true).plan;
+    assert!(comes_after(&plan, "member 1 of LAN `lan`", "`b:eth5` leaves its LAN"));
+    assert!(!has(&plan, "member 0 of LAN `lan`") && !has(&plan, "member 2 of LAN `lan`"));
+}
+
+#[test]
+fn a_port_of_the_host_that_moves_to_another_node_is_free_when_that_one_gets_it() {
+    let old = made(wanted(BASE, None));
+    let text = BASE
+        .replace("a: {kind: linux, ports: [\"8080:80\"]}", "a: {kind: linux}")
+        .replace("b: {kind: linux}", "b: {kind: linux, ports: [\"8080:80\"]}");
+    let plan = difference(Some(&old), &wanted(&text, Some(&old)), true).plan;
+    assert!(comes_after(&plan, "boot node `b`", "destroy node `a`"), "{:?}", kinds(&plan));
+    let had = plan.steps.iter().find(|step| step.name == "destroy node `a`").unwrap();
+    assert_eq!(
+        had.data["control"]["forwards"][0]["host_port"], 8080,
+        "what it has, not shall have"
+    );
+}
+
+#[test]
+fn what_the_nodes_of_a_lab_stand_on_is_not_changed_below_them() {
+    let old = made(wanted(BASE, None));
+    let with =
+        |mgmt: &str| lab(&BASE.replace("topology:", &format!("mgmt: {{{mgmt}}}\ntopology:")));
+    let records = |mgmt: &str| records("i", &with(mgmt), None, Some(&old), Taken::default(), true);
+    let refused = records("ipv4-subnet: 10.9.0.0/24").unwrap_err();
+    assert!(refused.text.contains("`ipv4-subnet`"), "{refused}");
+    assert!(records("mtu: 1400").unwrap_err().text.contains("`mtu`"));
+    // Said in words, what is already.
+    records("ipv4-subnet: 172.20.20.0/24, ipv6-subnet: 3fff:172:20:20::/64, mtu: 1500").unwrap();
+    let closed = records("external-access: false").unwrap();
+    let difference = difference(Some(&old), &closed, true);
+    assert_eq!(difference.changes.len(), 1, "{:?}", difference.changes);
+    assert!(difference.plan.steps.iter().any(|step| step.kind == "control.ensure"));
+}
+
+#[test]
+fn t101_a_changed_timeline_is_a_change() {
+    let text = format!("{BASE}events:\n  - {{at: 1h, link: \"a:eth1--b:eth1\", do: down}}\n");
+    let old = made(wanted(BASE, None));
+    let with = difference(Some(&old), &wanted(&text, Some(&old)), true);
+    assert_eq!((with.plan.steps.len(), with.changes.len()), (0, 1), "{:?}", with.changes);
+    assert_eq!(with.changes[0].subject, "timeline");
+}

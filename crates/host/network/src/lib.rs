@@ -40,7 +40,7 @@ pub use features::Features;
 pub use host::{BridgeSpec, Host};
 pub use lan::{Lan, LanSpec, MEMBERS_PER_BRIDGE};
 pub use mac::Mac;
-pub use macvlan::{MacvlanMode, MacvlanSpec};
+pub use macvlan::{DummySpec, MacvlanMode, MacvlanSpec};
 pub use name::{InterfaceName, host_name, interface_name};
 pub use ns::Ns;
 pub use ownership::Owner;

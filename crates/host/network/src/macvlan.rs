@@ -4,7 +4,9 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use vnode_protocol::impairment::Impairment;
 
+use crate::impair::{self, Context};
 use crate::netlink::{Batch, rtnl};
 use crate::{Error, Host, Mac, Ns, Owner, Result, Route, host_name};
 
@@ -24,6 +26,20 @@ pub struct MacvlanSpec<'a> {
     pub mtu: Option<u32>,
     pub addresses: &'a [IpNet],
     pub routes: &'a [Route],
+    /// Of what the node sends; in place before the interface is up.
+    pub impairment: Option<&'a Impairment>,
+}
+
+/// A `dummy` interface in a node: up, carrying nothing.
+#[derive(Debug, Clone)]
+pub struct DummySpec<'a> {
+    pub link: &'a str,
+    pub ns: &'a Ns,
+    pub name: &'a str,
+    pub mac: Option<Mac>,
+    pub mtu: Option<u32>,
+    pub addresses: &'a [IpNet],
+    pub impairment: Option<&'a Impairment>,
 }
 
 /// How children of one parent see each other.
@@ -35,6 +51,8 @@ pub enum MacvlanMode {
     #[default]
     Bridge,
     Passthru,
+    /// Only from senders that it is told of.
+    Source,
 }
 
 impl MacvlanMode {
@@ -45,6 +63,7 @@ impl MacvlanMode {
             MacvlanMode::Vepa => 2,
             MacvlanMode::Bridge => 4,
             MacvlanMode::Passthru => 8,
+            MacvlanMode::Source => 16,
         }
     }
 }
@@ -58,9 +77,10 @@ impl FromStr for MacvlanMode {
             "vepa" => Ok(MacvlanMode::Vepa),
             "bridge" => Ok(MacvlanMode::Bridge),
             "passthru" => Ok(MacvlanMode::Passthru),
+            "source" => Ok(MacvlanMode::Source),
             _ => Err(Error::Invalid {
                 what: format!("macvlan mode `{}`", text.chars().take(40).collect::<String>()),
-                reason: "the modes are bridge, vepa, private, passthru".into(),
+                reason: "the modes are bridge, vepa, private, passthru, source".into(),
             }),
         }
     }
@@ -103,6 +123,7 @@ impl Host {
         let settled = spec
             .ns
             .change(&batch)
+            .and_then(|()| self.shape_alone(spec.link, spec.ns, spec.name, spec.impairment))
             .and_then(|()| spec.ns.configure(spec.name, spec.addresses, spec.routes));
         if settled.is_err()
             && let Err(second) = spec.ns.remove_interface(spec.name)
@@ -111,28 +132,45 @@ impl Host {
         }
         settled
     }
-}
 
-impl Ns {
-    /// Makes a `dummy` interface: up, carrying nothing.
+    /// Makes a `dummy` interface.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where the kernel has no dummy driver.
-    pub fn create_dummy(
-        &self,
-        name: &str,
-        mac: Option<Mac>,
-        mtu: Option<u32>,
-        addresses: &[IpNet],
-    ) -> Result<()> {
+    /// [`Error::Unsupported`] where the kernel has no dummy driver, or cannot do what the impairment asks.
+    pub fn create_dummy(&self, spec: &DummySpec<'_>) -> Result<()> {
         let mut batch = Batch::new();
-        let what = format!("make dummy interface `{name}`");
-        let mut message = rtnl::create_link(&mut batch, name, what);
-        message.mac(mac).mtu(mtu).nest(libc::IFLA_LINKINFO, |info| {
+        let what = format!("make dummy interface `{}`", spec.name);
+        let mut message = rtnl::create_link(&mut batch, spec.name, what);
+        message.mac(spec.mac).mtu(spec.mtu).nest(libc::IFLA_LINKINFO, |info| {
             info.text(libc::IFLA_INFO_KIND, "dummy");
         });
-        self.change(&batch).map_err(|error| missing_driver(error, name, "dummy"))?;
-        self.configure(name, addresses, &[])
+        spec.ns.change(&batch).map_err(|error| missing_driver(error, spec.name, "dummy"))?;
+        let settled = self
+            .shape_alone(spec.link, spec.ns, spec.name, spec.impairment)
+            .and_then(|()| spec.ns.configure(spec.name, spec.addresses, &[]));
+        if settled.is_err()
+            && let Err(second) = spec.ns.remove_interface(spec.name)
+        {
+            tracing::warn!("cannot remove dummy `{}` again: {second}", spec.name);
+        }
+        settled
+    }
+
+    /// Shapes what leaves an interface that is not up yet.
+    fn shape_alone(
+        &self,
+        link: &str,
+        ns: &Ns,
+        name: &str,
+        impairment: Option<&Impairment>,
+    ) -> Result<()> {
+        let Some(impairment) = impairment.filter(|impairment| !impairment.is_perfect()) else {
+            return Ok(());
+        };
+        let context = Context { link, end: name };
+        impair::check(&self.features()?, impairment, &context)?;
+        ns.plain_frames(name)?;
+        impair::install(ns, name, impairment, &context)
     }
 }
 

@@ -9,8 +9,10 @@ use std::time::Duration;
 use common::{bridge, inside, json, nets, outside, owner, pings, run};
 use vnode_network::capture::{Capture, CaptureSpec};
 use vnode_network::{
-    Error, Host, MacvlanMode, MacvlanSpec, Ns, PairSpec, VxlanSpec, VxlanTarget, ownership,
+    DummySpec, Error, Host, MacvlanMode, MacvlanSpec, Ns, PairSpec, VxlanSpec, VxlanTarget, impair,
+    ownership,
 };
+use vnode_protocol::impairment::Impairment;
 
 /// Two hosts on one wire: 192.0.2.1 and .2.
 fn hosts() -> Option<[Host; 2]> {
@@ -83,6 +85,8 @@ fn a_macvlan_has_its_own_address_on_the_hosts_network() {
     let owner = owner();
     let node = Ns::create().unwrap();
     let addresses = nets(&["192.0.2.50/24"]);
+    let mut shaped = Impairment::default();
+    shaped.set("rate", "50mbit").unwrap();
     let mut spec = MacvlanSpec {
         link: "mac",
         parent: "eth0",
@@ -95,8 +99,10 @@ fn a_macvlan_has_its_own_address_on_the_hosts_network() {
         mtu: None,
         addresses: &addresses,
         routes: &[],
+        impairment: Some(&shaped),
     };
     here.create_macvlan(&spec).unwrap();
+    assert!(impair::read(&node, "eth0").unwrap().matches(&shaped), "shaped before it is up");
     assert!(pings(&node, "192.0.2.2"));
     assert!(pings(there.ns(), "192.0.2.50"));
     let seen = json(&node, "ip -j -d link show a-name-longer-than-fifteen");
@@ -106,6 +112,11 @@ fn a_macvlan_has_its_own_address_on_the_hosts_network() {
     assert_eq!(ownership::list_owned(&here, "test").unwrap(), [], "nothing of it is left");
     spec.parent = "eth7";
     assert!(matches!(here.create_macvlan(&spec), Err(Error::NoInterface { .. })));
+    (spec.parent, spec.mode, spec.name) = ("eth0", "source".parse().unwrap(), "eth1");
+    (spec.mac, spec.addresses, spec.alternative_name) = (None, &[], None);
+    here.create_macvlan(&spec).unwrap();
+    let seen = json(&node, "ip -j -d link show eth1");
+    assert_eq!(seen[0]["linkinfo"]["info_data"]["mode"], "source");
     assert_eq!("vepa".parse::<MacvlanMode>().unwrap(), MacvlanMode::Vepa);
     assert!("macvtap".parse::<MacvlanMode>().is_err());
 }
@@ -136,10 +147,21 @@ fn a_lent_interface_comes_back_as_it_was() {
 #[test]
 fn a_dummy_is_made_or_its_driver_is_named() {
     let Some(host) = common::host() else { return };
-    let made = host.ns().create_dummy("sink", None, Some(2000), &nets(&["10.0.0.1/32"]));
+    let mut shaped = Impairment::default();
+    shaped.set("rate", "50mbit").unwrap();
+    let made = host.create_dummy(&DummySpec {
+        link: "sink",
+        ns: host.ns(),
+        name: "sink",
+        mac: None,
+        mtu: Some(2000),
+        addresses: &nets(&["10.0.0.1/32"]),
+        impairment: Some(&shaped),
+    });
     if host.features().unwrap().dummy {
         made.unwrap();
         assert_eq!(json(host.ns(), "ip -j link show sink")[0]["mtu"], 2000);
+        assert!(impair::read(host.ns(), "sink").unwrap().matches(&shaped));
     } else {
         let text = made.unwrap_err().to_string();
         assert!(text.contains("`sink` needs the dummy driver"), "{text}");

@@ -372,6 +372,17 @@ fn event(
             member: flags[1].then(|| network.members[0].name()),
         }
     };
+    // One direction of what leads elsewhere cannot be cut.
+    let elsewhere = |id: &str| {
+        let far = lab.links.iter().find(|link| link.id == id).map(|link| &link.far);
+        matches!(far, Some(Far::Vxlan { .. } | Far::Macvlan { .. } | Far::Dummy))
+    };
+    let target = match target {
+        Target::Link { id, end: Some(_) } if kind < 2 && elsewhere(&id) => {
+            Target::Link { id, end: None }
+        }
+        target => target,
+    };
     let pairs: Vec<_> =
         impair.pairs().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let (action, set) = match kind {

@@ -111,6 +111,30 @@ impl Impairment {
         Ok(warning)
     }
 
+    /// Takes over what [`Impairment::set`] changes under this key. Unknown keys change nothing.
+    pub fn take(&mut self, key: &str, from: &Self) {
+        match key {
+            "rate" => self.rate_bps = from.rate_bps,
+            "delay" => self.delay_us = from.delay_us,
+            "jitter" => self.jitter_us = from.jitter_us,
+            "distribution" => self.distribution = from.distribution,
+            "delay-correlation" => self.delay_correlation = from.delay_correlation,
+            "loss" | "loss-ratio" => {
+                (self.loss, self.loss_model) = (from.loss, from.loss_model);
+            }
+            "loss-correlation" => self.loss_correlation = from.loss_correlation,
+            "duplicate" | "duplicate-ratio" => self.duplicate = from.duplicate,
+            "duplicate-correlation" => self.duplicate_correlation = from.duplicate_correlation,
+            "reorder" | "reorder-ratio" => self.reorder = from.reorder,
+            "reorder-correlation" => self.reorder_correlation = from.reorder_correlation,
+            "corrupt" | "corrupt-ratio" => self.corrupt = from.corrupt,
+            "corrupt-correlation" => self.corrupt_correlation = from.corrupt_correlation,
+            "queue" => self.queue = from.queue,
+            "aqm" => self.aqm = from.aqm,
+            _ => {}
+        }
+    }
+
     /// [`Impairment::set`] from one word `key=value`, as the command line has it.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use crate::shape;
 use crate::state::{Api, MAX_STREAMS};
 
 /// Grows with every addition to the API; each has a line in `docs/reference/api-extensions.md`.
-pub(crate) const API_LEVEL: u32 = 5;
+pub(crate) const API_LEVEL: u32 = 6;
 
 /// Answers when the daemon answers at all.
 #[utoipa::path(get, path = "/v1/health", tag = "machine",

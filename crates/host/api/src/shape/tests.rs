@@ -46,6 +46,7 @@ fn end() -> view::EndView {
         declared: impairment(),
         current: impairment(),
         inbound: Some(impairment()),
+        down: false,
         drift: false,
     }
 }

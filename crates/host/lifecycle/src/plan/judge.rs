@@ -101,13 +101,7 @@ fn same_wiring(a: &LinkRecord, b: &LinkRecord) -> bool {
     a.kind == b.kind
         && a.mtu == b.mtu
         && a.ends.len() == b.ends.len()
-        && a.ends.iter().zip(&b.ends).all(|(a, b)| {
-            a.node == b.node
-                && a.device == b.device
-                && a.mac == b.mac
-                && a.addresses == b.addresses
-                && a.port == b.port
-        })
+        && a.ends.iter().zip(&b.ends).all(|(a, b)| a.is_wired_as(b) && a.port == b.port)
 }
 
 fn node_fate(

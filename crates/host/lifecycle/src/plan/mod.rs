@@ -9,6 +9,7 @@
 
 mod judge;
 mod order;
+mod remove;
 mod whole;
 
 pub use whole::{down, restore};
@@ -61,6 +62,10 @@ pub fn difference(old: Option<&Records>, new: &Records, boot: bool) -> Differenc
     let judged = judge::judge(old, new);
     planner.remove(old, new, &judged);
     planner.create(old, new, &judged);
+    if old.is_some_and(|old| old.lab.lab.events != new.lab.lab.events) {
+        // No step: whoever carries the plan out goes on with the new timeline.
+        planner.change("update", "timeline".to_owned(), "its events differ");
+    }
     Difference { plan: planner.plan, changes: planner.changes }
 }
 
@@ -87,7 +92,7 @@ struct Planner {
     changes: Vec<ChangeView>,
     lab: String,
     boot: bool,
-    /// Steps that remove something of a node or link, by subject.
+    /// Steps that remove something of a node or link, by subject, or that free what can be had only once ([`remove`]).
     removed: HashMap<String, Vec<u32>>,
     /// Steps of links with the nodes at their ends.
     ends: HashMap<u32, Vec<String>>,
@@ -122,88 +127,6 @@ impl Planner {
             step = step.waits();
         }
         self.plan.push(step)
-    }
-
-    fn remove(&mut self, old: Option<&Records>, new: &Records, judged: &Judged) {
-        let Some(old) = old else { return };
-        let mut before_nodes: HashMap<String, Vec<u32>> = HashMap::new();
-        let mut lans = Vec::new();
-        for name in &judged.remove {
-            let record = old.links[name].clone();
-            let gone = !new.links.contains_key(name);
-            if gone {
-                self.change("remove", subject_of(&record), "not in the topology");
-            } else {
-                self.change("recreate", subject_of(&record), "its wiring differs");
-            }
-            if record.kind == LinkKind::Lan {
-                lans.push(record);
-                continue;
-            }
-            let nodes: Vec<String> = record.ends.iter().map(|end| end.node.clone()).collect();
-            let id = self.push(&Work::LinkRemove { record: Box::new(record) }, None, &[], &[]);
-            self.removed.entry(format!("link {name}")).or_default().push(id);
-            for node in nodes {
-                before_nodes.entry(node).or_default().push(id);
-            }
-        }
-        // Members that leave a LAN which stays.
-        for (name, link) in old.links.iter().filter(|(_, link)| link.kind == LinkKind::Lan) {
-            if judged.remove.contains(name) {
-                continue;
-            }
-            let Some(after) = new.links.get(name) else { continue };
-            for end in link.ends.iter().filter(|end| end.made) {
-                let stays = after.ends.iter().any(|other| {
-                    other.node == end.node
-                        && other.device == end.device
-                        && other.mac == end.mac
-                        && other.addresses == end.addresses
-                });
-                let node_gone = !new.nodes.contains_key(&end.node);
-                if !stays {
-                    if !node_gone {
-                        self.change("remove", format!("member {} of {name}", end.name()), "");
-                    }
-                    let work = Work::LanLeave { lab: self.lab.clone(), end: Box::new(end.clone()) };
-                    let id = self.push(&work, None, &[], &[]);
-                    self.removed.entry(format!("link {name}")).or_default().push(id);
-                    before_nodes.entry(end.node.clone()).or_default().push(id);
-                }
-            }
-        }
-        let mut destroyed = Vec::new();
-        for name in old.nodes.keys() {
-            let because = match judged.nodes.get(name) {
-                None => {
-                    self.change("remove", format!("node {name}"), "not in the topology");
-                    true
-                }
-                Some(Fate::Recreate(because)) => {
-                    self.change("recreate", format!("node {name}"), because.clone());
-                    true
-                }
-                Some(Fate::Same | Fate::Create | Fate::Renew(_) | Fate::Limits) => false,
-            };
-            if because {
-                let after = before_nodes.remove(name).unwrap_or_default();
-                let work = Work::NodeDestroy { lab: self.lab.clone(), node: name.clone() };
-                let id = self.push(&work, Some(format!("destroy {name}")), &[], &after);
-                self.removed.entry(format!("node {name}")).or_default().push(id);
-                destroyed.push(id);
-            }
-        }
-        for record in lans {
-            let name = record.link.clone();
-            let mut ports: Vec<u32> = Vec::new();
-            for end in record.ends.iter().filter(|end| end.made) {
-                let work = Work::LanLeave { lab: self.lab.clone(), end: Box::new(end.clone()) };
-                ports.push(self.push(&work, None, &[], &[]));
-            }
-            ports.extend(&destroyed);
-            let id = self.push(&Work::LanRemove { record: Box::new(record) }, None, &[], &ports);
-            self.removed.entry(format!("link {name}")).or_default().push(id);
-        }
     }
 
     fn create(&mut self, old: Option<&Records>, new: &Records, judged: &Judged) {
@@ -252,7 +175,8 @@ impl Planner {
             if record.control.is_some() {
                 let needs: Vec<u32> = std::iter::once(create).chain(control).collect();
                 let work = Work::NodeControl { lab: lab.clone(), node: name.clone() };
-                let id = self.push(&work, group, &needs, &[]);
+                let after = self.after_control(record.control.as_ref());
+                let id = self.push(&work, group, &needs, &after);
                 wired.entry(name).or_default().push(id);
             }
             if let Some(vnode_topology::NetworkMode::Node(other)) =
@@ -338,6 +262,8 @@ impl Planner {
                     let needs: Vec<u32> = bridge.into_iter().chain(node.copied()).collect();
                     let work = Work::LanJoin { lab: lab.clone(), lan: name.clone(), end: index };
                     let group = Some(format!("member {} of {name}", end.name()));
+                    let mut after = after.clone();
+                    after.extend(self.after_end(&new.lab.lab, end));
                     let id = self.push(&work, group, &needs, &after);
                     joins.push((end.node.as_str(), id));
                 }
@@ -366,6 +292,10 @@ impl Planner {
                 let mut needs: Vec<u32> = prepare.into_iter().collect();
                 needs.extend(link.ends.iter().filter_map(|end| created.get(end.node.as_str())));
                 let work = Work::LinkCreate { lab: lab.clone(), link: name.clone() };
+                let mut after = after;
+                for end in &link.ends {
+                    after.extend(self.after_end(&new.lab.lab, end));
+                }
                 let id = self.push(&work, Some(format!("link {name}")), &needs, &after);
                 self.ends.insert(id, link.ends.iter().map(|end| end.node.clone()).collect());
                 for end in &link.ends {

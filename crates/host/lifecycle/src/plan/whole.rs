@@ -126,7 +126,7 @@ pub fn down(records: &Records, last_lab: bool, graceful: bool) -> Plan {
     for node in records.nodes.keys() {
         let mut after = first.clone();
         after.extend(halts.get(node.as_str()));
-        let work = Work::NodeDestroy { lab: lab.clone(), node: node.clone() };
+        let work = Work::NodeDestroy { lab: lab.clone(), node: node.clone(), control: None };
         nodes.push(push(work, &[], &after));
     }
     for end in records.links.values().flat_map(|link| &link.ends) {

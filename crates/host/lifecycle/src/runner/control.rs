@@ -123,10 +123,12 @@ pub(super) fn forwards(control: &crate::record::ControlEnd) -> Result<Vec<Forwar
             Some(_) => [v6, None],
             None => [v4, v6],
         };
+        // `0.0.0.0` and `::` are every address of their family, and the destination of nothing.
+        let host_address = forward.host_address.filter(|address| !address.is_unspecified());
         for node_address in targets.into_iter().flatten() {
             forwards.push(Forward {
                 protocol,
-                host_address: forward.host_address,
+                host_address,
                 host_port: forward.host_port,
                 node_address,
                 node_port: forward.node_port,

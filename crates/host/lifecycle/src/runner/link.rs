@@ -1,23 +1,22 @@
-//! Steps about links and LANs.
+//! Steps about links.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use vnode_driver::Phase;
 use vnode_network::{
-    End, Host, Lan, LanSpec, MacvlanSpec, Ns, Owner, PairSpec, Place, VxlanSpec, VxlanTarget,
-    block, control, impair,
+    DummySpec, End, Host, MacvlanSpec, Ns, Owner, PairSpec, Place, VxlanSpec, VxlanTarget, block,
+    control, impair,
 };
 use vnode_protocol::impairment::Impairment;
 
 use crate::error::{Error, Result};
 use crate::inner::{Inner, blocking, driver_error};
-use crate::record::{EndRecord, LARGE_LAN, LinkKind, LinkRecord};
+use crate::record::{EndRecord, LinkKind, LinkRecord};
 
 use super::node::namespace;
 
-fn record(inner: &Inner, lab: &str, link: &str) -> Result<LinkRecord> {
+pub(super) fn record(inner: &Inner, lab: &str, link: &str) -> Result<LinkRecord> {
     inner
         .registry
         .lab(lab, |lab| lab.links.get(link).cloned())?
@@ -29,7 +28,7 @@ pub(crate) fn namespace_of(inner: &Inner, lab: &str, node: &str) -> Result<Ns> {
     namespace(&*inner.registry.node(lab, node)?.live()?)
 }
 
-fn mark(inner: &Inner, lab: &str, link: &str, made: bool) -> Result<()> {
+pub(super) fn mark(inner: &Inner, lab: &str, link: &str, made: bool) -> Result<()> {
     inner.registry.lab_mut(lab, |lab| {
         if let Some(link) = lab.links.get_mut(link) {
             link.made = made;
@@ -42,7 +41,7 @@ fn shaper(impairment: &Impairment) -> Option<&Impairment> {
     (!impairment.is_perfect()).then_some(impairment)
 }
 
-fn node_end<'a>(ns: &'a Ns, end: &'a EndRecord) -> End<'a> {
+pub(super) fn node_end<'a>(ns: &'a Ns, end: &'a EndRecord) -> End<'a> {
     End {
         place: Place::Node(ns),
         name: &end.device,
@@ -55,7 +54,7 @@ fn node_end<'a>(ns: &'a Ns, end: &'a EndRecord) -> End<'a> {
     }
 }
 
-fn host_end<'a>(
+pub(super) fn host_end<'a>(
     name: &'a str,
     bridge: Option<&'a str>,
     owner: &'a Owner,
@@ -95,11 +94,45 @@ pub(super) async fn create(
 }
 
 /// A machine that runs goes on with an interface that was made anew, as the processes of a container do (T-76, T-102).
-async fn relink(inner: &Inner, lab: &str, end: &EndRecord) -> Result<()> {
+pub(super) async fn relink(inner: &Inner, lab: &str, end: &EndRecord) -> Result<()> {
     let instance = inner.registry.node(lab, &end.node)?.live()?;
     match instance.hardware() {
         Some(hardware) => hardware.relink(&end.device).await.map_err(driver_error),
         None => Ok(()),
+    }
+}
+
+/// An interface that a step made which is done again after a crash, and what blocked it: newer kernels keep that for the
+/// next interface of the name.
+pub(super) fn clear(ns: &Ns, device: &str) -> vnode_network::Result<()> {
+    if ns.has_interface(device)? {
+        ns.remove_interface(device)?;
+        block::unblock(ns, device)?;
+    }
+    Ok(())
+}
+
+/// Brings what an end hears, and what is heard of it on the host's side, to its record; `all`: the whole link is down.
+pub(super) fn cut(
+    host: &Ns,
+    ns: &Ns,
+    kind: &LinkKind,
+    all: bool,
+    end: &EndRecord,
+) -> vnode_network::Result<()> {
+    let set = |ns: &Ns, interface: &str, cut: bool| {
+        if cut { block::block(ns, interface) } else { block::unblock(ns, interface) }
+    };
+    set(ns, &end.device, all || end.inbound_down)?;
+    match (&end.port, kind) {
+        (
+            Some(port),
+            LinkKind::Host { .. }
+            | LinkKind::Bridge { .. }
+            | LinkKind::Lan
+            | LinkKind::Control { .. },
+        ) => set(host, port, all || end.down),
+        _ => Ok(()),
     }
 }
 
@@ -113,9 +146,7 @@ fn wire(
     let ns = &namespaces[0];
     // A step that is done again after a crash finds what it made before.
     for (end, ns) in record.ends.iter().zip(&namespaces) {
-        if ns.has_interface(&end.device)? {
-            ns.remove_interface(&end.device)?;
-        }
+        clear(ns, &end.device)?;
     }
     let what = format!("link {}", record.link);
     let inbound = first.inbound.as_ref();
@@ -162,6 +193,7 @@ fn wire(
             mtu: None,
             addresses: &first.addresses,
             routes: &[],
+            impairment: shaper(&first.current),
         })?,
         LinkKind::Vxlan { remote, vni, port, source_port } => {
             let name = first.port.as_deref().unwrap_or(&first.device);
@@ -184,13 +216,21 @@ fn wire(
             ns.configure(&first.device, &first.addresses, &[])?;
         }
         LinkKind::Dummy => {
-            ns.create_dummy(&first.device, Some(first.mac), Some(record.mtu), &first.addresses)?;
+            network.create_dummy(&DummySpec {
+                link: &record.link,
+                ns,
+                name: &first.device,
+                mac: Some(first.mac),
+                mtu: Some(record.mtu),
+                addresses: &first.addresses,
+                impairment: shaper(&first.current),
+            })?;
         }
         LinkKind::Lan => {}
     }
-    if record.down {
+    if record.is_cut() {
         for (end, ns) in record.ends.iter().zip(&namespaces) {
-            block::block(ns, &end.device)?;
+            cut(network.ns(), ns, &record.kind, record.down, end)?;
         }
     }
     for ns in &namespaces {
@@ -226,10 +266,14 @@ pub(super) async fn remove(inner: &Arc<Inner>, record: LinkRecord) -> Result<()>
     blocking(move || {
         for (device, ns) in &namespaces {
             ns.remove_interface(device)?;
+            if record.is_cut() {
+                // Newer kernels keep it for the next interface of that name.
+                block::unblock(ns, device)?;
+            }
             ns.close_sockets();
         }
         if let Some(port) = record.ends.first().and_then(|end| end.port.as_deref())
-            && record.down
+            && record.is_cut()
         {
             block::unblock(network.ns(), port)?;
         }
@@ -279,194 +323,12 @@ pub(crate) async fn set(inner: &Arc<Inner>, lab: &str, link: &str) -> Result<()>
             {
                 impair::apply(&host, port, inbound, &context)?;
             }
-            if down {
-                block::block(ns, &end.device)?;
-            } else {
-                block::unblock(ns, &end.device)?;
-            }
-            // What leaves the host's side is cut on the host's side too.
-            if let (
-                Some(port),
-                LinkKind::Host { .. }
-                | LinkKind::Bridge { .. }
-                | LinkKind::Lan
-                | LinkKind::Control { .. },
-            ) = (&end.port, &kind)
-            {
-                if down {
-                    block::block(&host, port)?;
-                } else {
-                    block::unblock(&host, port)?;
-                }
-            }
+            cut(&host, ns, &kind, down, end)?;
             ns.close_sockets();
         }
         Ok(())
     })
     .await
-}
-
-fn lan_spec(inner: &Inner, record: &LinkRecord, operation: &str) -> LanSpec {
-    LanSpec {
-        name: record.link.clone(),
-        members: record.ends.len(),
-        mtu: Some(record.mtu),
-        ageing_s: None,
-        owner: inner.owner(&record.lab, operation),
-    }
-}
-
-pub(super) async fn ensure_lan(
-    inner: &Arc<Inner>,
-    lab: &str,
-    lan: &str,
-    operation: &str,
-) -> Result<()> {
-    let record = record(inner, lab, lan)?;
-    let spec = lan_spec(inner, &record, operation);
-    let network = inner.network.clone();
-    blocking(move || network.ensure_lan(&spec).map(drop)).await?;
-    mark(inner, lab, lan, true)
-}
-
-pub(super) async fn remove_lan(inner: &Arc<Inner>, record: LinkRecord) -> Result<()> {
-    let owner = inner.owner(&record.lab, "");
-    let network = inner.network.clone();
-    let (lab, name, members) = (record.lab.clone(), record.link.clone(), record.ends.len());
-    blocking(move || {
-        if record.down {
-            for port in record.ends.iter().filter_map(|end| end.port.as_deref()) {
-                block::unblock(network.ns(), port)?;
-            }
-        }
-        network.remove_lan(&Lan::names(&owner, &record.link, members))
-    })
-    .await?;
-    mark(inner, &lab, &name, false)
-}
-
-pub(super) async fn undo_lan(inner: &Arc<Inner>, lab: &str, lan: &str) -> Result<()> {
-    let Ok(record) = record(inner, lab, lan) else { return Ok(()) };
-    remove_lan(inner, record).await
-}
-
-/// One member's pair to its bridge of the LAN.
-pub(super) async fn join(
-    inner: &Arc<Inner>,
-    lab: &str,
-    lan: &str,
-    index: usize,
-    operation: &str,
-) -> Result<()> {
-    // Not the whole record: a LAN of a thousand members would be copied a thousand times.
-    let found = inner.registry.lab(lab, |lab| {
-        let record = lab.links.get(lan)?;
-        let end = record.ends.get(index)?.clone();
-        Some((end, record.ends.len(), record.mtu, record.down))
-    })?;
-    let Some((end, members, mtu, down)) = found else {
-        return Err(Error::not_found(format!("LAN `{lan}` has no member {index}")));
-    };
-    let instance = inner.registry.node(lab, &end.node)?.live()?;
-    let runs = matches!(instance.status().phase, Phase::Running | Phase::Paused);
-    let waits = members >= LARGE_LAN && !runs;
-    let ns = namespace(&*instance)?;
-    let owner = inner.owner(lab, operation);
-    let network = inner.network.clone();
-    let name = lan.to_owned();
-    let anew = end.clone();
-    blocking(move || {
-        let bridges = Lan::names(&owner, &name, members);
-        let port = end.port.clone().unwrap_or_default();
-        if ns.has_interface(&end.device)? {
-            ns.remove_interface(&end.device)?;
-        }
-        let what = format!("lan {name} {}", end.name());
-        let link = format!("{} -- {name}", end.name());
-        network.link_pair(&PairSpec {
-            link: &link,
-            a: node_end(&ns, &end),
-            b: host_end(
-                &port,
-                Some(bridges.bridge_for(index)),
-                &owner,
-                &what,
-                end.inbound.as_ref(),
-            ),
-            mtu: Some(mtu),
-        })?;
-        if waits {
-            network.set_waiting(&port, true)?;
-        }
-        if down {
-            block::block(&ns, &end.device)?;
-            block::block(network.ns(), &port)?;
-        }
-        ns.close_sockets();
-        Ok(())
-    })
-    .await?;
-    relink(inner, lab, &anew).await?;
-    joined(inner, lab, lan, index, (true, waits))
-}
-
-/// Lets a node that is about to boot into its LANs.
-pub(super) async fn serve(inner: &Inner, lab: &str, node: &str) -> Result<()> {
-    let ports = inner.registry.lab(lab, |lab| {
-        let ends = lab.links.values().flat_map(|link| &link.ends);
-        let waiting = ends.filter(|end| end.waits && end.node == node);
-        waiting.filter_map(|end| end.port.clone()).collect::<Vec<_>>()
-    })?;
-    if ports.is_empty() {
-        return Ok(());
-    }
-    let network = inner.network.clone();
-    blocking(move || ports.iter().try_for_each(|port| network.set_waiting(port, false))).await?;
-    inner.registry.lab_mut(lab, |lab| {
-        let ends = lab.links.values_mut().flat_map(|link| &mut link.ends);
-        ends.filter(|end| end.node == node).for_each(|end| end.waits = false);
-    })
-}
-
-fn joined(
-    inner: &Inner,
-    lab: &str,
-    lan: &str,
-    index: usize,
-    (made, waits): (bool, bool),
-) -> Result<()> {
-    inner.registry.lab_mut(lab, |lab| {
-        if let Some(end) = lab.links.get_mut(lan).and_then(|link| link.ends.get_mut(index)) {
-            (end.made, end.waits) = (made, waits);
-        }
-    })
-}
-
-/// A member's pair goes; the port's name leads to it even when its node is gone.
-pub(super) async fn leave(inner: &Arc<Inner>, _lab: &str, end: EndRecord) -> Result<()> {
-    let network = inner.network.clone();
-    blocking(move || match &end.port {
-        Some(port) => {
-            network.remove_link(port)?;
-            block::unblock(network.ns(), port)
-        }
-        None => Ok(()),
-    })
-    .await
-}
-
-pub(super) async fn undo_join(
-    inner: &Arc<Inner>,
-    lab: &str,
-    lan: &str,
-    index: usize,
-) -> Result<()> {
-    let end = inner
-        .registry
-        .lab(lab, |lab| lab.links.get(lan).and_then(|link| link.ends.get(index)).cloned());
-    let Ok(Some(end)) = end else { return Ok(()) };
-    leave(inner, lab, end).await?;
-    joined(inner, lab, lan, index, (false, false))
 }
 
 /// Addresses of an end as the kernel should have them.

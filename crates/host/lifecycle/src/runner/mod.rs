@@ -4,6 +4,7 @@ mod control;
 mod define;
 mod image;
 mod lab;
+mod lan;
 mod link;
 mod node;
 pub(crate) mod on_host;
@@ -60,11 +61,11 @@ impl Steps {
             Work::NodeCreate { lab, node, .. } => {
                 node::create(inner, &lab, &node, &operation).await
             }
-            Work::NodeDestroy { lab, node } => {
+            Work::NodeDestroy { lab, node, control } => {
                 let again = context.plan().kind == "lab.apply"
                     && inner.registry.lab(&lab, |lab| lab.record.lab.node(&node).is_some())?;
                 let after = if again { node::After::Again } else { node::After::Forget };
-                node::destroy(inner, &lab, &node, &operation, after).await
+                node::destroy(inner, &lab, &node, &operation, after, control.as_deref()).await
             }
             Work::NodeControl { lab, node } => {
                 control::connect(inner, &lab, &node, &operation).await
@@ -95,11 +96,11 @@ impl Steps {
             Work::LinkCreate { lab, link } => link::create(inner, &lab, &link, &operation).await,
             Work::LinkRemove { record } => link::remove(inner, *record).await,
             Work::LinkSet { lab, link } => link::set(inner, &lab, &link).await,
-            Work::LanEnsure { lab, lan } => link::ensure_lan(inner, &lab, &lan, &operation).await,
+            Work::LanEnsure { lab, lan } => lan::ensure(inner, &lab, &lan, &operation).await,
             Work::LanWired { .. } => Ok(()),
-            Work::LanJoin { lab, lan, end } => link::join(inner, &lab, &lan, end, &operation).await,
-            Work::LanLeave { lab, end } => link::leave(inner, &lab, *end).await,
-            Work::LanRemove { record } => link::remove_lan(inner, *record).await,
+            Work::LanJoin { lab, lan, end } => lan::join(inner, &lab, &lan, end, &operation).await,
+            Work::LanLeave { lab, end } => lan::leave(inner, &lab, *end).await,
+            Work::LanRemove { record } => lan::remove(inner, *record).await,
             Work::Settle { ports } => lab::settle(inner, ports).await,
         }
     }
@@ -112,7 +113,7 @@ impl Steps {
             Work::ControlEnsure { lab } => lab::remove_control(inner, &lab).await,
             Work::NodeCreate { keep: true, .. } => Ok(()),
             Work::NodeCreate { lab, node, keep: false } => {
-                node::destroy(inner, &lab, &node, &operation, node::After::Keep).await
+                node::destroy(inner, &lab, &node, &operation, node::After::Keep, None).await
             }
             Work::NodeControl { lab, node } => control::disconnect(inner, &lab, &node).await,
             Work::NodeBoot { lab, node } => node::unboot(inner, &lab, &node).await,
@@ -120,8 +121,8 @@ impl Steps {
                 snapshot::untake(inner, context, &lab, &node, &name).await
             }
             Work::LinkCreate { lab, link } => link::undo(inner, &lab, &link).await,
-            Work::LanEnsure { lab, lan } => link::undo_lan(inner, &lab, &lan).await,
-            Work::LanJoin { lab, lan, end } => link::undo_join(inner, &lab, &lan, end).await,
+            Work::LanEnsure { lab, lan } => lan::undo(inner, &lab, &lan).await,
+            Work::LanJoin { lab, lan, end } => lan::undo_join(inner, &lab, &lan, end).await,
             // Nothing made, or nothing that could be given back: what is removed is removed.
             Work::HostRestore
             | Work::ControlRemove { .. }
@@ -217,9 +218,9 @@ impl Runner for Steps {
     fn ended(&self, _id: OperationId, plan: &Plan, outcome: &Outcome) {
         lock_images(&self.inner).clear();
         let Some(name) = Self::lab_of(plan) else { return };
-        if matches!(plan.kind.as_str(), "lab.up" | "lab.apply")
-            && matches!(outcome, Outcome::Completed | Outcome::Partly { .. })
-        {
+        let came_up = matches!(outcome, Outcome::Completed | Outcome::Partly { .. });
+        // Whatever became of a change: its lab's timeline goes on.
+        if plan.kind == "lab.apply" || (plan.kind == "lab.up" && came_up) {
             crate::timeline::start(&self.inner, name);
         }
     }

@@ -13,6 +13,7 @@ use vnode_operation::StepContext;
 
 use crate::error::{Error, Kind, Result};
 use crate::inner::{Inner, blocking, driver_error, network_error};
+use crate::record::ControlEnd;
 use crate::registry::{Lab, NodeEntry, lock};
 use crate::state::{Event, State};
 use crate::{follow, resolve};
@@ -20,7 +21,7 @@ use crate::{follow, resolve};
 use super::define::{self, Defined};
 use super::on_host::Purpose;
 use super::preconfig::Preconfig;
-use super::{control, link, on_host, stage};
+use super::{control, lan, on_host, stage};
 
 /// Time a container has to boot where its definition says nothing: its first process runs, or the boot has failed.
 const CONTAINER: Duration = Duration::from_secs(30);
@@ -85,13 +86,15 @@ pub(super) enum After {
     Keep,
 }
 
-/// Inverse of `create`, and the end of every node. Needs nothing but the record.
+/// Inverse of `create`, and the end of every node. Needs nothing but the record, or `control` where the record says of the
+/// control network what shall be.
 pub(super) async fn destroy(
     inner: &Arc<Inner>,
     lab: &str,
     name: &str,
     operation: &str,
     after: After,
+    control: Option<&ControlEnd>,
 ) -> Result<()> {
     let Ok(entry) = inner.registry.node(lab, name) else { return Ok(()) };
     lock(&entry.tasks).cancel();
@@ -101,7 +104,7 @@ pub(super) async fn destroy(
         // Every state can be left by destroy; it cannot be refused.
         let _ = entry.step(Event::Destroy);
     }
-    if let Some(control) = entry.with(|record| record.control.clone())
+    if let Some(control) = control.cloned().or_else(|| entry.with(|record| record.control.clone()))
         && inner.registry.lab(lab, |lab| lab.record.control.is_some())?
         && entry.with(|record| record.made)
     {
@@ -219,7 +222,7 @@ pub(crate) async fn start(
     entry.set_asked(false);
     entry.signs.over(false);
     let boot = async {
-        link::serve(inner, &spec.lab, &spec.node).await?;
+        lan::serve(inner, &spec.lab, &spec.node).await?;
         forward(inner, entry, true).await?;
         boot_in_time(inner, entry, &*instance, &spec).await
     };

@@ -194,6 +194,8 @@ fn end(endpoint: &Endpoint, names: &mut Names) -> Result<EndRecord> {
         inbound_declared: None,
         inbound: None,
         port: None,
+        down: false,
+        inbound_down: false,
         made: false,
         waits: false,
     })
@@ -235,7 +237,7 @@ pub(super) fn network_record(
 
 /// The node whose network namespace `node` lives in: itself, or through `network-mode: container:` another.
 /// `None` when it is the host's.
-fn holder<'a>(lab: &'a Lab, node: &'a str) -> Option<&'a str> {
+pub(crate) fn holder<'a>(lab: &'a Lab, node: &'a str) -> Option<&'a str> {
     let mut name = node;
     // The parser refuses circles; a record of another version might hold one all the same.
     for _ in 0..=lab.nodes.len() {
@@ -305,13 +307,18 @@ pub(super) fn keep_state_of_links(
                     && other.declared == end.declared
                     && other.inbound_declared == end.inbound_declared
             });
-            let before =
-                old.ends.iter().find(|other| other.node == end.node && other.device == end.device);
+            // One that has other addresses leaves the LAN and joins it anew.
+            let before = old.ends.iter().find(|other| other.is_wired_as(end));
             end.made = before.is_some_and(|before| before.made);
             end.waits = before.is_some_and(|before| before.waits);
             if let Some(same) = same {
                 end.current = same.current.clone();
                 end.inbound = same.inbound.clone();
+            }
+            let named =
+                |other: &&EndRecord| other.node == end.node && other.interface == end.interface;
+            if let Some(old) = old.ends.iter().find(named) {
+                (end.down, end.inbound_down) = (old.down, old.inbound_down);
             }
         }
     }

@@ -178,7 +178,15 @@ impl Control {
     pub fn add_nodes(&self, ports: &[ControlPort]) -> Result<()> {
         let mut transaction = Transaction::new();
         guard::add(&mut transaction, &self.table, ports);
-        transaction.commit(self.host.ns())
+        transaction.commit(self.host.ns())?;
+        // Another node may have had the address: the host would go on speaking to that one for a minute.
+        let mut batch = Batch::new();
+        if let Some(index) = self.host.ns().index(&self.bridge)? {
+            for address in ports.iter().flat_map(|port| &port.addresses) {
+                rtnl::forget_neighbour(&mut batch, index, *address);
+            }
+        }
+        self.host.ns().change(&batch)
     }
 
     /// Takes back what [`Control::add_nodes`] permitted; idempotent. Remove the ports themselves first. The cost does not

@@ -71,6 +71,19 @@ pub(crate) fn alternative_name(batch: &mut Batch, name: &str, alternative: &str)
         .tolerate(&[libc::EINVAL, libc::EOPNOTSUPP, libc::EEXIST]);
 }
 
+/// Forgets which Ethernet address an address was last seen with.
+pub(crate) fn forget_neighbour(batch: &mut Batch, index: u32, address: IpAddr) {
+    const NDA_DST: u16 = 1; // linux/neighbour.h
+    // struct ndmsg: family, index, state, flags, type.
+    let mut header = [0; 12];
+    header[0] = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 } as u8;
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    batch
+        .message(libc::RTM_DELNEIGH, 0, &header, format!("forget the neighbour `{address}`"))
+        .bytes(NDA_DST, &octets(address))
+        .tolerate(&[libc::ENOENT]);
+}
+
 /// Takes an alternative name from an interface.
 pub(crate) fn remove_alternative_name(batch: &mut Batch, name: &str, alternative: &str) {
     let what = format!("take the name `{alternative}` from interface `{name}`");

@@ -176,6 +176,16 @@ pub struct Port {
     pub protocol: PortProtocol,
 }
 
+impl Port {
+    /// Whether what comes to the one address of the host may be for the other: none stands for every one, `0.0.0.0` and
+    /// `::` for every one of their family.
+    pub fn overlap(a: Option<IpAddr>, b: Option<IpAddr>) -> bool {
+        let (Some(a), Some(b)) = (a, b) else { return true };
+        let any = a.is_unspecified() || b.is_unspecified();
+        a == b || (any && a.is_ipv4() == b.is_ipv4())
+    }
+}
+
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::model::{Mgmt, NetworkMode, Node, PidMode, PortProtocol};
+use crate::model::{Mgmt, NetworkMode, Node, PidMode, Port, PortProtocol};
 use crate::parse::node::Places;
 use crate::report::{At, Report};
 
@@ -151,7 +151,7 @@ fn unfit(address: IpAddr, mgmt: &Mgmt) -> Option<String> {
 
 /// One port of the host leads to one node.
 pub(crate) fn ports(nodes: &[Node], places: &[Places], report: &mut Report<'_>) {
-    type Users<'n> = HashMap<Option<IpAddr>, (&'n str, At)>;
+    type Users<'n> = Vec<(Option<IpAddr>, &'n str, At)>;
     let mut taken: HashMap<(u16, PortProtocol), Users<'_>> = HashMap::new();
     for (node, places) in nodes.iter().zip(places) {
         for (port, at) in node.ports.iter().zip(&places.ports) {
@@ -159,13 +159,9 @@ pub(crate) fn ports(nodes: &[Node], places: &[Places], report: &mut Report<'_>) 
                 continue;
             }
             let users = taken.entry((port.host, port.protocol)).or_default();
-            // No address stands for every one.
-            let clash = match port.address {
-                None => users.values().next(),
-                Some(_) => users.get(&None).or_else(|| users.get(&port.address)),
-            };
+            let clash = users.iter().find(|(other, ..)| Port::overlap(*other, port.address));
             match clash {
-                Some((other, first)) => report.error_twice(
+                Some((_, other, first)) => report.error_twice(
                     at,
                     format!(
                         "host port {} leads to node `{other}` and to node `{}`",
@@ -175,7 +171,7 @@ pub(crate) fn ports(nodes: &[Node], places: &[Places], report: &mut Report<'_>) 
                     &first.clone(),
                 ),
                 None => {
-                    users.insert(port.address, (&node.name, at.clone()));
+                    users.push((port.address, &node.name, at.clone()));
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::keys;
-use crate::model::{Action, Network, Target, TimelineEvent};
+use crate::model::{Action, Far, Link, Network, Target, TimelineEvent};
 use crate::parse::fields::{Fields, short, text};
 use crate::parse::impair;
 use crate::parse::link::Links;
@@ -124,6 +124,18 @@ fn event(
         }
         _ => {}
     }
+    if let (Some(Target::Link { id, end: Some(_) }), Some(Action::Down | Action::Up)) =
+        (&target, action)
+        && links.links.iter().any(|link| link.id == *id && !has_two_ends(link))
+        && let Some(entry) = fields.get("end")
+    {
+        report.error_with(
+            &entry.key_at,
+            format!("one direction of `{id}` cannot be cut: its other end is not ours"),
+            "leave out `end`, and all of it goes down",
+        );
+        return None;
+    }
     Some(TimelineEvent {
         at_us: at_us?,
         target: target?,
@@ -172,7 +184,8 @@ fn target(
                 None => None,
                 Some(entry) => {
                     let given = text(&entry.value, "end", report)?;
-                    if link.near.name() != given && link.far_name() != given {
+                    let far = has_two_ends(link) && link.far_name() == given;
+                    if link.near.name() != given && !far {
                         report.error(
                             &entry.value.at,
                             format!("`{}` is no end of the link `{}`", short(given), link.id),
@@ -243,6 +256,11 @@ fn target(
             None
         }
     }
+}
+
+/// Whether what comes from the far end passes a device of ours.
+fn has_two_ends(link: &Link) -> bool {
+    matches!(link.far, Far::Node { .. } | Far::Host { .. } | Far::Management { .. })
 }
 
 /// A time after the lab came up, in microseconds.
