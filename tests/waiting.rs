@@ -242,3 +242,32 @@ fn a_first_process_whose_monitor_is_killed_while_it_is_set_up_never_runs() {
     host.vnode(&["destroy", "still"]).ok();
     host.assert_nothing_but_files(&before);
 }
+
+#[test]
+fn t41_a_health_check_ends_with_the_run_that_it_is_of() {
+    needs!(Root);
+    let host = Host::new();
+    let check = "[CMD-SHELL, echo >> /root/checks]";
+    let nodes = format!("a: {{healthcheck: {{test: {check}, interval: 1, retries: 1}}}}");
+    up(&host, &lab("checked", &nodes, ""));
+    let healthy = || {
+        eventually("the check passes", SOON, || {
+            (node(&host, "a")["health"] == "healthy").then_some(())
+        });
+    };
+    for _ in 0..3 {
+        healthy();
+        host.vnode(&["reboot", "a"]).ok();
+    }
+    healthy();
+    // One check waits a second before the next: in any time there are no more than its seconds, and one.
+    let begun = std::time::Instant::now();
+    host.exec("a", &["rm", "/root/checks"]).ok();
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let checks = host.exec("a", &["cat", "/root/checks"]).ok().stdout.lines().count();
+    let most = begun.elapsed().as_secs() as usize + 2;
+    assert!((1..=most).contains(&checks), "{checks} checks, {most} at most");
+    host.vnode(&["halt", "a"]).ok();
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(node(&host, "a")["health"], "", "nobody looks into what does not run");
+}

@@ -73,7 +73,7 @@ pub(crate) fn exited(inner: &Inner, entry: &NodeEntry, exit: &Exit, operation: &
     // Stopped and destroying nodes stay what they are.
     let state = entry.step(Event::Exited).unwrap_or(state_before);
     entry.update(|record| record.last_exit = Some(text.clone()));
-    entry.health.send_replace(health::Health::None);
+    end_check(entry);
     if state != state_before {
         let operation = (!operation.is_empty()).then_some(operation);
         let data = json!({
@@ -289,13 +289,20 @@ fn paused(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
 
 async fn lost(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
     let reason = "its monitor was killed; boot makes a new one, the disk is kept";
+    end_check(entry);
     entry.fail(reason);
     entry.set_instance(None);
     inner.tell("node.lost", &entry.subject(), None, json!({ "reason": reason }));
     inner.save_node(entry).await;
 }
 
-/// Starts the node's health check, when it has one.
+/// The run is over, and with it its health check.
+fn end_check(entry: &NodeEntry) {
+    lock(&entry.check).cancel();
+    entry.health.send_replace(health::Health::None);
+}
+
+/// Starts the health check of the run that has begun, when the node has one.
 pub(crate) fn health(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
     let (lab, node) = entry.with(|record| (record.lab.clone(), record.node.clone()));
     let check = inner
@@ -306,6 +313,8 @@ pub(crate) fn health(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
     {
         // Before anybody can ask: without a verdict a node with a check is not healthy.
         entry.health.send_replace(health::Health::Starting);
-        inner.tasks.spawn(health::run(Arc::clone(inner), Arc::clone(entry), check));
+        let token = lock(&entry.tasks).child_token();
+        std::mem::replace(&mut *lock(&entry.check), token.clone()).cancel();
+        inner.tasks.spawn(health::run(Arc::clone(inner), Arc::clone(entry), check, token));
     }
 }

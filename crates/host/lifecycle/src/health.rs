@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use vnode_driver::Phase;
 use vnode_topology::{Health as Definition, HealthTest};
 
 use crate::inner::Inner;
-use crate::registry::{NodeEntry, lock};
+use crate::registry::NodeEntry;
 use crate::runner::run_in_node;
 
 /// The verdict.
@@ -33,8 +35,13 @@ impl Health {
     }
 }
 
-/// Checks until the node ends or the daemon stops.
-pub(crate) async fn run(inner: Arc<Inner>, entry: Arc<NodeEntry>, check: Definition) {
+/// Checks until the run ends or the daemon stops.
+pub(crate) async fn run(
+    inner: Arc<Inner>,
+    entry: Arc<NodeEntry>,
+    check: Definition,
+    over: CancellationToken,
+) {
     let argv = match &check.test {
         HealthTest::None => return,
         HealthTest::Command(argv) => argv.clone(),
@@ -48,28 +55,37 @@ pub(crate) async fn run(inner: Arc<Inner>, entry: Arc<NodeEntry>, check: Definit
     };
     let (interval, timeout) = (seconds(check.interval_s, 30), seconds(check.timeout_s, 30));
     let start = tokio::time::Instant::now() + Duration::from_secs(u64::from(check.start_period_s));
-    let tasks = lock(&entry.tasks).clone();
     let mut failures = 0;
     loop {
         let passed = tokio::select! {
             result = tokio::time::timeout(timeout, run_in_node(&entry, argv.clone())) => {
                 matches!(result, Ok(Ok((0, _))))
             }
-            () = tasks.cancelled() => return,
+            () = over.cancelled() => return,
             () = inner.stop.cancelled() => return,
         };
         let before = *entry.health.borrow();
         let now = if passed {
             failures = 0;
             Health::Healthy
+        } else if is_paused(&entry) {
+            // Nothing in it moves: that says nothing.
+            before
         } else if before != Health::Healthy && tokio::time::Instant::now() < start {
             Health::Starting
         } else {
             failures += 1;
             if failures >= check.retries.max(1) { Health::Unhealthy } else { before }
         };
-        if now != before {
-            entry.health.send_replace(now);
+        // Who ends the run cancels first, and then takes the verdict away.
+        let changed = entry.health.send_if_modified(|health| {
+            let changes = *health != now && !over.is_cancelled();
+            if changes {
+                *health = now;
+            }
+            changes
+        });
+        if changed {
             inner.tell(
                 "node.health-changed",
                 &entry.subject(),
@@ -82,8 +98,12 @@ pub(crate) async fn run(inner: Arc<Inner>, entry: Arc<NodeEntry>, check: Definit
             if now == Health::Starting { interval.min(Duration::from_secs(1)) } else { interval };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = tasks.cancelled() => return,
+            () = over.cancelled() => return,
             () = inner.stop.cancelled() => return,
         }
     }
+}
+
+fn is_paused(entry: &NodeEntry) -> bool {
+    entry.instance().is_some_and(|instance| instance.status().phase == Phase::Paused)
 }

@@ -51,6 +51,8 @@ pub(crate) struct NodeEntry {
     pub(crate) history: Mutex<History>,
     /// Ends the node's watcher and health check.
     pub(crate) tasks: Mutex<CancellationToken>,
+    /// Ends the health check of this run: the next has one of its own.
+    pub(crate) check: Mutex<CancellationToken>,
     pub(crate) health: watch::Sender<Health>,
     /// What its levels of readiness hang on beside its state and its health.
     pub(crate) signs: Signs,
@@ -91,6 +93,7 @@ impl NodeEntry {
             ended: Mutex::new(None),
             history: Mutex::new(History::default()),
             tasks: Mutex::new(CancellationToken::new()),
+            check: Mutex::new(CancellationToken::new()),
             health: watch::Sender::new(Health::None),
             signs,
             functions: tokio::sync::Notify::new(),
