@@ -271,3 +271,17 @@ fn t41_a_health_check_ends_with_the_run_that_it_is_of() {
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert_eq!(node(&host, "a")["health"], "", "nobody looks into what does not run");
 }
+
+#[test]
+fn t34_t41_who_waits_for_health_is_not_let_on_by_an_end() {
+    needs!(Root);
+    let host = Host::new();
+    let nodes = "a:\n  cmd: sh -c \"sleep 2; exit 7\"\n  restart-policy: \"no\"\n  \
+                 healthcheck: {test: [CMD, false], interval: 1, retries: 1000, start-period: 600}\n\
+                 b:\n  stages: {create: {wait-for: [{node: a, stage: healthy}]}}";
+    let file = host.write("ends.clab.yml", &lab("ends", nodes, "")).display().to_string();
+    let out = host.vnode(&["up", &file]);
+    assert!(matches!(out.code, 1 | 3), "{}", out.all());
+    assert!(out.all().contains("exit 7"), "{}", out.all());
+    assert_ne!(state(&host, "b"), "running");
+}

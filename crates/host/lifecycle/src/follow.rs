@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use vnode_driver::{Ended, Exit, Phase, PidMode};
-use vnode_topology::Node;
+use vnode_topology::{Health, Node};
 
 use crate::functions;
 use crate::health;
@@ -302,15 +302,22 @@ fn end_check(entry: &NodeEntry) {
     entry.health.send_replace(health::Health::None);
 }
 
-/// Starts the health check of the run that has begun, when the node has one.
-pub(crate) fn health(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
+/// A node's health check, when it has one.
+fn check(inner: &Inner, entry: &NodeEntry) -> Option<Health> {
     let (lab, node) = entry.with(|record| (record.lab.clone(), record.node.clone()));
-    let check = inner
+    let found = inner
         .registry
         .lab(&lab, |lab| lab.record.lab.node(&node).and_then(|node| node.healthcheck.clone()));
-    if let Ok(Some(check)) = check
-        && check.test != vnode_topology::HealthTest::None
-    {
+    found.ok().flatten().filter(|check| check.test != vnode_topology::HealthTest::None)
+}
+
+pub(crate) fn has_check(inner: &Inner, entry: &NodeEntry) -> bool {
+    check(inner, entry).is_some()
+}
+
+/// Starts the health check of the run that has begun, when the node has one.
+pub(crate) fn health(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
+    if let Some(check) = check(inner, entry) {
         // Before anybody can ask: without a verdict a node with a check is not healthy.
         entry.health.send_replace(health::Health::Starting);
         let token = lock(&entry.tasks).child_token();

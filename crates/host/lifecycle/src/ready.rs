@@ -104,12 +104,16 @@ impl Host {
     pub async fn readiness(&self, node: &str) -> Result<Readiness> {
         let entry = self.inner.registry.find(node)?;
         Self::refuse_unknown(&entry)?;
-        let health = entry.health.subscribe();
-        Ok(Readiness { inner: Arc::clone(&self.inner), entry, health, told: None })
+        Ok(Readiness::of(&self.inner, &entry))
     }
 }
 
 impl Readiness {
+    pub(crate) fn of(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) -> Self {
+        let health = entry.health.subscribe();
+        Self { inner: Arc::clone(inner), entry: Arc::clone(entry), health, told: None }
+    }
+
     /// The next level, when it is reached; each once.
     ///
     /// # Errors

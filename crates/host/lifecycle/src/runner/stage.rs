@@ -1,6 +1,7 @@
 //! Steps about what is run in a node once it is booted, and what is waited for.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -10,8 +11,10 @@ use vnode_operation::StepContext;
 use vnode_topology::{Node, StageExec, StageExecTarget, StageName};
 
 use crate::error::{Error, Kind, Result};
+use crate::follow;
 use crate::health::Health;
 use crate::inner::{Inner, driver_error};
+use crate::ready::{Level, Readiness};
 use crate::registry::NodeEntry;
 
 use super::node;
@@ -175,7 +178,7 @@ pub(crate) async fn unhealthy(entry: &NodeEntry) -> Error {
     Error::failed(format!("node `{}` is unhealthy{said}", entry.with(|r| r.node.clone())))
 }
 
-/// Waits for the health check's verdict.
+/// Waits for the health check's verdict. Without a check, to have been booted is healthy.
 pub(super) async fn healthy(
     inner: &Arc<Inner>,
     context: &StepContext,
@@ -183,18 +186,22 @@ pub(super) async fn healthy(
     name: &str,
 ) -> Result<()> {
     let entry = inner.registry.node(lab, name)?;
-    let mut health = entry.health.subscribe();
+    if *entry.health.borrow() == Health::None && !follow::has_check(inner, &entry) {
+        return Ok(());
+    }
+    let mut readiness = Readiness::of(inner, &entry);
+    let reachable = async {
+        while readiness.next().await? < Level::Reachable {}
+        Ok(())
+    };
+    let mut reachable = pin!(reachable);
     loop {
-        let now = *health.borrow_and_update();
-        match now {
-            // Without a check, running is healthy.
-            Health::None | Health::Healthy => return Ok(()),
-            Health::Unhealthy => return Err(unhealthy(&entry).await),
-            Health::Starting => {}
-        }
         tokio::select! {
-            changed = health.changed() => {
-                changed.map_err(|_| Error::state(format!("node `{name}` is gone")))?;
+            // The next daemon goes on with what this one leaves: its end is no verdict.
+            verdict = &mut reachable, if !inner.stop.is_cancelled() => {
+                if verdict.is_ok() || !inner.stop.is_cancelled() {
+                    return verdict;
+                }
             }
             () = context.cancellation().cancelled() => {
                 let said = last_words(&entry).await;
@@ -216,7 +223,9 @@ pub(super) async fn exited(
     let mut watch = entry.live()?.watch();
     loop {
         let status = *watch.borrow_and_update();
-        if status.phase == Phase::Stopped && status.boots > 0 {
+        // One that is started again at once may be seen only as it runs again.
+        let ended = status.phase == Phase::Stopped || status.last_exit.is_some();
+        if ended && status.boots > 0 {
             return Ok(());
         }
         tokio::select! {
