@@ -27,6 +27,9 @@ pub struct Limits {
     pub path_length: usize,
     /// Bytes of one component of a path.
     pub name_length: usize,
+    /// Bytes of all folders' paths, which are kept until the end: an archive of little more than names must not fill the
+    /// memory.
+    pub folder_paths: u64,
     /// Bytes of one entry's extension headers: long names, extended attributes.
     pub extension_bytes: u64,
 }
@@ -39,6 +42,7 @@ impl Default for Limits {
             depth: 128,
             path_length: 4095,
             name_length: 255,
+            folder_paths: 32 << 20,
             extension_bytes: 1 << 20,
         }
     }

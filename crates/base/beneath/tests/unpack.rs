@@ -268,6 +268,7 @@ fn bounds_hold() {
         depth: 5,
         path_length: 90,
         name_length: 20,
+        folder_paths: 40,
         extension_bytes: 4096,
     };
     let too_much = |archive: Vec<u8>, what: &str| {
@@ -278,6 +279,10 @@ fn bounds_hold() {
     too_much(a().file("a", &[1; 600]).file("b", &[1; 600]).end(), "1000 bytes");
     too_much((0..11).fold(a(), |a, n| a.file(&format!("f{n}"), b"")).end(), "10 entries");
     too_much(a().file("a/b/c/d/e/f", b"").end(), "5 folders");
+    let folders = |a: Archive| a.folder("twenty-bytes-of-name").folder("twenty-bytes-of-nam2");
+    Place::new().unpack(&folders(a()).folder("twenty-bytes-of-name").end(), &limits, ROOT).unwrap();
+    too_much(folders(a()).folder("b").end(), "40 bytes of folders' paths");
+    too_much(folders(a()).file("b/c", b"").end(), "40 bytes of folders' paths");
     // Folders that are only implied count too.
     too_much((0..4).fold(a(), |a, n| a.file(&format!("{n}/x/y/f"), b"")).end(), "10 entries");
     too_much(a().file(&"n".repeat(21), b"").end(), "one name");

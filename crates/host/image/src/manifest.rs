@@ -231,13 +231,14 @@ pub fn for_this_machine(entries: &[Descriptor]) -> Result<&Descriptor, Error> {
         Some(p) => p.os == wanted.os && p.architecture == wanted.architecture,
         None => false,
     };
-    // Variants of one architecture stand from the oldest to the newest by custom; `v8` and none are the same for arm64.
-    let found = entries.iter().filter(fits).max_by_key(|e| {
-        e.platform
-            .as_ref()
-            .and_then(|p| p.variant.clone())
-            .filter(|v| v.as_str() <= "v8")
-            .unwrap_or_default()
+    // The lowest variant runs on every processor of its architecture; none is amd64's `v1` and arm64's `v8`. Of the same the
+    // first, as containerd has it.
+    let found = entries.iter().filter(fits).min_by_key(|e| {
+        let variant = e.platform.as_ref().and_then(|p| p.variant.as_deref()).unwrap_or_default();
+        match (wanted.architecture.as_str(), variant) {
+            ("amd64", "v1") | ("arm64", "v8") => String::new(),
+            (_, variant) => variant.to_owned(),
+        }
     });
     match (found, entries) {
         (Some(entry), _) => Ok(entry),
@@ -295,6 +296,31 @@ mod tests {
         assert!(for_this_machine(&entries).unwrap().digest.hex().starts_with('c'));
         let e = for_this_machine(&entries[..2]).unwrap_err().to_string();
         assert!(e.contains("linux/pdp11") && e.contains(&own), "{e}");
+    }
+
+    #[test]
+    fn a_variant_that_needs_more_than_every_processor_has_comes_last() {
+        let own = this_machine().architecture;
+        let base = if own == "amd64" { "v1" } else { "v8" };
+        let of = |variant: &str, byte: char| {
+            let plain = entry("linux", &own, byte);
+            match variant {
+                "" => plain,
+                variant => plain.replace("\"}}", &format!("\",\"variant\":\"{variant}\"}}}}")),
+            }
+        };
+        let chosen = |variants: &[&str]| {
+            let all: Vec<_> = variants.iter().zip('a'..).map(|(v, byte)| of(v, byte)).collect();
+            let text = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, all.join(","));
+            let Manifest::Index(entries) = Manifest::parse(text.as_bytes(), 10).unwrap() else {
+                panic!()
+            };
+            for_this_machine(&entries).unwrap().digest.hex().chars().next().unwrap()
+        };
+        assert_eq!(chosen(&["", "v9"]), 'a');
+        assert_eq!(chosen(&["v9", ""]), 'b');
+        assert_eq!(chosen(&["v9", base]), 'b');
+        assert_eq!(chosen(&["", base]), 'a', "of the same the first");
     }
 
     #[test]

@@ -96,6 +96,13 @@ pub(crate) struct Endpoint {
     base: String,
 }
 
+impl Endpoint {
+    /// What stands before the names of repositories there: nothing, or `prefix/`.
+    fn prefix(&self) -> &str {
+        self.base.split_once("/v2/").map_or("", |(_, prefix)| prefix)
+    }
+}
+
 /// A client; clones share connections and tokens.
 #[derive(Clone)]
 pub(crate) struct Client(Arc<Inner>);

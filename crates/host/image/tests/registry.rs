@@ -459,6 +459,19 @@ async fn a_token_service_is_asked_where_the_registry_names_one() {
     place.ensure(&name).await.unwrap();
     // One token serves the whole pull.
     assert_eq!(liar.requests("/token?scope=repository%3Ar%3Apull&service=lab").len(), 1);
+    // A mirror's repositories have names of their own, with its prefix.
+    let mirror = Liar::start().await;
+    mirror.serve("cache/r", "1", &image);
+    let challenge_of = format!("Bearer realm=\"http://{}/token\",service=\"lab\"", mirror.address);
+    mirror.put(
+        "/token?scope=repository%3Acache%2Fr%3Apull&service=lab",
+        br#"{"token":"def"}"#,
+        "application/json",
+    );
+    mirror.want_authorisation(&challenge_of, "Bearer def");
+    let mirrors = [(liar.address.clone(), vec![format!("{}/cache", mirror.address)])].into();
+    Place::new(Options { mirrors, ..quick() }).ensure(&name).await.unwrap();
+    assert_eq!(mirror.requests(&Liar::blob("cache/r", &image.layers[0])).len(), 1);
     liar.want_authorisation(&challenge, "Bearer other");
     let e = text(&Place::new(quick()).ensure(&name).await.unwrap_err());
     assert!(e.contains("wants a login"), "{e}");

@@ -34,6 +34,8 @@ pub(super) struct Tree<'a> {
     /// Mode and time of folders, set at the end: what is made in a folder changes its time, and a folder may be closed
     /// to its owner.
     folders: BTreeMap<PathBuf, (u32, u64)>,
+    /// Bytes of the paths in both.
+    kept: u64,
 }
 
 impl<'a> Tree<'a> {
@@ -50,6 +52,7 @@ impl<'a> Tree<'a> {
             report: Report::default(),
             implied: BTreeSet::new(),
             folders: BTreeMap::new(),
+            kept: 0,
         })
     }
 
@@ -64,6 +67,15 @@ impl<'a> Tree<'a> {
         self.report.entries += 1;
         if self.report.entries > self.limits.entries {
             return Err(Error::TooMuch { what: "entries", limit: self.limits.entries });
+        }
+        Ok(())
+    }
+
+    fn keep_path(&mut self, path: &Path) -> Result<(), Error> {
+        self.kept += path.as_os_str().len() as u64;
+        let limit = self.limits.folder_paths;
+        if self.kept > limit {
+            return Err(Error::TooMuch { what: "bytes of folders' paths", limit });
         }
         Ok(())
     }
@@ -129,6 +141,7 @@ impl<'a> Tree<'a> {
 
     fn imply(&mut self, path: &Path) -> Result<(), Error> {
         self.count_entry()?;
+        self.keep_path(path)?;
         self.root.mkdir(path, 0o700).map_err(at(path))?;
         // Not by mkdir, which the process's umask would have a say in.
         let folder = self.root.open_dir(path).map_err(at(path))?;
@@ -269,6 +282,9 @@ impl<'a> Tree<'a> {
             }
             None => (member.mode & 0o777) | 0o700,
         };
+        if !self.folders.contains_key(&path) {
+            self.keep_path(&path)?;
+        }
         self.folders.insert(path, (mode, member.mtime));
         Ok(())
     }

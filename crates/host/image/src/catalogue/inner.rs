@@ -21,7 +21,7 @@ use crate::{Error, ImageConfig, Options, PullPolicy, Reference};
 /// Names looked at in one folder of the catalogue.
 const MANY: usize = 1_000_000;
 /// Largest record, bytes: a configuration at its limit, and room.
-const RECORD: u64 = 64 << 20;
+pub(super) const RECORD: u64 = 64 << 20;
 /// A record is written anew for its time of last use at most this often.
 const USE_GRAIN: SignedDuration = SignedDuration::from_secs(60);
 

@@ -8,7 +8,7 @@ use vnode_beneath::{
     Decoder, Devices, Dir, Mode, RootFileSystem, Scope, UnpackError, Whiteouts, archive, unpack_tar,
 };
 
-use super::inner::{Inner, Pins, Temporary};
+use super::inner::{Inner, Pins, RECORD, Temporary};
 use super::record::{LayerRecord, VERSION};
 use crate::digest::{Digest, Gauge};
 use crate::error::PullError;
@@ -93,6 +93,13 @@ impl Inner {
     ) -> Result<(), PullError> {
         let bytes = serde_json::to_vec(&record)
             .map_err(|e| PullError::disk("write the record of a layer in", &self.root)(e.into()))?;
+        // What could not be read again would be swept away with its layer.
+        if bytes.len() as u64 > RECORD {
+            let why = format!("the paths of its folders take more than {RECORD} bytes");
+            return Err(PullError::disk("write the record of a layer in", &self.root)(
+                io::Error::other(why),
+            ));
+        }
         self.dir.write_atomic(temporary.path.join("layer.json"), &bytes, 0o600)?;
         match self.dir.rename(&temporary.path, format!("layers/{}", digest.hex())) {
             Ok(()) => {}

@@ -94,5 +94,67 @@ pub(crate) struct LayerRecord {
     pub(super) devices_skipped: u64,
     pub(super) attributes_skipped: u64,
     /// Folders whose owner and mode the archive did not give.
+    #[serde(with = "paths")]
     pub(super) implied_folders: Vec<PathBuf>,
+}
+
+/// Paths as text, or, where they are no UTF-8, as their bytes.
+mod paths {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::PathBuf;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(paths.iter().map(|path| match path.to_str() {
+            Some(text) => Written::Text(text.to_owned()),
+            None => Written::Bytes(path.as_os_str().as_bytes().to_owned()),
+        }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<PathBuf>, D::Error> {
+        let read = Vec::<Written>::deserialize(from)?;
+        let path = |written| match written {
+            Written::Text(text) => PathBuf::from(text),
+            Written::Bytes(bytes) => PathBuf::from(OsString::from_vec(bytes)),
+        };
+        Ok(read.into_iter().map(path).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn a_layer_whose_folders_are_no_utf8_has_a_record() {
+        let latin1 = PathBuf::from(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+        let record = LayerRecord {
+            version: VERSION,
+            size_bytes: 1,
+            entries: 1,
+            devices_skipped: 0,
+            attributes_skipped: 0,
+            implied_folders: vec!["a/b".into(), latin1],
+        };
+        let bytes = serde_json::to_vec(&record).unwrap();
+        assert!(
+            String::from_utf8_lossy(&bytes).contains(r#"["a/b",["#),
+            "as it was written before"
+        );
+        let read: LayerRecord = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(read.implied_folders, record.implied_folders);
+    }
 }

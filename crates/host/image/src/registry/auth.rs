@@ -93,7 +93,8 @@ impl Client {
         }
         let scope = match request.repository {
             "" => "registry:catalog:*".to_owned(),
-            repository => format!("repository:{repository}:pull"),
+            // A mirror's repositories have its prefix before their names.
+            repository => format!("repository:{}{repository}:pull", endpoint.prefix()),
         };
         url.query_pairs_mut().append_pair("scope", &scope);
         if let Some(service) = &challenge.service {

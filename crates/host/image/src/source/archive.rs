@@ -147,9 +147,13 @@ fn unnamed_file(inner: &Inner) -> Result<File, PullError> {
     Ok(inner.dir.open_with(&path, flags, 0o600)?)
 }
 
+/// Bytes of all names and targets of links in an archive.
+const NAMES: usize = 32 << 20;
+
 fn index(file: &File, extension_limit: u64) -> Result<HashMap<PathBuf, Place>, PullError> {
     let mut reader = Reader::seeking(file, extension_limit);
     let mut members = HashMap::new();
+    let mut names = 0;
     while let Some(member) = reader.next_member().map_err(PullError::Archive)? {
         let Some(name) = normal(&member.path) else { continue };
         let place = match (member.kind, &member.link) {
@@ -170,8 +174,14 @@ fn index(file: &File, extension_limit: u64) -> Result<HashMap<PathBuf, Place>, P
             },
             _ => continue,
         };
-        if members.len() == MEMBERS {
-            let why = format!("it has more than {MEMBERS} members; is it an image?");
+        names += name.as_os_str().len();
+        if let Place::Link(to) = &place {
+            names += to.as_os_str().len();
+        }
+        if members.len() == MEMBERS || names > NAMES {
+            let why = format!(
+                "it has more than {MEMBERS} members, or {NAMES} bytes of names; is it an image?"
+            );
             return Err(PullError::disk("read", Path::new("archive"))(io::Error::other(why)));
         }
         members.insert(name, place);
