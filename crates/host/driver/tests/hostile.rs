@@ -55,6 +55,42 @@ fn t36_links_in_the_image_do_not_lead_a_mount_out_of_the_node() {
 }
 
 #[test]
+fn a_program_is_not_looked_up_through_what_the_monitor_has_open() {
+    use std::os::unix::fs::PermissionsExt;
+    run(|bed| async move {
+        let outside = bed.dir.path().join("outside");
+        std::fs::create_dir_all(&outside).unwrap();
+        let program = outside.join("program");
+        std::fs::write(&program, "#!/bin/sh\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let image = bed.dir.path().join("image");
+        let numbers = 3..40;
+        for number in numbers.clone() {
+            let up = "../".repeat(16);
+            let link =
+                format!("/proc/self/fd/{number}/{up}{}", &program.display().to_string()[1..]);
+            symlink(link, image.join(format!("e{number}"))).unwrap();
+        }
+        let node = bed.boot(&bed.spec("a")).await;
+        for number in numbers {
+            let argv = vec![format!("/e{number}")];
+            let request = ExecSpec { argv: argv.clone(), ..ExecSpec::default() };
+            let refused = node.exec(&request).await.map(drop).unwrap_err();
+            assert!(matches!(refused, Error::Exec { .. }), "{number}: {refused}");
+            // The first processes of more nodes than this would say nothing new.
+            if number < 16 {
+                let mut spec = bed.spec(&format!("n{number}"));
+                spec.process.argv = argv;
+                let driver = bed.driver();
+                let other = driver.create(&spec, &bed.path(&spec.node)).await.unwrap();
+                let refused = other.boot(&spec).await.unwrap_err();
+                assert!(matches!(refused, Error::Boot { .. }), "{number}: {refused}");
+            }
+        }
+    });
+}
+
+#[test]
 fn an_image_whose_proc_dev_and_sys_are_links_is_mounted_inside() {
     run(|bed| async move {
         let image = bed.dir.path().join("image");

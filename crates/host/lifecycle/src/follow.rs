@@ -240,7 +240,9 @@ async fn again(inner: &Arc<Inner>, entry: &Arc<NodeEntry>) {
     // Somebody halted, destroyed or booted it while we waited.
     let idle =
         entry.instance().is_some_and(|instance| matches!(instance.status().phase, Phase::Stopped));
-    if !idle || entry.is_asked() || lock(&entry.tasks).is_cancelled() {
+    // Halted while it waited to be started again, or its root was mounted: there was no process whose end was asked for.
+    let wanted = entry.with(|record| record.wanted && record.state != State::Mounted);
+    if !idle || !wanted || entry.is_asked() || lock(&entry.tasks).is_cancelled() {
         return;
     }
     if let Err(error) = runner::start(inner, entry, "").await {

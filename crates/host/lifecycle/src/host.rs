@@ -224,7 +224,10 @@ impl Host {
             return;
         }
         match self.engine.submit(plan::restore(&records)).await {
-            Ok(id) => tracing::info!(lab = name, operation = %id, "restoring after a restart"),
+            Ok(id) => {
+                self.set_active(name, id);
+                tracing::info!(lab = name, operation = %id, "restoring after a restart");
+            }
             Err(error) => tracing::error!(lab = name, "cannot restore: {error}"),
         }
     }

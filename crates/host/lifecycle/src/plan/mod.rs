@@ -76,7 +76,11 @@ pub fn step(work: &Work) -> Step {
         // As long as its servers go on sending: a stalled one is given up by the download itself.
         Work::ImageLists { .. } => LISTS,
         // What has a limit of its own, the node's: `startup-delay`, `boot-timeout` and `ready-timeout`; or as many gigabytes as a machine has.
-        Work::NodeBoot { .. } | Work::NodeSave { .. } | Work::NodeRenew { .. } => BOOT,
+        Work::NodeBoot { .. }
+        | Work::NodeSave { .. }
+        | Work::NodeRenew { .. }
+        | Work::NodeSnapshot { .. }
+        | Work::NodeRestore { .. } => BOOT,
         Work::NodeHealthy { .. } | Work::NodeConfigure { .. } | Work::NodeExited { .. } => HEALTHY,
         Work::NodeHalt { grace_ms, .. } => {
             DEFAULT + Duration::from_millis(grace_ms.unwrap_or(10_000))

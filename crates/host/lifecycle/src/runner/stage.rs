@@ -221,10 +221,11 @@ pub(super) async fn exited(
 ) -> Result<()> {
     let entry = inner.registry.node(lab, name)?;
     let mut watch = entry.live()?.watch();
+    let first = *watch.borrow();
     loop {
         let status = *watch.borrow_and_update();
         // One that is started again at once may be seen only as it runs again.
-        let ended = status.phase == Phase::Stopped || status.last_exit.is_some();
+        let ended = status.phase == Phase::Stopped || status.boots > first.boots;
         if ended && status.boots > 0 {
             return Ok(());
         }

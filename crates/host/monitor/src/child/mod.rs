@@ -358,7 +358,12 @@ pub(crate) fn start_exec(
 /// Runs `body` as the whole rest of a child's life.
 fn in_child(status: &OwnedFd, body: impl FnOnce() -> Result<std::convert::Infallible>) -> ! {
     let Err(Fail(text)) = body();
-    tell_failure(status, &text);
+    fail(status, &text)
+}
+
+/// Ends a child that cannot go on.
+fn fail(status: &OwnedFd, text: &str) -> ! {
+    tell_failure(status, text);
     // SAFETY: ends this process without running anything of the parent's.
     unsafe { libc::_exit(127) }
 }

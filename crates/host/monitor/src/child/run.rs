@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, CWD, Mode, OFlags, ResolveFlags, access, openat2};
 use rustix::io::Errno;
 use vnode_monitor::packet;
 use vnode_monitor::wire::Process;
@@ -37,8 +37,35 @@ pub(super) fn prepare_user(root: &Root, process: &Process) -> Result<User> {
 }
 
 pub(super) fn enter_folder(path: &str) -> Result<()> {
-    // Not by the descriptor of before: `.` must be below the root also for one who asks by path.
-    rustix::process::chdir(path).doing(|| format!("working folder {path}"))
+    // Not by the descriptor of before: `.` must be below the root also for one who asks by path. A node may have put a
+    // link in its place meanwhile, and through `/proc/self/fd` one would lead to what is still open here.
+    let folder = openat2(
+        CWD,
+        path,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::NO_MAGICLINKS,
+    );
+    let entered = folder.and_then(|folder| rustix::process::fchdir(&folder));
+    entered.doing(|| format!("working folder {path}"))
+}
+
+/// Closes all descriptors from 3 on but one. The program is looked up in the node, where a link to `/proc/self/fd/N` would
+/// lead to a folder of the host's: to be closed by the exec is too late.
+fn close_all_but(kept: &OwnedFd) -> Result<()> {
+    let kept = kept.as_raw_fd().cast_unsigned();
+    let close = |first: u32, last: u32, flags: u32| {
+        if first > last {
+            return Ok(());
+        }
+        // SAFETY: what is closed here is used no more: this process executes a program, or tells by `kept` why it cannot,
+        // and ends.
+        checked(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
+    };
+    close(3, kept.saturating_sub(1), 0)
+        .and_then(|()| close(kept + 1, u32::MAX, 0))
+        .and_then(|()| close(kept, kept, libc::CLOSE_RANGE_CLOEXEC))
+        .doing(|| "close what is not the program's")
 }
 
 /// Makes a terminal the program's own.
@@ -102,17 +129,15 @@ pub(super) fn execute(
             .collect::<Result<_>>()?
     };
     confine::confine(process, user)?;
-    // Whatever is still open is closed by the exec, and stays open for the error text until then.
-    // SAFETY: sets a flag only.
-    checked(unsafe {
-        libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    })
-    .doing(|| "close what is not the program's")?;
     packet::send_text(status, b"R", told).doing(|| "tell the monitor")?;
     let pointers = |texts: &[CString]| {
         texts.iter().map(|t| t.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
     };
     let (argv, env) = (pointers(&argv), pointers(&env));
+    // From here on nothing may be dropped that would close what is closed: this process executes, or ends here.
+    if let Err(Fail(text)) = close_all_but(status) {
+        super::fail(status, &text)
+    }
     let mut refused = None;
     let several = candidates.len() > 1;
     for candidate in candidates {
@@ -133,7 +158,7 @@ pub(super) fn execute(
             }
         }
     }
-    Err(Fail(match refused {
+    let text = match refused {
         Some((candidate, error)) => format!("exec `{}`: {error}", candidate.to_string_lossy()),
         None if !program.contains('/') => {
             format!("exec `{program}`: not found in the node's PATH ({path})")
@@ -141,5 +166,6 @@ pub(super) fn execute(
         None => {
             format!("exec `{program}`: not found in the node, or the interpreter it names is not")
         }
-    }))
+    };
+    super::fail(status, &text)
 }
