@@ -445,3 +445,25 @@ fn t31_a_node_whose_record_is_damaged_is_listed_and_its_disk_kept() {
     host.vnode(&["down", "two"]).ok();
     host.assert_nothing_but_files(&before);
 }
+
+#[test]
+fn t19_a_full_disk_under_the_state_is_over_when_there_is_room_again() {
+    needs!(Root, Program("dd"));
+    let host = Host::new();
+    let state = host.state_dir().display().to_string();
+    host.run("mount", &["-t", "tmpfs", "-o", "size=24m,mode=700", "tmpfs", &state]).ok();
+    let file = up(&host, &lab("full", "a:\nb:", ""));
+    let fill = format!("{state}/fill");
+    let filled = host.run("dd", &["if=/dev/zero", &format!("of={fill}"), "bs=4k"]);
+    assert_ne!(filled.code, 0, "the disk is full");
+    let refused = (0..60).any(|number| {
+        let node = format!("full/n{number}");
+        host.vnode(&["create", &node, "--", "sleep", "infinity"]).code != 0
+    });
+    assert!(refused, "nothing can be written");
+    host.run("rm", &[&fill]).ok();
+    let changed = host.vnode(&["create", "full/after", "--", "sleep", "infinity"]);
+    assert_eq!(changed.code, 0, "{}", changed.all());
+    host.vnode(&["down", &file]).ok();
+    assert_eq!(host.vnode(&["ps", "--json"]).ok().json().as_array().map(Vec::len), Some(0));
+}

@@ -15,7 +15,7 @@ use std::{
     fs::DirBuilder,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::{Arc, PoisonError, RwLock, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -41,12 +41,16 @@ const GROUP: usize = 256;
 /// How long a lazy commit may wait for its fsync.
 const LAZY: Duration = Duration::from_secs(1);
 
+/// The file as it is open. After a failed write, as on a full disk, redb writes nothing more until it is opened again;
+/// `None` when that has failed so far.
+type Open = Arc<RwLock<Option<Database>>>;
+
 /// A store file that this process holds.
 pub(crate) struct Engine {
     /// `None` only while dropping: its end tells the writer to stop.
     requests: Option<mpsc::Sender<Request>>,
     writer: Option<JoinHandle<()>>,
-    database: Arc<Database>,
+    database: Open,
     watchers: Arc<Watchers>,
     path: PathBuf,
     /// Last field: released after the database is closed.
@@ -78,12 +82,14 @@ impl Engine {
         if !path.try_exists().map_err(io("look for"))? {
             create(path, 0, &BTreeMap::new())?;
         }
-        let database = Arc::new(open_whole(path)?);
+        let database = open_whole(path)?;
         let revision = read_meta(&database, path)?;
+        let database = Arc::new(RwLock::new(Some(database)));
         let watchers = Arc::new(Watchers::default());
         let (requests, inbox) = mpsc::channel();
         let writer = Writer {
             database: Arc::clone(&database),
+            path: path.to_owned(),
             watchers: Arc::clone(&watchers),
             revision,
             dirty_since: None,
@@ -117,7 +123,10 @@ impl Engine {
             &redb::ReadOnlyTable<&'static str, (u64, &'static [u8])>,
         ) -> std::result::Result<T, StorageError>,
     ) -> Result<T> {
-        let transaction = self.database.begin_read().map_err(engine("begin to read"))?;
+        // Held to the end: the file is not opened again below a reader.
+        let open = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = open.as_ref().ok_or_else(unopened)?;
+        let transaction = database.begin_read().map_err(engine("begin to read"))?;
         let table = transaction.open_table(VALUES).map_err(engine("open its table"))?;
         work(&table).map_err(engine("read"))
     }
@@ -202,9 +211,14 @@ impl Store for Engine {
     }
 }
 
+fn unopened() -> Error {
+    Error::Write { reason: "the store could not be opened again after a failed write".to_owned() }
+}
+
 /// The one that writes.
 struct Writer {
-    database: Arc<Database>,
+    database: Open,
+    path: PathBuf,
     watchers: Arc<Watchers>,
     revision: u64,
     /// Since when there are lazy commits that no fsync has covered.
@@ -245,8 +259,6 @@ impl Writer {
     fn flush(&mut self) {
         if let Err(error) = self.write(&[], true) {
             tracing::error!(%error, "entries committed lazily are not durable yet");
-            // Again in a while, not at once.
-            self.dirty_since = Some(Instant::now());
         }
     }
 
@@ -270,9 +282,43 @@ impl Writer {
         }
     }
 
-    /// One transaction for all of `group`. The inner results are refusals of single requests.
+    /// Opens the file again after a write has failed. What was committed lazily and not yet made durable is lost, as it is
+    /// when the machine stops.
+    fn reopen(&mut self) {
+        let mut open = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // It holds the file, and must let go first.
+        drop(open.take());
+        self.dirty_since = None;
+        let opened = open_whole(&self.path)
+            .and_then(|database| Ok((read_meta(&database, &self.path)?, database)));
+        match opened {
+            Ok((revision, database)) => {
+                self.revision = revision;
+                *open = Some(database);
+            }
+            Err(error) => {
+                tracing::error!(error = %vnode_protocol::chain(&error), "cannot open the store again");
+            }
+        }
+    }
+
+    /// As [`Self::transact`]; the file is ready for the next one also when this one fails.
     fn write(&mut self, group: &[Request], durable: bool) -> Result<Vec<Result<u64>>> {
-        let mut transaction = self.database.begin_write().map_err(engine("begin to write"))?;
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+            self.reopen();
+        }
+        let written = self.transact(group, durable);
+        if written.is_err() {
+            self.reopen();
+        }
+        written
+    }
+
+    /// One transaction for all of `group`. The inner results are refusals of single requests.
+    fn transact(&mut self, group: &[Request], durable: bool) -> Result<Vec<Result<u64>>> {
+        let open = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = open.as_ref().ok_or_else(unopened)?;
+        let mut transaction = database.begin_write().map_err(engine("begin to write"))?;
         let durability = if durable { Durability::Immediate } else { Durability::None };
         transaction.set_durability(durability).map_err(engine("choose durability"))?;
         let mut revision = self.revision;
