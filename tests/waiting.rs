@@ -285,3 +285,22 @@ fn t34_t41_who_waits_for_health_is_not_let_on_by_an_end() {
     assert!(out.all().contains("exit 7"), "{}", out.all());
     assert_ne!(state(&host, "b"), "running");
 }
+
+#[test]
+fn t49_t54_a_node_that_is_halted_before_its_restart_stays_so() {
+    needs!(Root);
+    let host = Host::new();
+    let text = lab("loop", "a: {cmd: sh -c \"exit 1\", restart-policy: always}", "");
+    let file = host.write("loop.clab.yml", &text).display().to_string();
+    host.vnode(&["up", &file]);
+    // By then a second or more lies between two starts.
+    eventually("it is started again and again", SOON, || {
+        (node(&host, "a")["restarts"].as_u64() >= Some(5)).then_some(())
+    });
+    host.vnode(&["halt", "a"]).ok();
+    let restarts = node(&host, "a")["restarts"].clone();
+    // Longer than there is ever between two starts.
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(node(&host, "a")["restarts"], restarts);
+    assert_ne!(state(&host, "a"), "running");
+}

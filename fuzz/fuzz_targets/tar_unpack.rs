@@ -13,6 +13,7 @@ const LIMITS: Limits = Limits {
     depth: 8,
     path_length: 1024,
     name_length: 255,
+    folder_paths: 64 << 10,
     extension_bytes: 16 << 10,
 };
 

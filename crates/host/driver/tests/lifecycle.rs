@@ -128,6 +128,43 @@ fn users_groups_and_folders_are_the_nodes_own() {
 }
 
 #[test]
+fn a_user_of_a_node_in_a_user_namespace_has_its_streams() {
+    run(|bed| async move {
+        if !bed.driver().capabilities().user_namespaces {
+            return println!("skipped: no user namespaces over mapped layers");
+        }
+        let mut spec = bed.sh("a", "echo out >/dev/stdout; echo err >&2; sleep 1000");
+        spec.process.user = "app".into();
+        spec.security.user_namespace = Some(IdMap { first: 100_000, size: 65_536 });
+        let node = bed.boot(&spec).await;
+        let log = node.logs().current;
+        bed::eventually("what it prints is kept", || {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            text.contains("out") && text.contains("err")
+        })
+        .await;
+        let (code, out, err) =
+            bed::exec_as(&node, "id -u; echo more >/dev/stdout", |s| s.user = Some("app".into()))
+                .await;
+        assert_eq!((code, out.as_str()), (0, "1000\nmore\n"), "{err}");
+        // What is mounted among the host's mounts for it is nobody's peer, and its own group is the root of what it sees.
+        let (_, mounts, _) = bed::exec_as(&node, "cat /proc/1/mountinfo", |s| s.user = None).await;
+        assert!(!mounts.is_empty() && !mounts.contains("shared:"), "{mounts}");
+    });
+}
+
+#[test]
+fn a_nodes_own_control_group_is_the_root_of_what_it_sees() {
+    run(|bed| async move {
+        let node = bed.boot(&bed.spec("a")).await;
+        let (_, groups, _) = bed::exec(&node, "cat /proc/1/cgroup").await;
+        let its_root = |line: &&str| line.ends_with(":/");
+        let foreign: Vec<&str> = groups.lines().filter(|line| !its_root(line)).collect();
+        assert_eq!(foreign, Vec::<&str>::new(), "{groups}");
+    });
+}
+
+#[test]
 fn t46_a_first_process_that_ignores_the_request_is_killed_after_the_grace() {
     run(|bed| async move {
         let spec = bed.sh("a", "trap '' TERM; while true; do sleep 1; done");

@@ -32,8 +32,10 @@ const QUIET: &[&str] = &[
     "restart-policy",
     "startup-delay",
 ];
-/// Keys that say what the network namespace is, or who holds it: that one may be made again in a user namespace.
-const DEEP: &[&str] = &["backend", "kind", "libvirt", "network-mode", "pid-mode", "privileged"];
+/// Keys that say what the network namespace is, or who holds it: that one may be made again in a user namespace. And what a
+/// node's control group lets through, which is said once in the group's life.
+const DEEP: &[&str] =
+    &["backend", "devices", "kind", "libvirt", "network-mode", "pid-mode", "privileged"];
 
 impl Node {
     /// What is to be done to a node defined so to make it one of `new`.

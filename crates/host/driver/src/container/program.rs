@@ -11,7 +11,7 @@ use super::config;
 use super::connection::{Shared, done};
 use super::instance::Container;
 use super::stream::Terminal;
-use crate::{BoxFuture, Error, Exec, ExecControl, ExecSpec, Reader, Result, WindowSize};
+use crate::{BoxFuture, Error, Exec, ExecControl, ExecSpec, IdMap, Reader, Result, WindowSize};
 
 impl Container {
     /// Starts a program in the running node.
@@ -25,7 +25,10 @@ impl Container {
         exec.cgroup = cgroup.is_some();
         let streams = match request.tty {
             Some(_) => None,
-            None => Some(Streams::new().map_err(|e| fail("make pipes", e))?),
+            None => {
+                let ids = self.spec().security.user_namespace;
+                Some(Streams::new(ids).map_err(|e| fail("make pipes", e))?)
+            }
         };
         let mut fds: Vec<BorrowedFd<'_>> = cgroup.iter().map(AsFd::as_fd).collect();
         if let Some(streams) = &streams {
@@ -90,11 +93,17 @@ struct Streams {
 }
 
 impl Streams {
-    fn new() -> std::io::Result<Self> {
+    /// The program's ends are its node's root's, who gives them to the program's user: of what is the host's it may not.
+    fn new(ids: Option<IdMap>) -> std::io::Result<Self> {
         let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
         let ((stdin, into), (from, stdout), (from_err, stderr)) = (pipe()?, pipe()?, pipe()?);
         for ours in [&into, &from, &from_err] {
             rustix::io::ioctl_fionbio(ours, true)?;
+            if let Some(IdMap { first, .. }) = ids {
+                let (uid, gid) =
+                    (rustix::fs::Uid::from_raw(first), rustix::fs::Gid::from_raw(first));
+                rustix::fs::fchown(ours, Some(uid), Some(gid))?;
+            }
         }
         Ok(Self {
             theirs: [stdin, stdout, stderr],

@@ -288,6 +288,13 @@ pub(crate) fn start_init(
             let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
                 .doing(|| "make the output pipe")?;
             rustix::io::ioctl_fionbio(&pipe.0, true).doing(|| "make the output pipe")?;
+            if let Some((_, first)) = own.user {
+                // The node's root gives it to the node's user, and may of what is its own only.
+                let (uid, gid) =
+                    (rustix::fs::Uid::from_raw(first), rustix::fs::Gid::from_raw(first));
+                rustix::fs::fchown(&pipe.1, Some(uid), Some(gid))
+                    .doing(|| "make the output pipe")?;
+            }
             Some(pipe)
         }
     };
@@ -299,7 +306,8 @@ pub(crate) fn start_init(
         let made = userns::start_init(boot, dir, user, how, status, write.as_ref())?;
         return Ok((new_child(made, ours, asked), read));
     }
-    let mut kinds = NODE_NAMESPACES;
+    // Its control group's namespace is rooted where it stands when it makes that one: once it is in the node's groups.
+    let mut kinds = NODE_NAMESPACES & !libc::CLONE_NEWCGROUP;
     match (&boot.pids, &processes) {
         (Pids::Own, _) => {}
         (Pids::Host { .. }, _) => kinds &= !libc::CLONE_NEWPID,

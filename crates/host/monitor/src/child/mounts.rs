@@ -52,14 +52,26 @@ pub(super) fn mount_setattr(
     set: u64,
     user: u64,
 ) -> io::Result<()> {
-    #[repr(C)]
-    struct MountAttr {
-        set: u64,
-        clear: u64,
-        propagation: u64,
-        userns: u64,
-    }
-    let attr = MountAttr { set, clear: 0, propagation: 0, userns: user };
+    set_attributes(tree, recursive, &MountAttr { set, userns: user, ..MountAttr::default() })
+}
+
+/// Has the mounts of a tree that is attached nowhere neither peers nor masters.
+fn make_private(tree: &OwnedFd) -> io::Result<()> {
+    let propagation = libc::MS_PRIVATE;
+    set_attributes(tree.as_fd(), true, &MountAttr { propagation, ..MountAttr::default() })
+}
+
+/// `struct mount_attr` of mount_setattr(2).
+#[repr(C)]
+#[derive(Default)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns: u64,
+}
+
+fn set_attributes(tree: BorrowedFd<'_>, recursive: bool, attr: &MountAttr) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is an empty string and `attr` lives through the call.
     checked(unsafe {
@@ -68,7 +80,7 @@ pub(super) fn mount_setattr(
             tree.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     })
@@ -136,6 +148,11 @@ pub(super) fn prepare(
         if let Source::Bind { path, recursive } = &mount.what {
             let what = || format!("bind {path} on {}", mount.target);
             let tree = clone_tree(rustix::fs::CWD, path, *recursive).doing(what)?;
+            if user.is_some() {
+                // Taken among the host's mounts, it would be a peer of one of them: what is mounted below it in the node
+                // would show on the host.
+                make_private(&tree).doing(what)?;
+            }
             if mount.attr != 0 {
                 mount_setattr(tree.as_fd(), *recursive, mount.attr, 0).doing(what)?;
             }
