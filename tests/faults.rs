@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use vnode_testkit::image::{self, ImageSpec};
 use vnode_testkit::{Host, Process, eventually, needs};
-use vnode_tests::{SOON, lab, node, nodes, pair, state, up, wait_for_state};
+use vnode_tests::{SOON, lab, node, nodes, pair, star, state, up, wait_for_state};
 
 /// Ends the daemon that runs and starts one with this fault.
 fn with_fault(host: &Host, fault: &str) -> vnode_testkit::Daemon {
@@ -443,6 +443,67 @@ fn t31_a_node_whose_record_is_damaged_is_listed_and_its_disk_kept() {
     assert_eq!(state(&host, "a"), "absent");
     assert!(!disk.exists());
     host.vnode(&["down", "two"]).ok();
+    host.assert_nothing_but_files(&before);
+}
+
+/// Cuts one record in half, while no daemon runs.
+fn damage(host: &Host, key: &str) {
+    let daemon = host.daemon_process().expect("a daemon runs");
+    host.vnode(&["daemon", "stop"]).ok();
+    eventually("the daemon ends", SOON, || daemon.is_gone().then_some(()));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let store = host.state_dir().join("store.redb");
+        let store = vnode_store::open(&store).expect("the store opens");
+        let entry = store.get(key).await.expect("it reads").expect("the record is there");
+        let half = entry.value[..entry.value.len() / 2].to_vec();
+        let change = vnode_store::Change::put(key, half);
+        store.commit(vec![change]).await.expect("the store is writable");
+    });
+}
+
+#[test]
+fn t31_what_a_damaged_record_spoke_of_is_no_stray_until_it_is_given_up() {
+    needs!(Root, Program("ping"));
+    let host = Host::new();
+    let before = host.snapshot();
+    let file = up(&host, &pair("two", ""));
+    host.exec("a", &["sh", "-c", "echo kept >/root/file"]).ok();
+    let other = up(&host, &star("other", 2));
+    let disk = host.state_dir().join("nodes/two/a/upper/root/file");
+
+    // A lab: it cannot be shown, and goes on.
+    damage(&host, "lab/two");
+    let doctor = host.vnode(&["doctor"]).exits(1);
+    assert!(doctor.all().contains("lab/two"), "{}", doctor.all());
+    let cleaned = host.vnode(&["clean", "--json"]).exits(3).json();
+    assert_eq!(cleaned["removed"].as_array().map(Vec::len), Some(0), "{cleaned}");
+    assert!(cleaned["left"].to_string().contains("`lab/two` cannot be read"), "{cleaned}");
+    for args in [&["up", &file][..], &["apply", &file], &["down", "two"], &["image", "gc"]] {
+        let out = host.vnode(args).exits(1);
+        assert!(out.all().contains("cannot be read"), "{args:?}: {}", out.all());
+    }
+    assert_eq!(std::fs::read_to_string(&disk).ok().as_deref(), Some("kept\n"));
+    assert!(host.vnode(&["clean", "--lab", "other"]).exits(1).all().contains("is damaged"));
+
+    // A link: what it is on is spared as well, and the others of its lab are whole.
+    damage(&host, "link/other/lan0");
+    let left = host.vnode(&["clean", "--json"]).exits(3).json()["left"].to_string();
+    assert!(left.contains("link/other/lan0"), "{left}");
+    assert_eq!(state(&host, "n1"), "running");
+
+    let would = host.vnode(&["clean", "--dry-run", "--lab", "two", "--json"]).exits(3).json();
+    assert!(would["removed"].to_string().contains("folder of node `two/a`"), "{would}");
+    assert!(disk.exists(), "nothing but said");
+    let cleaned = host.vnode(&["clean", "--lab", "two", "--json"]).exits(3).json();
+    assert!(cleaned["removed"].to_string().contains("records of lab `two`"), "{cleaned}");
+    assert!(!disk.exists());
+    host.vnode(&["clean", "--lab", "other"]).ok();
+    host.vnode(&["clean"]).ok();
+    assert_eq!(state(&host, "n1"), "running", "the lab itself is whole");
+    host.vnode(&["up", &file]).ok();
+    host.vnode(&["down", &file]).ok();
+    host.vnode(&["down", &other]).ok();
     host.assert_nothing_but_files(&before);
 }
 

@@ -2,7 +2,7 @@
 
 use vnode_testkit::image::{self, ImageSpec};
 use vnode_testkit::{Host, Output, Registry, needs};
-use vnode_tests::nodes;
+use vnode_tests::{nodes, up};
 
 /// Brings up one node from an image with a file `/hello`.
 fn up_from(host: &Host, reference: &str) -> Output {
@@ -117,6 +117,39 @@ fn images_are_listed_removed_and_kept_while_in_use() {
     says_hello(&host);
     host.vnode(&["image", "rm", "mine:1"]).ok();
     assert!(!host.vnode(&["image", "ls"]).ok().stdout.contains("mine:1"));
+}
+
+#[test]
+fn other_limits_leave_a_node_on_the_image_that_it_was_made_from() {
+    needs!(Root, Program("busybox"));
+    let host = Host::new();
+    let import = |what: &str| {
+        let spec = ImageSpec::default().with_file("version", what, 0o644);
+        let tar = image::write_tarball(&spec, &host.dir().join(format!("{what}.tar")))
+            .display()
+            .to_string();
+        host.vnode(&["image", "import", &tar, "--name", "mine:1"]).ok();
+    };
+    import("first");
+    let text = |resources: &str| {
+        format!(
+            "name: kept\ntopology:\n  nodes:\n    a: {{kind: linux, image: 'mine:1'{resources}}}\n"
+        )
+    };
+    let file = up(&host, &text(""));
+    let image = || host.vnode(&["inspect", "a"]).ok().json()["image_id"].clone();
+    let first = image();
+    assert!(first.is_string(), "{first}");
+    // The name leads elsewhere now; the node's disk does not.
+    import("second");
+    host.write("kept.clab.yml", &text(", resources: {cpu-weight: 50}"));
+    let out = host.vnode(&["apply", &file]);
+    assert!(out.code == 0 || out.all().contains("cgroup"), "{}", out.all());
+    assert_eq!(image(), first);
+    host.vnode(&["image", "gc", "--unused", "0"]).ok();
+    host.vnode(&["reboot", "a"]).ok();
+    assert_eq!(host.exec("a", &["cat", "/version"]).ok().stdout, "first");
+    host.vnode(&["down", &file]).ok();
 }
 
 /// A tarball of one bad entry.

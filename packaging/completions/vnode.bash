@@ -1012,12 +1012,16 @@ _vnode() {
             return 0
             ;;
         vnode__subcmd__clean)
-            opts="-q -h --dry-run --state-dir --json --quiet --host --token --ca --help"
+            opts="-q -h --dry-run --lab --state-dir --json --quiet --host --token --ca --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --lab)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --state-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

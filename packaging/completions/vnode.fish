@@ -1207,6 +1207,7 @@ complete -c vnode -n "__fish_vnode_using_subcommand doctor" -l ca -d 'Certificat
 complete -c vnode -n "__fish_vnode_using_subcommand doctor" -l json -d 'Print JSON: one document, or one line each for what streams'
 complete -c vnode -n "__fish_vnode_using_subcommand doctor" -s q -l quiet -d 'Print nothing but results and errors'
 complete -c vnode -n "__fish_vnode_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vnode -n "__fish_vnode_using_subcommand clean" -l lab -d 'Give up this lab\'s records that cannot be read, and all that they may speak of: disks too' -r
 complete -c vnode -n "__fish_vnode_using_subcommand clean" -l state-dir -d 'Folder of all state' -r -F
 complete -c vnode -n "__fish_vnode_using_subcommand clean" -l host -d 'Talk to the daemon of another host, over TLS' -r
 complete -c vnode -n "__fish_vnode_using_subcommand clean" -l token -d 'Token for `--host`; `vnode token create` makes one' -r

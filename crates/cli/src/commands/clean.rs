@@ -11,16 +11,20 @@ pub(crate) struct Args {
     /// Only print what would be removed
     #[arg(long)]
     dry_run: bool,
+    /// Give up this lab's records that cannot be read, and all that they may speak of: disks too
+    #[arg(long, value_name = "LAB")]
+    lab: Option<String>,
 }
 
 /// Ends with 3 when something could not be removed.
 pub(crate) async fn run(args: Args, context: &Context) -> Result {
     let mut client = context.client().await?;
-    let path = format!("/v1/clean{}", query(&[("dry_run", args.dry_run.then(|| "true".into()))]));
+    let dry_run = args.dry_run.then(|| "true".into());
+    let path = format!("/v1/clean{}", query(&[("dry_run", dry_run), ("lab", args.lab)]));
     let Some(cleaned): Option<Cleaned> = client.act(Method::POST, &path).await? else {
         return Ok(0);
     };
-    let code = if cleaned.left.is_empty() || args.dry_run { 0 } else { 3 };
+    let code = if cleaned.left.is_empty() { 0 } else { 3 };
     if context.output.json {
         context.output.json(&cleaned)?;
         return Ok(code);

@@ -233,6 +233,17 @@ pub struct DownParams {
     pub graceful: bool,
 }
 
+/// What to clean.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct CleanParams {
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Give up this lab's records that cannot be read, and all that they may speak of: disks too.
+    pub lab: Option<String>,
+}
+
 /// How far to go.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

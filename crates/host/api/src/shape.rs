@@ -217,7 +217,9 @@ pub(crate) struct Check {
 /// What `clean` found and removed.
 #[derive(ToSchema)]
 pub(crate) struct Cleaned {
+    /// What was removed, or would be.
     removed: Vec<String>,
+    /// What was not, each with the reason.
     left: Vec<String>,
 }
 

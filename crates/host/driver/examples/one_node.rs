@@ -8,6 +8,7 @@
 // An example prints, and stops at the first thing that goes wrong.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -83,7 +84,7 @@ async fn measure(folder: &Path, rounds: usize, program: &str, map_ids: bool) {
     }
     driver.destroy(&beside, &beside_dir).await.unwrap();
     drop(image);
-    catalogue.release_host_masks(&Default::default()).unwrap();
+    catalogue.release_host_masks(&HashSet::new).unwrap();
 }
 
 fn node(

@@ -104,6 +104,10 @@ pub struct ImageInfo {
     pub last_used: jiff::Timestamp,
 }
 
+/// Gives the ids of images that are in use. It is asked while nobody can get hold of an image: who has held one, and
+/// writes its use down before letting go, is never passed over. It must not wait for who may be asking the catalogue.
+pub type InUse<'a> = &'a dyn Fn() -> HashSet<String>;
+
 /// What may be collected. Images in use never are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GcPolicy {
@@ -265,7 +269,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// When the catalogue cannot be written.
-    pub fn withdraw(&self, identifier: &str, in_use: &HashSet<String>) -> Result<bool, Error> {
+    pub fn withdraw(&self, identifier: &str, in_use: InUse<'_>) -> Result<bool, Error> {
         gc::withdraw(&self.0, &format!("list:{identifier}"), in_use)
     }
 
@@ -286,23 +290,23 @@ impl Catalogue {
 
     /// Removes a name, and the image with the last of its names; an id removes the image with all its names.
     ///
-    /// Refused while the image's id is in `in_use` or an [`Image`] value of it lives, unless other names remain.
+    /// Refused while `in_use` gives the image's id or an [`Image`] value of it lives, unless other names remain.
     /// Answers what was freed. Blocks.
-    pub fn remove(&self, name: &str, in_use: &HashSet<String>) -> Result<GcReport, Error> {
+    pub fn remove(&self, name: &str, in_use: InUse<'_>) -> Result<GcReport, Error> {
         gc::remove(&self.0, name, in_use)
     }
 
     /// Removes images that nobody uses, least recently used first, and layers that no image has. Blocks.
     ///
-    /// `in_use` holds ids of images; live [`Image`] values count as use too. Masks of the image `host` that are not in
+    /// Live [`Image`] values count as use beside what `in_use` gives. Masks of the image `host` that are not in
     /// use go as well, and with the last of them the file system they were on.
-    pub fn gc(&self, in_use: &HashSet<String>, policy: GcPolicy) -> Result<GcReport, Error> {
+    pub fn gc(&self, in_use: InUse<'_>, policy: GcPolicy) -> Result<GcReport, Error> {
         gc::collect(&self.0, in_use, policy)
     }
 
     /// Takes away masks of the image `host` that are not in use, and with the last of them the file system they were on:
     /// after a lab is down nothing of it stays mounted. [`ensure`](Self::ensure) makes them again. Blocks.
-    pub fn release_host_masks(&self, in_use: &HashSet<String>) -> Result<(), Error> {
+    pub fn release_host_masks(&self, in_use: InUse<'_>) -> Result<(), Error> {
         crate::host::collect(&self.0, in_use)
     }
 

@@ -17,7 +17,6 @@
 //! `/bin` kind), without what [`rules`] lists; everything else at the top is there and empty. Not recognised are
 //! secrets in files that every user of the host may read: `HostOptions::hide` is for those.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,7 +24,7 @@ use std::time::{Duration, Instant};
 use rustix::mount::{MountFlags, UnmountFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::Inner;
+use crate::catalogue::{InUse, Inner};
 use crate::{Error, HostOptions, Image, ImageConfig};
 
 mod accounts;
@@ -179,11 +178,12 @@ fn is_mounted(folder: &Path) -> Result<bool, Error> {
 }
 
 /// Takes away masks that nobody uses, and with the last of them their file system.
-pub(crate) fn collect(inner: &Inner, in_use: &HashSet<String>) -> Result<(), Error> {
+pub(crate) fn collect(inner: &Inner, in_use: InUse<'_>) -> Result<(), Error> {
     let mut last = inner.mask.lock().unwrap_or_else(PoisonError::into_inner);
     // What is remembered for the next to ask is not a use.
     *last = Last::default();
-    let leased = inner.leased();
+    // In this order: who lets an image go has written it down before.
+    let (leased, in_use) = (inner.leased(), in_use());
     let masks = inner.dir.open_dir("mask").map_err(Error::dir(&inner.root))?;
     let mut left = 0;
     for name in masks.list(100_000).map_err(Error::dir(&inner.root))? {

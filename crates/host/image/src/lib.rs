@@ -27,7 +27,7 @@ mod reference;
 pub mod registry;
 mod source;
 
-pub use catalogue::{Catalogue, DiskFile, GcPolicy, GcReport, Image, ImageInfo, Known};
+pub use catalogue::{Catalogue, DiskFile, GcPolicy, GcReport, Image, ImageInfo, InUse, Known};
 pub use config::{Healthcheck, ImageConfig};
 pub use digest::Digest;
 pub use error::{Error, PullError};

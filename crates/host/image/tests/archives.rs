@@ -53,12 +53,12 @@ async fn t13_a_replaced_file_is_a_new_image_and_the_old_one_stays_for_its_users(
     drop((old, new));
     let report = place
         .catalogue
-        .gc(&in_use, GcPolicy { keep_bytes: Some(u64::MAX), ..GcPolicy::default() })
+        .gc(&|| in_use.clone(), GcPolicy { keep_bytes: Some(u64::MAX), ..GcPolicy::default() })
         .unwrap();
     assert!(report.images.is_empty());
-    place.catalogue.gc(&in_use, GcPolicy::default()).unwrap();
+    place.catalogue.gc(&|| in_use.clone(), GcPolicy::default()).unwrap();
     assert_eq!(std::fs::read(old_layer.join("version")).unwrap(), b"1");
-    place.catalogue.gc(&HashSet::new(), GcPolicy::default()).unwrap();
+    place.catalogue.gc(&HashSet::new, GcPolicy::default()).unwrap();
     assert!(!old_layer.exists());
     place.assert_empty();
 }
@@ -369,12 +369,13 @@ async fn an_import_goes_by_its_new_name() {
     assert!(place.catalogue.inspect("example/other").is_err());
     // A second name for the same content; each goes alone, the image with the last.
     import("example/router:2").await.unwrap();
-    let (id, none) = (image.id.clone(), HashSet::new());
+    let id = image.id.clone();
     drop((image, again));
-    place.catalogue.remove("example/router:1", &HashSet::from([id.clone()])).unwrap();
-    let e = place.catalogue.remove("example/router:2", &HashSet::from([id])).unwrap_err();
+    place.catalogue.remove("example/router:1", &|| HashSet::from([id.clone()])).unwrap();
+    let e =
+        place.catalogue.remove("example/router:2", &|| HashSet::from([id.clone()])).unwrap_err();
     assert!(text(&e).contains("in use"), "{}", text(&e));
-    place.catalogue.remove("example/router:2", &none).unwrap();
+    place.catalogue.remove("example/router:2", &HashSet::new).unwrap();
     place.assert_empty();
 }
 

@@ -55,11 +55,13 @@ async fn t20_gc_takes_the_least_recently_used_first_and_nothing_that_is_used_or_
     let in_use = HashSet::from([a.clone()]);
     let old = Duration::from_secs(10 * 3600);
     let policy = GcPolicy { unused_for: old, keep_bytes: Some(3100) };
-    let report = place.catalogue.gc(&in_use, policy).unwrap();
+    let report = place.catalogue.gc(&|| in_use.clone(), policy).unwrap();
     assert_eq!((report.images, report.layers, report.freed_bytes), (vec![b.clone()], 1, 1000));
     // The age limit holds back what is young, however full it is.
-    let report =
-        place.catalogue.gc(&in_use, GcPolicy { unused_for: old, keep_bytes: Some(0) }).unwrap();
+    let report = place
+        .catalogue
+        .gc(&|| in_use.clone(), GcPolicy { unused_for: old, keep_bytes: Some(0) })
+        .unwrap();
     assert_eq!(report.images, std::slice::from_ref(&c));
     assert_eq!(names(), HashSet::from([a.clone(), d.clone()]));
     // An `Image` in somebody's hands counts as use.
@@ -67,13 +69,13 @@ async fn t20_gc_takes_the_least_recently_used_first_and_nothing_that_is_used_or_
     let held = ensure(&place.catalogue, &format!("oci:{}", at.display()), PullPolicy::Never)
         .await
         .unwrap();
-    let report = place.catalogue.gc(&HashSet::new(), GcPolicy::default()).unwrap();
+    let report = place.catalogue.gc(&HashSet::new, GcPolicy::default()).unwrap();
     assert_eq!(report.images, [a]);
     assert!(held.layers.iter().all(|l| l.is_dir()), "the shared layer stays");
-    let e = place.catalogue.remove(&d, &HashSet::new()).unwrap_err();
+    let e = place.catalogue.remove(&d, &HashSet::new).unwrap_err();
     assert!(matches!(e, Error::InUse { .. }), "{e:?}");
     drop(held);
-    place.catalogue.gc(&HashSet::new(), GcPolicy::default()).unwrap();
+    place.catalogue.gc(&HashSet::new, GcPolicy::default()).unwrap();
     place.assert_empty();
 }
 
@@ -123,7 +125,7 @@ async fn child_that_is_killed() {
     for n in 0.. {
         let name = format!("oci:{}/layout-{}", root.display(), n % 3);
         ensure(&catalogue, &name, PullPolicy::Always).await.unwrap();
-        catalogue.gc(&HashSet::new(), GcPolicy::default()).unwrap();
+        catalogue.gc(&HashSet::new, GcPolicy::default()).unwrap();
     }
 }
 

@@ -214,17 +214,17 @@ fn the_mask_follows_the_host_and_is_shared_while_nothing_changes() {
     assert_eq!(first.id, ensure().id);
     std::fs::write(root.join("etc/shadow"), "root:$6$other:1::::::\nnew:$6$x:1::::::\n").unwrap();
     // Forgets the mask made a moment ago; the first is still in use.
-    catalogue.gc(&HashSet::new(), GcPolicy::default()).unwrap();
+    catalogue.gc(&HashSet::new, GcPolicy::default()).unwrap();
     let second = ensure();
     assert_ne!(first.id, second.id);
     assert!(first.layers[0].exists() && second.layers[0].exists());
     let second_id = second.id.clone();
     drop(first);
     drop(second);
-    catalogue.gc(&HashSet::from([second_id]), GcPolicy::default()).unwrap();
+    catalogue.gc(&|| HashSet::from([second_id.clone()]), GcPolicy::default()).unwrap();
     let masks = common::names(&place.path().join("images/mask"));
     assert_eq!(masks.len(), 1, "{masks:?}");
-    catalogue.gc(&HashSet::new(), GcPolicy::default()).unwrap();
+    catalogue.gc(&HashSet::new, GcPolicy::default()).unwrap();
     assert!(common::names(&place.path().join("images/mask")).is_empty());
 }
 
@@ -247,7 +247,7 @@ fn the_machines_own_root_works_as_an_overlay_although_the_catalogue_lies_in_it()
         rustix::mount::unmount(&node, rustix::mount::UnmountFlags::DETACH).unwrap();
         let mask = place.path().join("images/mask");
         drop(image);
-        catalogue.gc(&HashSet::new(), GcPolicy::default()).unwrap();
+        catalogue.gc(&HashSet::new, GcPolicy::default()).unwrap();
         let table = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
         assert!(!table.contains(mask.to_str().unwrap()), "the mask's file system is left behind");
         drop(catalogue);

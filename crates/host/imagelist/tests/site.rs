@@ -4,6 +4,7 @@
 mod common;
 
 use std::{
+    collections::HashSet,
     fs,
     path::Path,
     sync::{Arc, Mutex},
@@ -134,7 +135,7 @@ async fn an_image_of_a_list_is_in_the_one_catalogue_and_its_name_moves_on() {
     assert!(disk.path.exists(), "whoever has the old one keeps it");
     // Collected there, it comes back from the cache folder, without a download.
     drop((first, second));
-    place.catalogue.gc(&Default::default(), Default::default()).unwrap();
+    place.catalogue.gc(&HashSet::new, Default::default()).unwrap();
     assert!(place.image().await.is_err());
     fs::remove_dir_all(place.top.path().join("images")).unwrap();
     place.run(RunOptions::default()).await;

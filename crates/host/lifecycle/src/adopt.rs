@@ -51,7 +51,12 @@ pub(crate) async fn load(inner: &Inner) -> Result<()> {
         let name: Vec<&str> = key.splitn(3, '/').collect();
         let (lab, node) = (name[1].to_owned(), name.get(2).copied().unwrap_or_default().to_owned());
         let entry = match record::read::<NodeRecord>(&key, &entry.value) {
-            Ok(record) => NodeEntry::new(record, &inner.locks),
+            Ok(record) => {
+                if record.state == State::Unknown {
+                    inner.damaged.add(&key);
+                }
+                NodeEntry::new(record, &inner.locks)
+            }
             Err(error) => {
                 unreadable(inner, &key, &error);
                 NodeEntry::new(unknown(&lab, &node, &error), &inner.locks)
@@ -68,6 +73,7 @@ pub(crate) async fn load(inner: &Inner) -> Result<()> {
 }
 
 fn unreadable(inner: &Inner, key: &str, error: &Error) {
+    inner.damaged.add(key);
     tracing::error!(key, "{}", error.chain());
     inner.tell("record.unreadable", key, None, json!({ "reason": error.chain() }));
 }

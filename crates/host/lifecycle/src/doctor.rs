@@ -141,6 +141,7 @@ impl Host {
                 ));
             }
         }
+        checks.push(self.damaged().await);
         checks.push(descriptors());
         checks.push(self.disk());
         let options = vnode_image::HostOptions {
@@ -152,6 +153,19 @@ impl Host {
             Err(error) => check("image `host`", false, chain(&error), "use another image"),
         });
         checks
+    }
+
+    /// Labs that the other commands cannot show.
+    async fn damaged(&self) -> Check {
+        let name = "records of labs";
+        let damaged = match self.inner.damaged.now(&*self.inner.store).await {
+            Ok(damaged) => damaged,
+            Err(error) => return must(check(name, false, error.chain(), "see the daemon's log")),
+        };
+        let Some(lab) = damaged.keys().next() else { return check(name, true, "all are read", "") };
+        let keys: Vec<&str> = damaged.values().flatten().map(String::as_str).collect();
+        let found = format!("cannot be read: {}", keys.join(", "));
+        must(check(name, false, found, &crate::damaged::way_out(lab)))
     }
 
     fn disk(&self) -> Check {

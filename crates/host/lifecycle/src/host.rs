@@ -145,6 +145,7 @@ impl Host {
             served: std::sync::Mutex::default(),
             sightings: crate::functions::Sightings::default(),
             images: std::sync::Mutex::default(),
+            damaged: crate::damaged::Damaged::default(),
             host: std::sync::Mutex::default(),
             locks: Locks::new(),
             starting_machines,

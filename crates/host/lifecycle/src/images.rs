@@ -1,5 +1,6 @@
 //! Images as the host sees them: the catalogue, and who uses what.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -16,8 +17,10 @@ impl Host {
     /// # Errors
     /// None now; the catalogue may come to be elsewhere.
     pub async fn images(&self) -> Result<serde_json::Value> {
-        let labs = self.inner.registry.read();
-        let users: Vec<(String, String)> = labs
+        let users: Vec<(String, String)> = self
+            .inner
+            .registry
+            .read()
             .values()
             .flat_map(|lab| lab.nodes.values())
             .filter_map(|node| {
@@ -77,14 +80,27 @@ impl Host {
         self.submit_steps("image.import", format!("image/{name}"), &[work]).await
     }
 
+    /// Refuses while a record cannot be read: what its node stands on is not known.
+    async fn know_all_images(&self) -> Result<()> {
+        let damaged = self.inner.damaged.now(&*self.inner.store).await?;
+        match damaged.values().flatten().next() {
+            None => Ok(()),
+            Some(key) => Err(Error::state(format!(
+                "record `{key}` cannot be read: nobody knows what images its nodes stand on"
+            ))
+            .hint("`vnode doctor` names all such records and the way out")),
+        }
+    }
+
     /// Removes an image's name, and the image with its last name.
     ///
     /// # Errors
-    /// It is in use, or there is none.
+    /// It is in use, or may be, or there is none.
     pub async fn image_remove(&self, image: &str) -> Result<()> {
-        let (catalogue, used, image) =
-            (self.inner.catalogue.clone(), self.inner.images_in_use(), image.to_owned());
-        tokio::task::spawn_blocking(move || catalogue.remove(&image, &used))
+        self.know_all_images().await?;
+        let (inner, image) = (Arc::clone(&self.inner), image.to_owned());
+        let work = move || inner.catalogue.remove(&image, &|| inner.images_in_use());
+        tokio::task::spawn_blocking(work)
             .await
             .map_err(|source| Error::failed("removing ended early").because(source))?
             .map(drop)
@@ -94,11 +110,13 @@ impl Host {
     /// Removes images nobody used for `unused`; their ids.
     ///
     /// # Errors
-    /// A folder cannot be removed.
+    /// It is not known what is in use; a folder cannot be removed.
     pub async fn image_gc(&self, unused: Duration) -> Result<Vec<String>> {
-        let (catalogue, used) = (self.inner.catalogue.clone(), self.inner.images_in_use());
+        self.know_all_images().await?;
+        let inner = Arc::clone(&self.inner);
         let policy = GcPolicy { unused_for: unused, keep_bytes: None };
-        let report = tokio::task::spawn_blocking(move || catalogue.gc(&used, policy))
+        let work = move || inner.catalogue.gc(&|| inner.images_in_use(), policy);
+        let report = tokio::task::spawn_blocking(work)
             .await
             .map_err(|source| Error::failed("collecting ended early").because(source))?
             .map_err(|source| Error::failed("cannot collect images").because(source))?;

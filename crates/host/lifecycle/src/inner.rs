@@ -15,6 +15,7 @@ use vnode_operation::StepError;
 use vnode_operation::lock::Locks;
 use vnode_store::{Change, Store};
 
+use crate::damaged::Damaged;
 use crate::error::{Error, Kind, Result};
 use crate::host::Options;
 use crate::record::{self, HostRecord, LabRecord, LinkRecord, NodeRecord};
@@ -42,8 +43,10 @@ pub(crate) struct Inner {
     pub(crate) served: Mutex<HashMap<String, Option<vnode_netserve::Served>>>,
     /// Processes of containers, for their agents.
     pub(crate) sightings: crate::functions::Sightings,
-    /// Images that steps of running operations stand on: held so that nothing collects them.
-    pub(crate) images: Mutex<HashMap<String, vnode_image::Image>>,
+    /// Images that steps of running operations stand on, by operation and reference: held so that nothing collects them.
+    pub(crate) images: Mutex<HashMap<(String, String), vnode_image::Image>>,
+    /// Records that were found damaged.
+    pub(crate) damaged: Damaged,
     /// Who changes it holds the lock of the host.
     pub(crate) host: Mutex<HostRecord>,
     /// All that one waits for another for, in one order: the host's root, a node, links, the allocator. That of
@@ -136,7 +139,13 @@ impl Inner {
         let interfaces = vnode_network::state::interfaces(self.network.ns())
             .map_err(|source| Error::failed("cannot list the host's interfaces").because(source))?;
         for interface in interfaces {
-            if interface.alias.as_deref().is_some_and(|alias| alias.starts_with("vnode:")) {
+            // Labs of this daemon have said above what they hold; another daemon's, and one whose record cannot be read,
+            // are as anybody's.
+            let owner = interface.alias.as_deref().and_then(vnode_network::ownership::owner_of);
+            if owner.is_some_and(|owner| {
+                owner.instance == self.instance
+                    && (owner.lab == lab || self.registry.read().contains_key(&owner.lab))
+            }) {
                 continue;
             }
             for address in &interface.addresses {
@@ -160,6 +169,11 @@ impl Inner {
             .flat_map(|lab| lab.nodes.values())
             .filter_map(|node| node.with(|record| record.image_id.clone()))
             .collect()
+    }
+
+    /// An operation has no more use for the images that it held.
+    pub(crate) fn let_images_go(&self, operation: &str) {
+        lock(&self.images).retain(|(holder, _), _| holder != operation);
     }
 
     /// Every record of a lab as it is now, and the removal of those it no longer has.

@@ -64,6 +64,7 @@ impl Host {
         dry_run: bool,
     ) -> Result<(Vec<ChangeView>, Option<OperationId>)> {
         let name = request.lab.name.clone();
+        self.inner.damaged.check(&*self.inner.store, &name).await?;
         self.check(&request.lab)?;
         let mut images = request.lab.nodes.iter().filter_map(|node| node.image.as_deref());
         if !dry_run && images.any(|image| image == "host") {
@@ -150,9 +151,10 @@ impl Host {
     /// Starts taking a lab down, ending first whatever else changes it. An absent lab is no error: `None`.
     ///
     /// # Errors
-    /// The store cannot be written.
+    /// Its record cannot be read; the store cannot be written.
     pub async fn down(&self, lab: &str, request: request::Down) -> Result<Option<OperationId>> {
         if !self.inner.registry.read().contains_key(lab) {
+            self.inner.damaged.check(&*self.inner.store, lab).await?;
             return Ok(None);
         }
         let _admission = self.quiet(lab, None).await?;

@@ -17,6 +17,7 @@ pub mod agent;
 mod by_agent;
 mod clean;
 pub mod control;
+mod damaged;
 mod doctor;
 mod drivers;
 pub mod error;

@@ -26,6 +26,17 @@ pub struct Down {
     pub graceful: bool,
 }
 
+/// Remove what belongs to nothing.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Clean {
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Give up the damaged records of this lab, and all that they may speak of.
+    #[serde(default)]
+    pub lab: Option<String>,
+}
+
 /// Make one node that stands alone (in the lab `default` unless another is named).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Create {

@@ -165,6 +165,8 @@ pub struct Counts {
 /// What `clean` found and removed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Cleaned {
+    /// What was removed, or would be.
     pub removed: Vec<String>,
+    /// What was not, each with the reason.
     pub left: Vec<String>,
 }

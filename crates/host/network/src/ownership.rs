@@ -42,6 +42,11 @@ impl Owner {
     }
 }
 
+/// Whose an object is, by its mark; `None` for anything that bears none.
+pub fn owner_of(mark: &str) -> Option<Owner> {
+    Mark::parse(mark).map(|mark| mark.owner)
+}
+
 /// A mark as read from the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mark {

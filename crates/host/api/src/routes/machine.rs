@@ -4,18 +4,19 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use vnode_lifecycle::request;
 use vnode_lifecycle::view::{Check, Cleaned};
 
 use super::token::local;
 use crate::error::Problem;
 use crate::extract::Params;
-use crate::message::{DryRun, Version};
+use crate::message::{CleanParams, Version};
 use crate::serve::Peer;
 use crate::shape;
 use crate::state::{Api, MAX_STREAMS};
 
 /// Grows with every addition to the API; each has a line in `docs/reference/api-extensions.md`.
-pub(crate) const API_LEVEL: u32 = 6;
+pub(crate) const API_LEVEL: u32 = 7;
 
 /// Answers when the daemon answers at all.
 #[utoipa::path(get, path = "/v1/health", tag = "machine",
@@ -55,13 +56,14 @@ pub(crate) async fn doctor(State(api): State<Api>) -> Json<Vec<Check>> {
 }
 
 /// Removes what bears our mark and belongs to nothing.
-#[utoipa::path(post, path = "/v1/clean", tag = "machine", params(DryRun),
+#[utoipa::path(post, path = "/v1/clean", tag = "machine", params(CleanParams),
     responses((status = 200, body = shape::Cleaned)))]
 pub(crate) async fn clean(
     State(api): State<Api>,
-    Params(params): Params<DryRun>,
+    Params(params): Params<CleanParams>,
 ) -> Result<Json<Cleaned>, Problem> {
-    Ok(Json(api.host.clean(params.dry_run).await?))
+    let CleanParams { dry_run, lab } = params;
+    Ok(Json(api.host.clean(request::Clean { dry_run, lab }).await?))
 }
 
 /// Stops the daemon; nodes go on. Through the unix socket only.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use vnode_monitor::packet;
 use vnode_monitor::wire::Spawn;
@@ -85,6 +86,9 @@ impl Spawner {
     }
 }
 
+/// Before a copy that cannot be sealed is given up.
+const SEAL_TRIES: usize = 20;
+
 fn sealed_copy(program: &Path) -> io::Result<OwnedFd> {
     let mut from = std::fs::File::open(program)?;
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -94,9 +98,20 @@ fn sealed_copy(program: &Path) -> io::Result<OwnedFd> {
     let mut copy = std::fs::File::from(copy);
     io::copy(&mut from, &mut copy)?;
     let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    rustix::fs::fcntl_add_seals(&copy, seals)?;
+    seal(&copy, seals)?;
     // Out of the way of the numbers that the new process is given.
     Ok(rustix::io::fcntl_dupfd_cloexec(&copy, 10)?)
+}
+
+/// The kernel looks at pages for a tenth of a second, and refuses when somebody (reclaim, migration) still holds one.
+fn seal(copy: &std::fs::File, seals: SealFlags) -> io::Result<()> {
+    for _ in 0..SEAL_TRIES {
+        match rustix::fs::fcntl_add_seals(copy, seals) {
+            Err(Errno::BUSY) => {}
+            other => return Ok(other?),
+        }
+    }
+    Ok(rustix::fs::fcntl_add_seals(copy, seals)?)
 }
 
 /// Starts the copy with its socket as descriptor 3, without copying this process' memory.

@@ -6,15 +6,11 @@ use std::sync::MutexGuard;
 use jiff::{SignedDuration, Timestamp};
 
 use super::inner::State;
-use super::{GcPolicy, GcReport, Inner};
+use super::{GcPolicy, GcReport, InUse, Inner};
 use crate::Error;
 use crate::digest::Digest;
 
-pub(super) fn remove(
-    inner: &Inner,
-    name: &str,
-    in_use: &HashSet<String>,
-) -> Result<GcReport, Error> {
+pub(super) fn remove(inner: &Inner, name: &str, in_use: InUse<'_>) -> Result<GcReport, Error> {
     let (id, reference) = inner.lookup(name)?;
     let mut state = inner.state();
     let unknown = || Error::Unknown { name: name.to_owned() };
@@ -24,7 +20,7 @@ pub(super) fn remove(
         inner.write_record(record)?;
         return Ok(GcReport::default());
     }
-    if in_use.contains(&id.to_string()) || state.leased().contains(&id.to_string()) {
+    if state.in_use(id, in_use) {
         return Err(Error::InUse { name: name.to_owned() });
     }
     let mut report = GcReport::default();
@@ -32,7 +28,7 @@ pub(super) fn remove(
     sweep_layers(inner, state, report)
 }
 
-pub(super) fn withdraw(inner: &Inner, name: &str, in_use: &HashSet<String>) -> Result<bool, Error> {
+pub(super) fn withdraw(inner: &Inner, name: &str, in_use: InUse<'_>) -> Result<bool, Error> {
     let mut state = inner.state();
     let Some(record) = state.records.values_mut().find(|r| r.references.contains_key(name)) else {
         return Ok(false);
@@ -41,7 +37,7 @@ pub(super) fn withdraw(inner: &Inner, name: &str, in_use: &HashSet<String>) -> R
     record.references.remove(name);
     inner.write_record(record)?;
     let others = !record.references.is_empty();
-    if others || in_use.contains(&id.to_string()) || state.leased().contains(&id.to_string()) {
+    if others || state.in_use(id, in_use) {
         return Ok(true);
     }
     drop_record(inner, &mut state, id, &mut GcReport::default())?;
@@ -51,13 +47,13 @@ pub(super) fn withdraw(inner: &Inner, name: &str, in_use: &HashSet<String>) -> R
 
 pub(super) fn collect(
     inner: &Inner,
-    in_use: &HashSet<String>,
+    in_use: InUse<'_>,
     policy: GcPolicy,
 ) -> Result<GcReport, Error> {
     crate::host::collect(inner, in_use)?;
     let mut report = GcReport::default();
     let mut state = inner.state();
-    let leased = state.leased();
+    let (leased, in_use) = (state.leased(), in_use());
     let now = Timestamp::now();
     let idle = SignedDuration::try_from(policy.unused_for).unwrap_or(SignedDuration::MAX);
     let mut candidates: Vec<(Timestamp, Digest)> = state
@@ -132,6 +128,13 @@ fn sweep_layers(
 }
 
 impl State {
+    /// Whether an image is held or used. Nobody gets hold of it before the caller has let go of the state.
+    fn in_use(&mut self, id: Digest, in_use: InUse<'_>) -> bool {
+        let id = id.to_string();
+        // In this order: who lets an image go has written it down before.
+        self.leased().contains(&id) || in_use().contains(&id)
+    }
+
     fn used_layers(&self) -> HashSet<Digest> {
         let named = self.records.values().flat_map(|r| r.layers.iter());
         named.chain(self.pinned.keys()).copied().collect()

@@ -145,7 +145,7 @@ impl Shelf {
     pub(super) async fn remove(&self, identifier: &str) {
         let (catalogue, in_use) = (self.catalogue.clone(), Arc::clone(&self.in_use));
         let name = identifier.to_owned();
-        let work = move || catalogue.withdraw(&name, &in_use());
+        let work = move || catalogue.withdraw(&name, &*in_use);
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {

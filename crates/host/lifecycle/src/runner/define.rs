@@ -17,10 +17,17 @@ pub(super) struct Defined {
     pub(super) spec: NodeSpec,
     /// Identity of the image; empty for a machine that has none.
     pub(super) image_id: String,
+    /// The image itself, held: until the node's record names it, nothing else keeps it from being collected.
+    pub(super) image: Option<vnode_image::Image>,
 }
 
 /// The driver's definition of a node, with its image and its files.
-pub(super) async fn define(inner: &Arc<Inner>, lab: &str, entry: &NodeEntry) -> Result<Defined> {
+pub(super) async fn define(
+    inner: &Arc<Inner>,
+    lab: &str,
+    entry: &NodeEntry,
+    operation: &str,
+) -> Result<Defined> {
     let record = entry.record();
     let missing = || {
         Error::not_found(format!("node `{}` is not in the topology of lab `{lab}`", record.node))
@@ -32,7 +39,7 @@ pub(super) async fn define(inner: &Arc<Inner>, lab: &str, entry: &NodeEntry) -> 
         .ok_or_else(missing)?;
     let base = match record.image.as_str() {
         "" => Found::default(),
-        image => base(inner, image).await?,
+        image => base(inner, image, operation).await?,
     };
     if node.vm.is_none() && base.disk.is_some() {
         return Err(Error::usage(format!(
@@ -71,7 +78,7 @@ pub(super) async fn define(inner: &Arc<Inner>, lab: &str, entry: &NodeEntry) -> 
     for name in node.binds.iter().filter_map(|bind| bind.volume.as_ref()) {
         make_volume(&volumes, name, spec.security.user_namespace)?;
     }
-    Ok(Defined { spec, image_id })
+    Ok(Defined { spec, image_id, image: base.image })
 }
 
 /// What of the lab's folder is bound into one node.
@@ -159,11 +166,12 @@ struct Found {
     base: Base,
     /// The disk, when the image is a machine's.
     disk: Option<vnode_image::DiskFile>,
+    image: Option<vnode_image::Image>,
 }
 
 /// The image's layers: held by the running operation, else from the catalogue.
-async fn base(inner: &Inner, image: &str) -> Result<Found> {
-    let held = lock(&inner.images).get(image).cloned();
+async fn base(inner: &Inner, image: &str, operation: &str) -> Result<Found> {
+    let held = lock(&inner.images).get(&(operation.to_owned(), image.to_owned())).cloned();
     let made = match held {
         Some(made) => made,
         None => {
@@ -196,5 +204,6 @@ async fn base(inner: &Inner, image: &str) -> Result<Found> {
             config: made.config.clone(),
         },
         disk: made.disk.clone(),
+        image: Some(made),
     })
 }

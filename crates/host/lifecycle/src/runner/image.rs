@@ -38,7 +38,7 @@ pub(super) async fn ensure(
     for warning in &made.warnings {
         inner.warn(&format!("image/{image}"), &context.operation().to_string(), warning);
     }
-    lock(&inner.images).insert(image.to_owned(), made);
+    lock(&inner.images).insert((context.operation().to_string(), image.to_owned()), made);
     Ok(())
 }
 

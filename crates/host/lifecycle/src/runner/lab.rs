@@ -52,11 +52,11 @@ pub(super) async fn restore(inner: &Arc<Inner>) -> Result<()> {
 }
 
 /// The image `host` keeps a small file system mounted while nodes stand on it.
-pub(super) async fn release_masks(inner: &Arc<Inner>) -> Result<()> {
-    lock(&inner.images).clear();
-    let used = inner.images_in_use();
-    let catalogue = inner.catalogue.clone();
-    tokio::task::spawn_blocking(move || catalogue.release_host_masks(&used))
+pub(super) async fn release_masks(inner: &Arc<Inner>, operation: &str) -> Result<()> {
+    inner.let_images_go(operation);
+    let inner = Arc::clone(inner);
+    let work = move || inner.catalogue.release_host_masks(&|| inner.images_in_use());
+    tokio::task::spawn_blocking(work)
         .await
         .map_err(|source| Error::failed("collecting masks ended early").because(source))?
         .map_err(|source| Error::failed("cannot take the host's mask away").because(source))
@@ -122,7 +122,7 @@ pub(crate) fn write_names(inner: &Inner, name: &str) -> Result<()> {
 }
 
 /// Namespaces end some time after their last process: names may be used again only then.
-pub(super) async fn settle(inner: &Arc<Inner>, ports: Vec<String>) -> Result<()> {
+pub(super) async fn settle(inner: &Arc<Inner>, ports: Vec<String>, operation: &str) -> Result<()> {
     let network = inner.network.clone();
     blocking(move || {
         let names: Vec<&str> = ports.iter().map(String::as_str).collect();
@@ -133,5 +133,5 @@ pub(super) async fn settle(inner: &Arc<Inner>, ports: Vec<String>) -> Result<()>
     if inner.registry.read().len() > 1 {
         return Ok(());
     }
-    release_masks(inner).await
+    release_masks(inner, operation).await
 }

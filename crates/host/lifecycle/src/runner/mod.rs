@@ -83,7 +83,7 @@ impl Steps {
             Work::NodeRenew { lab, node, before } => {
                 renew::renew(inner, context, &lab, &node, *before).await
             }
-            Work::NodeLimits { lab, node } => node::limits(inner, &lab, &node).await,
+            Work::NodeLimits { lab, node } => node::limits(inner, &lab, &node, &operation).await,
             Work::NodeSnapshot { lab, node, name } => {
                 snapshot::take(inner, context, &lab, &node, &name).await
             }
@@ -101,7 +101,7 @@ impl Steps {
             Work::LanJoin { lab, lan, end } => lan::join(inner, &lab, &lan, end, &operation).await,
             Work::LanLeave { lab, end } => lan::leave(inner, &lab, *end).await,
             Work::LanRemove { record } => lan::remove(inner, *record).await,
-            Work::Settle { ports } => lab::settle(inner, ports).await,
+            Work::Settle { ports } => lab::settle(inner, ports, &operation).await,
         }
     }
 
@@ -209,14 +209,16 @@ impl Runner for Steps {
                 && self.inner.registry.read().is_empty()
             {
                 // An `up` that was undone before it prepared the host restored nothing either.
-                lab::release_masks(&self.inner).await.map_err(|error| step_error(&error))?;
+                lab::release_masks(&self.inner, &id.to_string())
+                    .await
+                    .map_err(|error| step_error(&error))?;
             }
             self.inner.lab_changes(name).await.map_err(|error| step_error(&error))
         })
     }
 
-    fn ended(&self, _id: OperationId, plan: &Plan, outcome: &Outcome) {
-        lock_images(&self.inner).clear();
+    fn ended(&self, id: OperationId, plan: &Plan, outcome: &Outcome) {
+        self.inner.let_images_go(&id.to_string());
         let Some(name) = Self::lab_of(plan) else { return };
         let came_up = matches!(outcome, Outcome::Completed | Outcome::Partly { .. });
         // Whatever became of a change: its lab's timeline goes on.
@@ -224,12 +226,6 @@ impl Runner for Steps {
             crate::timeline::start(&self.inner, name);
         }
     }
-}
-
-fn lock_images(
-    inner: &Inner,
-) -> std::sync::MutexGuard<'_, std::collections::HashMap<String, vnode_image::Image>> {
-    crate::registry::lock(&inner.images)
 }
 
 impl Steps {
@@ -314,7 +310,7 @@ impl Steps {
     }
 }
 
-fn remove_folder(path: &std::path::Path) -> Result<()> {
+pub(crate) fn remove_folder(path: &std::path::Path) -> Result<()> {
     match std::fs::remove_dir_all(path) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),

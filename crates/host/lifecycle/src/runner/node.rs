@@ -44,7 +44,8 @@ pub(super) async fn create(
     if entry.instance().is_some() && entry.with(|record| record.made) {
         return Ok(());
     }
-    let Defined { mut spec, image_id } = define::define(inner, lab, &entry).await?;
+    let Defined { mut spec, image_id, image: _held } =
+        define::define(inner, lab, &entry, operation).await?;
     spec.mark = inner.owner(lab, operation).mark(&format!("node {name}"));
     entry.update(|record| record.image_id = Some(image_id));
     let instance = match entry.instance() {
@@ -391,14 +392,22 @@ pub(super) async fn forward(inner: &Arc<Inner>, entry: &NodeEntry, on: bool) -> 
     .await
 }
 
-pub(super) async fn limits(inner: &Arc<Inner>, lab: &str, name: &str) -> Result<()> {
+/// Changes the limits of a node and nothing else of it: it stands on the image that it was made from, whatever that image's
+/// name leads to by now.
+pub(super) async fn limits(
+    inner: &Arc<Inner>,
+    lab: &str,
+    name: &str,
+    operation: &str,
+) -> Result<()> {
     let entry = inner.registry.node(lab, name)?;
     let _slot = entry.slot.lock().await;
-    let Defined { spec, image_id } = define::define(inner, lab, &entry).await?;
-    entry.live()?.set_limits(&spec.limits).await.map_err(driver_error)?;
+    let limits = define::define(inner, lab, &entry, operation).await?.spec.limits;
+    entry.live()?.set_limits(&limits).await.map_err(driver_error)?;
     entry.update(|record| {
-        record.spec = Some(spec);
-        record.image_id = Some(image_id);
+        if let Some(spec) = &mut record.spec {
+            spec.limits = limits;
+        }
     });
     Ok(())
 }

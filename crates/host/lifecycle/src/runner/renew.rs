@@ -126,8 +126,8 @@ impl Renewing {
     /// To the new definition, until that is written down.
     async fn forward(&self, operation: &str) -> Result<()> {
         self.put_back_disk().await?;
-        let Defined { spec, image_id } =
-            define::define(&self.inner, &self.lab, &self.entry).await?;
+        let Defined { spec, image_id, image: _held } =
+            define::define(&self.inner, &self.lab, &self.entry, operation).await?;
         let (_, dir) = self.place();
         self.inner.driver.check(&spec, &dir).await.map_err(driver_error)?;
         let instance = self.entry.live()?;
