@@ -23,6 +23,9 @@ pub enum Error {
     /// The file holds more than the caller wants to read.
     #[error("`{path}` is larger than {limit} bytes")]
     TooLarge { path: PathBuf, limit: u64 },
+    /// The folder holds more than the caller wants to list.
+    #[error("more than {limit} names in `{path}`")]
+    TooMany { path: PathBuf, limit: usize },
     /// Another file system is mounted below a tree that was to be removed.
     #[error("`{path}` is a mount point; unmount it before the tree is removed")]
     MountPoint { path: PathBuf },

@@ -61,7 +61,7 @@ impl Dir {
                 continue;
             }
             if found.len() == limit {
-                return Err(Error::TooLarge { path: here.to_owned(), limit: limit as u64 });
+                return Err(Error::TooMany { path: here.to_owned(), limit });
             }
             found.push((OsStr::from_bytes(name).to_owned(), entry.file_type()));
         }

@@ -31,6 +31,7 @@ pub use catalogue::{Catalogue, DiskFile, GcPolicy, GcReport, Image, ImageInfo, I
 pub use config::{Healthcheck, ImageConfig};
 pub use digest::Digest;
 pub use error::{Error, PullError};
+pub use host::rules::TOO_LARGE;
 pub use host::{ExtraOverlay, MaskAction, MaskEntry, describe_host_mask};
 pub use options::{Credential, HostOptions, Limits, Options};
 pub use progress::{NoProgress, Phase, Progress, PullProgress};

@@ -85,6 +85,17 @@ fn plant(root: &Path) -> Vec<PathBuf> {
         std::fs::Permissions::from_mode(0o700),
     )
     .unwrap();
+    // The same where packages and people put what they like, at any depth.
+    for path in ["opt/app/etc/token", "usr/local/etc/vpn.key", "var/lib/app/15/main/token"] {
+        secret(path, 0o600);
+    }
+    for path in ["var/lib/data/15/main/table", "opt/vendor/private/ca/key"] {
+        secret(path, 0o644);
+        let closed = root.join(path).parent().unwrap().to_owned();
+        std::fs::set_permissions(closed, std::fs::Permissions::from_mode(0o750)).unwrap();
+    }
+    secret("var/cache/app/group", 0o640);
+    secret("var/spool/socket-of-one", 0o600);
     // The home of a person elsewhere, by a link; logs moved to another place.
     symlink("/data/people", root.join("people")).unwrap();
     // What must be seen.
@@ -105,6 +116,9 @@ fn plant(root: &Path) -> Vec<PathBuf> {
         ("etc/gshadow-", "wheel:*::\n"),
         ("var/lib/dpkg/status", "Package: x"),
         ("opt/app/program", "program"),
+        ("opt/vendor/bin/program", "program"),
+        ("usr/local/bin/program", "program"),
+        ("var/lib/app/15/main/open", "open"),
     ] {
         let path = root.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -177,6 +191,11 @@ fn planted_secrets_do_not_show_in_a_node() {
         assert_eq!(read("etc/hosts"), "127.0.0.1 localhost");
         assert_eq!(read("etc/frr/daemons"), "bgpd=no");
         assert_eq!(read("opt/app/program"), "program");
+        for path in ["opt/vendor/bin/program", "usr/local/bin/program"] {
+            assert_eq!(read(path), "program");
+        }
+        assert_eq!(read("var/lib/app/15/main/open"), "open");
+        assert!(node.join("var/lib/data/15/main").is_dir(), "its owner finds it, empty");
         assert_eq!(read("var/lib/dpkg/status"), "Package: x");
         assert_eq!(read("etc/shadow"), "root:*:1::::::\nann:!:1::::::\nbin:*:1::::::\n");
         assert_eq!(read("etc/shadow-"), "root:*:1::::::\n");
@@ -302,6 +321,29 @@ fn folders_on_other_file_systems_are_reported_with_their_part_of_the_mask() {
         files(&node, &mut seen);
         assert!(seen.iter().all(|(_, content)| !content.contains(SECRET)));
     });
+}
+
+#[test]
+fn what_is_too_large_to_be_looked_over_does_not_show_and_stops_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path().join("machine");
+    for folder in ["etc", "opt/huge/deep", "opt/small"] {
+        std::fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    std::fs::write(root.join("opt/small/key"), SECRET).unwrap();
+    let closed = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(root.join("opt/small/key"), closed).unwrap();
+    // Names of one file: as many as may be looked at, and one folder.
+    let first = root.join("opt/huge/first");
+    std::fs::write(&first, "").unwrap();
+    for number in 0..50_000 {
+        std::fs::hard_link(&first, root.join(format!("opt/huge/deep/{number}"))).unwrap();
+    }
+    let entries = describe_host_mask(&options(&root).host).unwrap();
+    let find = |path: &str| entries.iter().find(|e| e.path == Path::new(path));
+    let huge = find("/opt/huge").unwrap();
+    assert_eq!((huge.action, huge.why.as_str()), (MaskAction::Emptied, vnode_image::TOO_LARGE));
+    assert_eq!(find("/opt/small/key").unwrap().action, MaskAction::Removed);
 }
 
 #[test]

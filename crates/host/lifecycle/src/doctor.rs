@@ -144,15 +144,27 @@ impl Host {
         checks.push(self.damaged().await);
         checks.push(descriptors());
         checks.push(self.disk());
+        checks.push(self.host_mask());
+        checks
+    }
+
+    fn host_mask(&self) -> Check {
+        let name = "image `host`";
         let options = vnode_image::HostOptions {
             state_dirs: vec![self.inner.options.state_dir.clone()],
             ..self.inner.options.images.host.clone()
         };
-        checks.push(match vnode_image::describe_host_mask(&options) {
-            Ok(mask) => check("image `host`", true, format!("{} paths masked", mask.len()), ""),
-            Err(error) => check("image `host`", false, chain(&error), "use another image"),
-        });
-        checks
+        let mask = match vnode_image::describe_host_mask(&options) {
+            Ok(mask) => mask,
+            Err(error) => return check(name, false, chain(&error), "use another image"),
+        };
+        let large = mask.iter().filter(|entry| entry.why == vnode_image::TOO_LARGE);
+        let large: Vec<String> = large.map(|entry| entry.path.display().to_string()).collect();
+        if large.is_empty() {
+            return check(name, true, format!("{} paths masked", mask.len()), "");
+        }
+        let found = format!("emptied, as {}: {}", vnode_image::TOO_LARGE, large.join(", "));
+        check(name, false, found, "bind it into the nodes that need it: `binds: [PATH:PATH:ro]`")
     }
 
     /// Labs that the other commands cannot show.

@@ -4,8 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Stat};
-use vnode_beneath::Dir;
+use vnode_beneath::{Dir, DirError};
 
+use super::failed;
 use super::plan::{ENTRIES, gone, masked};
 use crate::Error;
 
@@ -20,13 +21,21 @@ pub(super) struct Listing {
 
 impl Listing {
     pub(super) fn of(root: &Dir, path: &Path) -> Result<Self, Error> {
+        let too_many = || std::io::Error::other(format!("more than {ENTRIES} files in it"));
+        Self::at_most(root, path, ENTRIES)?
+            .ok_or_else(|| failed(path, "looking over it")(too_many()))
+    }
+
+    /// `None` when there is more in it.
+    pub(super) fn at_most(root: &Dir, path: &Path, limit: usize) -> Result<Option<Self>, Error> {
         let opened = root.open_dir(path);
-        let found = opened.and_then(|dir| Ok((dir.list_kinds(ENTRIES)?, Some(dir))));
+        let found = opened.and_then(|dir| Ok((dir.list_kinds(limit)?, Some(dir))));
         let (entries, folder) = match found {
             Err(e) if gone(&e) => (Vec::new(), None),
+            Err(DirError::TooMany { .. }) => return Ok(None),
             other => other.map_err(|e| masked(path, e))?,
         };
-        Ok(Self { path: path.to_owned(), folder, entries })
+        Ok(Some(Self { path: path.to_owned(), folder, entries }))
     }
 
     /// A link that something else took the place of since it was listed is not seen, as if it had been made now.

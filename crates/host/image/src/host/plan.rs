@@ -11,13 +11,17 @@ use rustix::io::Errno;
 use vnode_beneath::{Dir, DirError, Scope};
 
 use super::listing::Listing;
-use super::rules::{Action, NEVER_HIDDEN, NOT_SECRET, RULES, Rule, SHOWN, Sanitiser};
+use super::rules::{
+    Action, NEVER_HIDDEN, NOT_SECRET, OPEN, RULES, Rule, SHOWN, Sanitiser, TOO_LARGE,
+};
 use super::{MaskAction, MaskEntry, accounts, failed, real};
 use crate::digest::Digest;
 use crate::{Error, HostOptions};
 
 /// Entries of one folder, and of all folders walked.
 pub(super) const ENTRIES: usize = 200_000;
+/// Entries looked at below one folder of those that may hold anything; twice that below all. Some 100 ms of work.
+const LOOKED_OVER: usize = 50_000;
 /// Folders below each other that are walked; what is deeper is emptied as a whole.
 const DEPTH: usize = 24;
 /// Folders kept below `/var/log`.
@@ -58,6 +62,8 @@ struct Maker<'a> {
     options: &'a HostOptions,
     plan: Plan,
     walked: usize,
+    /// How much may still be looked over for what is closed.
+    looked_over: usize,
 }
 
 impl Plan {
@@ -68,7 +74,8 @@ impl Plan {
         let root_path = real(&options.root)?;
         let top = root.stat(".").map_err(|e| masked(Path::new("/"), e))?;
         let plan = Plan { top: meta(&top), items: BTreeMap::new(), why: BTreeMap::new() };
-        let mut maker = Maker { root, root_path, options, plan, walked: 0 };
+        let mut maker =
+            Maker { root, root_path, options, plan, walked: 0, looked_over: 2 * LOOKED_OVER };
         maker.top_folders()?;
         maker.homes()?;
         for rule in RULES {
@@ -181,17 +188,9 @@ impl Maker<'_> {
                 let mut left = KEPT;
                 self.keep_folders(&path, DEPTH, &mut left)?;
             }
-            Action::HideClosedFolders if folder => {
-                let listing = self.list(&path)?;
-                for (name, stat) in listing.folders() {
-                    let stat = stat?;
-                    if stat.st_mode & 0o001 == 0 {
-                        self.hide(path.join(name), &stat, rule.why);
-                    }
-                }
-            }
+            Action::HideClosed if folder => self.hide_closed(&path, rule.why)?,
             Action::HideClosedFiles if folder => self.walk(&path, DEPTH, false, rule.why)?,
-            Action::KeepFolders | Action::HideClosedFolders | Action::HideClosedFiles => {}
+            Action::KeepFolders | Action::HideClosed | Action::HideClosedFiles => {}
         }
         Ok(())
     }
@@ -210,6 +209,66 @@ impl Maker<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What is closed below a folder. What of it is too large to be looked over is emptied: rather too little shows.
+    fn hide_closed(&mut self, at: &Path, why: &str) -> Result<(), Error> {
+        let listing = self.list(at)?;
+        for name in listing.all_but_links() {
+            let path = at.join(name);
+            let Some(stat) = listing.stat(name)? else { continue };
+            let mut found = Vec::new();
+            let before = LOOKED_OVER.min(self.looked_over);
+            let mut left = before;
+            let whole = self.closed(path.clone(), &stat, DEPTH, &mut left, &mut found)?;
+            self.looked_over -= before - left;
+            if whole {
+                for (path, stat) in found {
+                    self.hide(path, &stat, why);
+                }
+            } else {
+                self.hide(path, &stat, TOO_LARGE);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts into `found` what is closed at a path and below. False when there is more than may be looked at.
+    fn closed(
+        &self,
+        path: PathBuf,
+        stat: &Stat,
+        depth: usize,
+        left: &mut usize,
+        found: &mut Vec<(PathBuf, Stat)>,
+    ) -> Result<bool, Error> {
+        let is_one = |paths: &[&str]| paths.iter().any(|p| path == Path::new(p));
+        if self.plan.hides(&path) || self.plan.items.contains_key(&path) {
+            return Ok(true);
+        }
+        let open = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Symlink => 0,
+            FileType::Directory => 0o001,
+            _ => 0o004,
+        };
+        if stat.st_mode & open != open {
+            if !is_one(NOT_SECRET) {
+                found.push((path, *stat));
+            }
+            return Ok(true);
+        }
+        if open != 0o001 || is_one(OPEN) {
+            return Ok(true);
+        }
+        let Some(listing) = Listing::at_most(&self.root, &path, *left)? else { return Ok(false) };
+        *left -= listing.entries.len();
+        for name in listing.all_but_links() {
+            let Some(stat) = listing.stat(name)? else { continue };
+            if depth == 0 || !self.closed(path.join(name), &stat, depth - 1, left, found)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// `closed`: a folder above may not be entered by every user.

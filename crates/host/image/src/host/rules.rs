@@ -17,10 +17,10 @@ pub enum Action {
     /// A folder keeps its folders and loses its files: services expect theirs below `/var/log`.
     KeepFolders,
     Sanitise(Sanitiser),
-    /// Folders directly below that others than their owner and group may not enter are emptied.
-    HideClosedFolders,
-    /// Files anywhere below that not every user of the host may read are removed: in a node everybody could. Folders
-    /// that are root's alone are emptied.
+    /// Anywhere below, folders that others than their owner and group may not enter are emptied, and files that these may
+    /// not read are removed: in a node everybody could.
+    HideClosed,
+    /// The same of files; of folders only those that are root's alone are emptied, the others keep their own folders.
     HideClosedFiles,
 }
 
@@ -63,6 +63,23 @@ pub(super) const NOT_SECRET: &[&str] = &[
     "etc/frr/support_bundle_commands.conf",
     "etc/bird/envvars",
 ];
+
+/// Not looked over for what is closed, as it is the distribution's own, with thousands of files that everybody may read.
+pub(super) const OPEN: &[&str] = &[
+    "var/cache/apt",
+    "var/cache/dnf",
+    "var/cache/fontconfig",
+    "var/cache/man",
+    "var/lib/apk",
+    "var/lib/apt",
+    "var/lib/dnf",
+    "var/lib/dpkg",
+    "var/lib/pacman",
+    "var/lib/rpm",
+];
+
+/// Why a folder is emptied that has more files than are looked over at each making of a lab.
+pub const TOO_LARGE: &str = "too large to be looked over for what is closed";
 
 /// All rules.
 pub const RULES: &[Rule] = &[
@@ -301,8 +318,8 @@ pub const RULES: &[Rule] = &[
     },
     Rule { paths: &["var/log"], action: Action::KeepFolders, why: "logs" },
     Rule {
-        paths: &["var/lib", "var/cache", "var/spool", "opt"],
-        action: Action::HideClosedFolders,
+        paths: &["var/lib", "var/cache", "var/spool", "opt", "usr/local"],
+        action: Action::HideClosed,
         why: "closed to other users on the host",
     },
     Rule {
