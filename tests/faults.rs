@@ -360,6 +360,50 @@ fn t56_after_a_restart_of_the_machine_nodes_come_back_with_their_disks() {
     second.assert_nothing_but_files(&virgin);
 }
 
+#[test]
+fn t56_a_restart_of_the_machine_in_the_middle_of_a_change_restores_the_whole_lab() {
+    needs!(Root, Program("ping"));
+    let first = Host::new();
+    let folder = first.state_dir().display().to_string();
+    let run = |host: &Host, args: &[&str]| host.vnode(&[&["--state-dir", &folder], args].concat());
+    let second = Host::new();
+    let file = up(&first, &pair("two", ""));
+    first.kill9_daemon();
+    let text = pair("two", "").replace("    a:\n", "    a:\n    c:\n    d:\n");
+    first.write("two.clab.yml", &text);
+    let fault = "kill:node.create.before";
+    let mut daemon = first.start_daemon(&[("VNODE_FAULT", fault)]);
+    assert_ne!(first.vnode(&["apply", &file]).code, 0, "the daemon is gone");
+    daemon.wait(SOON);
+    drop(daemon);
+    for process in first.processes() {
+        process.kill();
+    }
+    eventually("all is gone", SOON, || first.processes().is_empty().then_some(()));
+    // The kernel is the same here; the record is of another run.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let store = std::path::Path::new(&folder).join("store.redb");
+        let store = vnode_store::open(&store).expect("the store opens");
+        let change = vnode_store::Change::delete("host");
+        store.commit(vec![change]).await.expect("the store is writable");
+    });
+    let virgin = second.snapshot();
+    for name in ["a", "b", "c", "d"] {
+        eventually(&format!("{name} runs"), SOON, || {
+            let all = run(&second, &["ps", "--json"]).ok().json();
+            let all = all.as_array().cloned().unwrap_or_default();
+            all.iter().any(|n| n["node"] == name && n["state"] == "running").then_some(())
+        });
+    }
+    eventually("the link is there", SOON, || {
+        let ping = run(&second, &["exec", "a", "--", "ping", "-c1", "-W2", "10.0.0.2"]);
+        (ping.code == 0).then_some(())
+    });
+    run(&second, &["down", "two"]).ok();
+    second.assert_nothing_but_files(&virgin);
+}
+
 /// A folder for state that two hosts see: the directory of the first.
 fn tempfile_dir(host: &Host) -> String {
     let folder = host.dir().join("shared-state");

@@ -24,6 +24,7 @@ fn suites() -> Vec<Suite> {
         suite("two_hosts", &["t81_delay"]),
         suite("topology_files", &["t93_linux_nodes_deploys"]),
         suite("functions", &["pw_34_"]),
+        suite("supervision", &["nodes_have_no_part"]),
         suite("limits", &["limits_hold_under_cgroup_v2", "a_node_out_of_memory"]),
     ]
 }

@@ -193,6 +193,42 @@ fn t23_down_killed_at_every_fault_point() {
 }
 
 #[test]
+fn t24_a_daemon_serves_while_what_it_took_up_waits() {
+    needs!(Root);
+    let host = Host::new();
+    let never = "a:\n  healthcheck: {test: [CMD, test, -e, /root/ok], interval: 1, retries: 1000, start-period: 600}";
+    let file = up(&host, &lab("waits", never, ""));
+    let more =
+        format!("{never}\nb:\n  stages: {{create: {{wait-for: [{{node: a, stage: healthy}}]}}}}");
+    host.write("waits.clab.yml", &lab("waits", &more, ""));
+    let mut apply = host.vnode_command(&["apply", &file]);
+    let mut apply = apply.stderr(std::process::Stdio::null()).spawn().expect("vnode starts");
+    let waiting = || {
+        let all = host.vnode(&["op", "ls", "--json"]).ok().json();
+        let all = all.as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|op| op["kind"] == "lab.apply" && op["state"] == "running")
+    };
+    eventually("the change waits", SOON, waiting);
+    host.kill9_daemon();
+    apply.wait().expect("the client ends");
+    // The next daemon has it, and answers: nodes are shown and worked on, and their lab is told to be changing.
+    let id = eventually("the change goes on", SOON, waiting)["id"].clone();
+    assert_eq!(node(&host, "a")["state"], "running");
+    host.exec("a", &["true"]).ok();
+    let refused = host.vnode(&["apply", &file]);
+    assert!(refused.all().contains("is being changed"), "{}", refused.all());
+    host.exec("a", &["touch", "/root/ok"]).ok();
+    wait_for_state(&host, "b", "running");
+    let ended = || {
+        let shown = host.vnode(&["op", "show", id.as_str()?, "--json"]).ok().json();
+        (shown["outcome"] == "completed" || shown["state"] == "completed").then_some(())
+    };
+    eventually("it ends", SOON, ended);
+    host.vnode(&["apply", &file]).ok();
+    host.vnode(&["down", &file]).ok();
+}
+
+#[test]
 fn t25_an_interrupted_up_stops_and_leaves_nothing() {
     needs!(Root);
     let host = Host::new();

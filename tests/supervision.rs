@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::Stdio;
 
-use vnode_testkit::{Host, built_program, eventually, needs};
+use vnode_testkit::{Host, built_program, eventually, needs, needs_or_guest};
 use vnode_tests::{SOON, lab, state, up};
 
 #[test]
@@ -62,6 +62,30 @@ fn a_service_manager_gives_the_socket_is_told_of_readiness_and_sees_the_watchdog
     assert!(socket.exists(), "the socket is the service manager's, not the daemon's to remove");
     // The next daemon finds the node; this one is started by the command, and listens by itself.
     assert_eq!(state(&host, "a"), "running");
+    host.vnode(&["down", "one"]).ok();
+}
+
+#[test]
+fn nodes_have_no_part_in_what_the_daemons_unit_gives_it_when_memory_is_short() {
+    needs_or_guest!(Root, Capability(24, "CAP_SYS_RESOURCE"));
+    let host = Host::new();
+    let vnode = built_program("vnode").display().to_string();
+    let state = host.state_dir().display().to_string();
+    let line = "echo -500 >/proc/self/oom_score_adj && exec \"$0\" --state-dir \"$1\" ps";
+    host.run("sh", &["-c", line, &vnode, &state]).ok();
+    up(&host, &lab("one", "a:", ""));
+    let score = |pid: u32| {
+        let path = format!("/proc/{pid}/oom_score_adj");
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        text.trim().parse::<i32>().expect("a number")
+    };
+    for process in host.processes() {
+        if process.is_daemon() || process.is_monitor() {
+            assert_eq!(score(process.pid), -500, "{:?}", process.argv);
+        }
+    }
+    let read = ["cat", "/proc/1/oom_score_adj", "/proc/self/oom_score_adj"];
+    assert_eq!(host.exec("a", &read).ok().stdout, "0\n0\n");
     host.vnode(&["down", "one"]).ok();
 }
 

@@ -17,6 +17,8 @@ pub enum Need {
     CgroupV2,
     /// cgroup v1 hierarchies with limits.
     CgroupV1,
+    /// A capability, by its number in `capabilities(7)`, and its name for people.
+    Capability(u32, &'static str),
     /// A kind of link the kernel can make: `dummy`.
     LinkKind(&'static str),
     /// A program on the search path.
@@ -44,6 +46,13 @@ impl Need {
             }
             Need::CgroupV1 => (!Path::new("/sys/fs/cgroup/memory/tasks").exists())
                 .then(|| "no cgroup v1 hierarchies".to_owned()),
+            Need::Capability(number, name) => {
+                let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+                let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+                let set = line.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+                let has = set.is_some_and(|set| set & (1 << number) != 0);
+                (!has).then(|| format!("this root user lacks {name}"))
+            }
             Need::LinkKind(kind) => {
                 (!kernel_has_link(kind)).then(|| format!("the kernel has no links of kind {kind}"))
             }
@@ -119,8 +128,8 @@ pub fn skip_to_guest(why: &str) {
 /// Returns from the test, visibly skipped, unless all the needs are met: `needs!(Root, Program("nft"))`.
 #[macro_export]
 macro_rules! needs {
-    ($($need:ident $(($arg:expr))?),+ $(,)?) => {
-        $(if let Some(why) = $crate::Need::$need $(($arg))?.missing() {
+    ($($need:ident $(($($arg:expr),+))?),+ $(,)?) => {
+        $(if let Some(why) = $crate::Need::$need $(($($arg),+))?.missing() {
             $crate::skip(&why);
             return;
         })+
@@ -130,8 +139,8 @@ macro_rules! needs {
 /// Like [`needs!`](crate::needs), for tests that the guest tier runs when this kernel cannot.
 #[macro_export]
 macro_rules! needs_or_guest {
-    ($($need:ident $(($arg:expr))?),+ $(,)?) => {
-        $(if let Some(why) = $crate::Need::$need $(($arg))?.missing() {
+    ($($need:ident $(($($arg:expr),+))?),+ $(,)?) => {
+        $(if let Some(why) = $crate::Need::$need $(($($arg),+))?.missing() {
             $crate::skip_to_guest(&why);
             return;
         })+

@@ -52,6 +52,8 @@ impl Default for Options {
 pub struct Recovered {
     /// Operations that are being rolled back or gone on with; wait for them with [`Engine::wait`].
     pub operations: Vec<OperationId>,
+    /// Those of them that are being rolled back.
+    pub undone: Vec<OperationId>,
     /// Plans that cannot be recovered by this program, by their key, and why. They stay in the store.
     pub unreadable: Vec<(String, String)>,
 }
@@ -288,7 +290,12 @@ impl Engine {
         let mut recovered = Recovered::default();
         for (key, entry) in self.shared.store.list(journal::PLANS).await.map_err(Error::Read)? {
             match self.take_up(&entry.value) {
-                Ok(Some(id)) => recovered.operations.push(id),
+                Ok(Some((id, recovery))) => {
+                    recovered.operations.push(id);
+                    if recovery == Recovery::RollBack {
+                        recovered.undone.push(id);
+                    }
+                }
                 Ok(None) => {}
                 Err(reason) => {
                     tracing::error!(key, reason, "an operation cannot be recovered");
@@ -297,6 +304,11 @@ impl Engine {
             }
         }
         Ok(recovered)
+    }
+
+    /// Whether an operation has not come to its end yet.
+    pub fn is_running(&self, id: OperationId) -> bool {
+        self.shared.running().contains_key(&id)
     }
 
     /// Waits until nothing runs, or until `limit` has passed; true when nothing runs.
@@ -328,7 +340,10 @@ impl Engine {
         })
     }
 
-    fn take_up(&self, value: &[u8]) -> std::result::Result<Option<OperationId>, String> {
+    fn take_up(
+        &self,
+        value: &[u8],
+    ) -> std::result::Result<Option<(OperationId, Recovery)>, String> {
         let stored = journal::read_plan(value).map_err(|error| error.to_string())?;
         if self.shared.running().contains_key(&stored.id) {
             return Ok(None);
@@ -345,7 +360,7 @@ impl Engine {
         }
         self.shared.running().insert(board.id, Arc::clone(&board));
         self.shared.tasks.spawn(drive(Arc::clone(&self.shared), Arc::clone(&board), runner, run));
-        Ok(Some(board.id))
+        Ok(Some((board.id, recovery)))
     }
 
     /// The status of an operation that has ended.

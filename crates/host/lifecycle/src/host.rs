@@ -1,5 +1,6 @@
 //! The facade: one value that owns this machine's labs.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,14 +174,16 @@ impl Host {
     }
 
     /// What an earlier daemon, or an earlier run of the machine, left.
-    async fn take_up(&self) -> Result<()> {
+    async fn take_up(self: &Arc<Self>) -> Result<()> {
         let inner = &self.inner;
         adopt::load(inner).await?;
         let boot_id =
             std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let restarted;
         {
             let _root = inner.locks.host_root().await;
-            if lock(&inner.host).boot_id != boot_id {
+            restarted = lock(&inner.host).boot_id != boot_id;
+            if restarted {
                 // The kernel's parameters went with its last run.
                 let record = HostRecord { saved_sysctls: None, boot_id };
                 inner.save(vec![record.put()]).await?;
@@ -196,32 +199,78 @@ impl Host {
         for (key, why) in &recovered.unreadable {
             tracing::error!(key, "an operation cannot be taken up: {why}");
         }
-        for id in recovered.operations {
-            let outcome = self.engine.wait(id).await;
-            tracing::info!(operation = %id, ?outcome, "took up what an earlier daemon left");
+        for id in &recovered.undone {
+            let outcome = self.engine.wait(*id).await;
+            tracing::info!(operation = %id, ?outcome, "undid what an earlier daemon left");
+        }
+        // The others may wait for what takes its time (a node's health, a download): requests are served meanwhile.
+        let mut changing: HashMap<String, Vec<OperationId>> = HashMap::new();
+        for id in recovered.operations.into_iter().filter(|id| !recovered.undone.contains(id)) {
+            let Ok(status) = self.engine.status(id).await else { continue };
+            let Some(rest) = status.summary.subject.strip_prefix("lab/") else { continue };
+            let lab = rest.split('/').next().unwrap_or(rest);
+            if status.summary.kind.starts_with("lab.") {
+                self.set_active(lab, id);
+            }
+            changing.entry(lab.to_owned()).or_default().push(id);
         }
         let names: Vec<String> = inner.registry.read().keys().cloned().collect();
-        for name in &names {
-            crate::runner::write_names(inner, name)?;
-            timeline::start(inner, name);
-            crate::served::start(inner, name).await;
+        for name in names {
+            let lost = lost.contains(&name).then_some(restarted);
+            let Some(operations) = changing.remove(&name) else {
+                self.go_on(&name, lost).await?;
+                continue;
+            };
+            let host = Arc::clone(self);
+            inner.tasks.spawn(async move {
+                for id in operations {
+                    let outcome = host.engine.wait(id).await;
+                    tracing::info!(operation = %id, ?outcome, "ended what an earlier daemon left");
+                }
+                if host.inner.stop.is_cancelled() {
+                    return;
+                }
+                if let Err(error) = host.go_on(&name, lost).await {
+                    tracing::error!(lab = name, "{}", error.chain());
+                }
+            });
         }
-        for name in lost {
-            self.restore(&name).await;
+        Ok(())
+    }
+
+    /// What runs beside a lab runs again; with `lost`, what it had in the kernel is gone, and whether with the machine's
+    /// last run.
+    async fn go_on(&self, name: &str, lost: Option<bool>) -> Result<()> {
+        let inner = &self.inner;
+        if !inner.registry.read().contains_key(name) {
+            // An operation took it away.
+            return Ok(());
+        }
+        crate::runner::write_names(inner, name)?;
+        timeline::start(inner, name);
+        crate::served::start(inner, name).await;
+        if let Some(restarted) = lost {
+            self.restore(name, restarted).await;
         }
         Ok(())
     }
 
     /// Makes a lab's kernel side anew.
-    async fn restore(&self, name: &str) {
+    async fn restore(&self, name: &str, restarted: bool) {
+        let _admission = self.inner.locks.allocator().await;
         let Ok(records) = self.inner.registry.lab(name, Lab::records) else { return };
-        // Only when all of it is gone: a single node whose monitor was killed waits for its `boot`.
+        // Only when all of it is gone: a single node whose monitor was killed waits for its `boot`. After a restart all of
+        // it is, whatever an operation that was taken up has made since.
         let alive = self
             .inner
             .registry
             .lab(name, |lab| lab.nodes.values().any(|node| node.instance().is_some()))
             .unwrap_or(true);
-        if alive {
+        if alive && !restarted {
+            return;
+        }
+        if let Err(error) = self.admit(name).await {
+            tracing::warn!(lab = name, "not restored: {}", error.chain());
             return;
         }
         match self.engine.submit(plan::restore(&records)).await {
@@ -394,6 +443,10 @@ impl Host {
     pub(crate) fn set_active(&self, lab: &str, id: OperationId) {
         if let Some(lab) = self.inner.registry.write().get_mut(lab) {
             lab.active = Some(id);
+        }
+        if !self.engine.is_running(id) {
+            // It ended before it was known here.
+            self.inner.registry.let_go(lab, id);
         }
     }
 

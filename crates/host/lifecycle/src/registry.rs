@@ -215,6 +215,15 @@ impl Registry {
         self.labs.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// An operation no longer changes a lab.
+    pub(crate) fn let_go(&self, lab: &str, id: OperationId) {
+        if let Some(lab) = self.write().get_mut(lab)
+            && lab.active == Some(id)
+        {
+            lab.active = None;
+        }
+    }
+
     /// Runs `look` on a lab.
     pub(crate) fn lab<T>(&self, name: &str, look: impl FnOnce(&Lab) -> T) -> Result<T> {
         self.read().get(name).map(look).ok_or_else(|| no_lab(name))

@@ -23,6 +23,7 @@ pub(crate) fn run(socket: OwnedFd) -> ! {
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
     // Only for those who list processes; a process without the name works as well.
     let _ = rustix::thread::set_name(c"vnode-spawner");
+    child::learn_favour();
     // Without them each monitor makes its own.
     let _ = child::reserve();
     let mut socket = Some(socket);

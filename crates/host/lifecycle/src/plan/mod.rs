@@ -198,7 +198,7 @@ impl Planner {
         self.links(old, new, judged, &created, &mut wired, prepare);
         self.boots(old, new, judged, &created, &wired, &images);
         self.processes(&new.lab.lab, judged);
-        self.stages(&new.lab.lab);
+        self.stages(new);
     }
 
     /// One step for each image that a new or renewed node is made from.

@@ -6,6 +6,8 @@ use vnode_topology::{Lab, PidMode, StageName};
 
 use super::Planner;
 use super::judge::{Fate, Judged};
+use crate::wanted::Records;
+use crate::work::Work;
 
 impl Planner {
     /// A node among the processes of another is started after it, and again when that one is.
@@ -32,20 +34,43 @@ impl Planner {
     }
 
     /// `wait-for`: the first steps of a stage need the last ones of another node's stage.
-    pub(super) fn stages(&mut self, lab: &Lab) {
-        for node in lab.nodes.iter().filter(|node| node.kind.is_run()) {
+    pub(super) fn stages(&mut self, new: &Records) {
+        for node in new.lab.lab.nodes.iter().filter(|node| node.kind.is_run()) {
             for (stage, definition) in &node.stages {
                 for wait in &definition.wait_for {
-                    let entered = self.entered.get(&(node.name.clone(), *stage)).cloned();
-                    let finished = self.finished.get(&(wait.node.clone(), wait.stage)).cloned();
-                    for id in entered.into_iter().flatten() {
-                        for other in finished.iter().flatten() {
-                            self.need(id, *other);
+                    let Some(entered) = self.entered.get(&(node.name.clone(), *stage)).cloned()
+                    else {
+                        continue;
+                    };
+                    for other in self.finished(new, &wait.node, wait.stage) {
+                        for id in &entered {
+                            self.need(*id, other);
                         }
                     }
                 }
             }
         }
+    }
+
+    /// The last steps of a node's stage. A node that is not made now has gone through its stages but for what it does by
+    /// itself: whether it is healthy by now, or has ended, is waited for in a step of its own.
+    fn finished(&mut self, new: &Records, node: &str, stage: StageName) -> Vec<u32> {
+        let key = (node.to_owned(), stage);
+        if let Some(finished) = self.finished.get(&key) {
+            return finished.clone();
+        }
+        // Whoever was halted becomes healthy when somebody boots it, which may be never.
+        let runs = new.nodes.get(node).is_some_and(|record| record.made && record.wanted);
+        let (lab, name) = (self.lab.clone(), node.to_owned());
+        let work = match stage {
+            StageName::Healthy if runs => Work::NodeHealthy { lab, node: name },
+            StageName::Exit if runs => Work::NodeExited { lab, node: name },
+            _ => return Vec::new(),
+        };
+        let begun = self.finished.get(&(node.to_owned(), StageName::Configure)).cloned();
+        let id = self.push(&work, None, &begun.unwrap_or_default(), &[]);
+        self.finished.insert(key, vec![id]);
+        vec![id]
     }
 }
 

@@ -220,6 +220,7 @@ impl Runner for Steps {
     fn ended(&self, id: OperationId, plan: &Plan, outcome: &Outcome) {
         self.inner.let_images_go(&id.to_string());
         let Some(name) = Self::lab_of(plan) else { return };
+        self.inner.registry.let_go(name, id);
         let came_up = matches!(outcome, Outcome::Completed | Outcome::Partly { .. });
         // Whatever became of a change: its lab's timeline goes on.
         if plan.kind == "lab.apply" || (plan.kind == "lab.up" && came_up) {

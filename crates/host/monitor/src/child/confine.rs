@@ -1,6 +1,7 @@
 //! What takes privileges away: control groups, limits, ids, capabilities, seccomp.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use vnode_monitor::wire::{Caps, Process};
 
@@ -15,6 +16,25 @@ pub(super) fn join_cgroups(procs: &[String]) -> Result<()> {
             .doing(|| format!("enter cgroup {path}"))?;
     }
     Ok(())
+}
+
+/// Whether this program was given a share of the machine's mercy when memory is short (`oom_score_adj` of `proc(5)`), which
+/// its unit gives the daemon. Learned once: nearly everywhere there is nothing to put back.
+static FAVOURED: AtomicBool = AtomicBool::new(false);
+
+/// See [`FAVOURED`].
+pub(crate) fn learn_favour() {
+    let favoured =
+        std::fs::read("/proc/self/oom_score_adj").is_ok_and(|score| score.starts_with(b"-"));
+    FAVOURED.store(favoured, Ordering::Relaxed);
+}
+
+/// When memory is short a node is as any program, though the daemon and its monitors are not.
+pub(super) fn forgo_favour() -> Result<()> {
+    if !FAVOURED.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    std::fs::write("/proc/self/oom_score_adj", "0").doing(|| "set oom_score_adj")
 }
 
 /// In a new user namespace a process is nobody until it becomes its root.

@@ -19,6 +19,7 @@ pub(super) fn run(
 ) -> Result<Infallible> {
     run::become_session_leader()?;
     confine::join_cgroups(&request.cgroup_procs)?;
+    confine::forgo_favour()?;
     let mut kinds =
         libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
     if user_namespace {

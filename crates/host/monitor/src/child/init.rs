@@ -30,6 +30,7 @@ pub(super) fn run(
     let in_user_namespace = prepared.is_some();
     if !in_user_namespace {
         confine::join_cgroups(&boot.cgroup_procs)?;
+        confine::forgo_favour()?;
         // SAFETY: gives this process, which has one thread, a namespace of its own.
         checked(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }.into())
             .doing(|| "make the namespace of control groups")?;

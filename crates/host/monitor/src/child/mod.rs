@@ -34,6 +34,7 @@ use vnode_monitor::wire::{Boot, Exec, Net, Pid, Pids, Spawn, start_time};
 use crate::fail::{Doing, Fail, Result, checked};
 
 pub(crate) use beside::reserve;
+pub(crate) use confine::learn_favour;
 pub(crate) use sweep::sweep;
 
 /// A process being set up or running.

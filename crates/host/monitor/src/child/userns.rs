@@ -105,6 +105,7 @@ pub(super) fn start_init(
     let told = beside::run(cgroup, || {
         close_copy(ours);
         confine::join_cgroups(&boot.cgroup_procs)?;
+        confine::forgo_favour()?;
         confine::become_mapped_root(first)?;
         let prepared =
             mounts::prepare(boot, dir, Some(MappedUser { namespace: user, first, folder }))?;

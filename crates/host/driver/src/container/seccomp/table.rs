@@ -8,6 +8,24 @@ const IO_PGETEVENTS: i64 = 333;
 #[cfg(target_arch = "aarch64")]
 const IO_PGETEVENTS: i64 = 292;
 
+/// Calls newer than the C library's table, by `include/uapi/asm-generic/unistd.h` (x86-64 has the same numbers since 424).
+const CACHESTAT: i64 = 451;
+const FCHMODAT2: i64 = 452;
+const MAP_SHADOW_STACK: i64 = 453;
+const FUTEX_WAKE: i64 = 454;
+const FUTEX_WAIT: i64 = 455;
+const FUTEX_REQUEUE: i64 = 456;
+const STATMOUNT: i64 = 457;
+const LISTMOUNT: i64 = 458;
+const MSEAL: i64 = 462;
+const SETXATTRAT: i64 = 463;
+const GETXATTRAT: i64 = 464;
+const LISTXATTRAT: i64 = 465;
+const REMOVEXATTRAT: i64 = 466;
+
+/// The last call that was looked at for these tables (Linux 6.13): what is newer is not refused but not there.
+pub(super) const LAST: i64 = REMOVEXATTRAT;
+
 /// Calls every program may make.
 pub(super) const ALWAYS: &[i64] = &[
     SYS_accept,
@@ -129,13 +147,21 @@ pub(super) const ALWAYS: &[i64] = &[
     SYS_io_destroy,
     SYS_io_getevents,
     IO_PGETEVENTS,
+    CACHESTAT,
+    FCHMODAT2,
+    MAP_SHADOW_STACK,
+    FUTEX_WAKE,
+    FUTEX_WAIT,
+    FUTEX_REQUEUE,
+    MSEAL,
+    SETXATTRAT,
+    GETXATTRAT,
+    LISTXATTRAT,
+    REMOVEXATTRAT,
     SYS_ioprio_get,
     SYS_ioprio_set,
     SYS_io_setup,
     SYS_io_submit,
-    SYS_io_uring_enter,
-    SYS_io_uring_register,
-    SYS_io_uring_setup,
     SYS_kill,
     SYS_landlock_add_rule,
     SYS_landlock_create_ruleset,
@@ -364,6 +390,8 @@ pub(super) const WITH_CAPABILITY: &[(&str, &[i64])] = &[
             SYS_fsmount,
             SYS_fsopen,
             SYS_fspick,
+            STATMOUNT,
+            LISTMOUNT,
             SYS_lookup_dcookie,
             SYS_mount,
             SYS_mount_setattr,
@@ -406,9 +434,6 @@ pub(super) const WITH_CAPABILITY: &[(&str, &[i64])] = &[
 /// processes, and a way into the kernel that is wider than files need.
 pub(super) const NO_HELPERS: &[i64] = &[
     SYS_capset,
-    SYS_io_uring_enter,
-    SYS_io_uring_register,
-    SYS_io_uring_setup,
     SYS_ioprio_set,
     #[cfg(target_arch = "x86_64")]
     SYS_mknod,
