@@ -264,6 +264,20 @@ fn t81_vxlan_ends_meet_over_another_machine() {
         host.run("nsenter", &[&["-t", &pid, "-n"][..], &words].concat()).ok();
     }
     eventually("the far end answers", SOON, || host.ping("a", "10.0.0.2").then_some(()));
+    // A link that is down is silent both ways, though its far end is not ours to cut.
+    let link = host.vnode(&["link", "ls", "--json"]).ok().json()[0]["link"].clone();
+    let link = link.as_str().expect("a link has a name").to_owned();
+    host.vnode(&["link", "down", &link]).ok();
+    let heard = || {
+        let line = ["-t", &pid, "-n", "ip", "-j", "-s", "link", "show", "vx0"];
+        let shown = host.run("nsenter", &line).ok().json();
+        shown[0]["stats64"]["rx"]["packets"].as_u64().expect("a number")
+    };
+    let before = heard();
+    assert!(!host.ping("a", "10.0.0.2"));
+    assert_eq!(heard(), before, "what the node sends is cut, too");
+    host.vnode(&["link", "up", &link]).ok();
+    eventually("the far end answers again", SOON, || host.ping("a", "10.0.0.2").then_some(()));
     // What the far end gets has the port that was asked for.
     let mut watched = host.command("nsenter");
     let capture = [

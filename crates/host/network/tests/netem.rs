@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use common::{
     bursts_through_a_queue_of_ten, inside, json, listen, nets, number, numbers, pings, run, send,
 };
-use vnode_network::block::{block, unblock};
+use vnode_network::block::{Way, block, unblock};
 use vnode_network::capture::{Capture, CaptureSpec};
 use vnode_network::impair::{self, Context};
 use vnode_network::{Error, Features, Ns, PairSpec};
@@ -318,12 +318,12 @@ fn t75_a_refusal_names_link_end_and_parameter_and_leaves_no_link() {
 #[test]
 fn t67_a_change_while_a_link_is_down_holds_when_it_is_up() {
     let Some([a, b]) = link(&delay(1_000), &delay(1_000)) else { return };
-    block(&a, "eth1").unwrap();
-    block(&b, "eth1").unwrap();
+    block(&a, "eth1", Way::In).unwrap();
+    block(&b, "eth1", Way::In).unwrap();
     assert!(!pings(&a, "10.0.0.2"));
     impair::apply(&a, "eth1", &delay(40_000), &CONTEXT).unwrap();
-    unblock(&a, "eth1").unwrap();
-    unblock(&b, "eth1").unwrap();
+    unblock(&a, "eth1", Way::In).unwrap();
+    unblock(&b, "eth1", Way::In).unwrap();
     common::eventually("the link", || pings(&a, "10.0.0.2"));
     assert!(round_trip(&a, "10.0.0.2") >= 41.0);
 }

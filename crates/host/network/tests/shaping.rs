@@ -6,7 +6,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{bursts_through_a_queue_of_ten, inside, json, listen, nets, number, pings, run, send};
-use vnode_network::block::{block, is_blocked, unblock};
+use vnode_network::block::{Way, block, forget, is_blocked, unblock};
 use vnode_network::impair::{self, Context};
 use vnode_network::{Error, Features, Host, Ns, PairSpec};
 use vnode_protocol::impairment::{Impairment, Queue};
@@ -196,15 +196,36 @@ fn t65_frames_with_vlan_tags_fit_through_a_shaper() {
 }
 
 #[test]
+fn t67_what_an_end_sends_is_cut_where_it_is_sent() {
+    let Some(host) = common::host() else { return };
+    let [a, b] = link(&host, None);
+    assert!(pings(&a, "10.0.0.2"));
+    block(&a, "eth1", Way::Out).unwrap();
+    assert!(is_blocked(&a, "eth1", Way::Out).unwrap() && !is_blocked(&a, "eth1", Way::In).unwrap());
+    let heard =
+        || json(&b, "ip -j -s link show eth1")[0]["stats64"]["rx"]["packets"].as_u64().unwrap();
+    let before = heard();
+    assert!(!pings(&a, "10.0.0.2"));
+    assert_eq!(heard(), before);
+    block(&a, "eth1", Way::In).unwrap();
+    unblock(&a, "eth1", Way::Out).unwrap();
+    assert!(is_blocked(&a, "eth1", Way::In).unwrap() && !is_blocked(&a, "eth1", Way::Out).unwrap());
+    block(&a, "eth1", Way::Out).unwrap();
+    forget(&a, "eth1").unwrap();
+    common::eventually("the link", || pings(&a, "10.0.0.2"));
+    assert!(!run(&a, "nft list tables").contains("vnode_block"));
+}
+
+#[test]
 fn t67_a_link_that_is_down_carries_nothing_and_keeps_everything() {
     let Some(host) = common::host() else { return };
     let [a, b] = link(&host, Some(&rate(1_000_000, None)));
     assert!(pings(&a, "10.0.0.2"));
     for ns in [&a, &b] {
-        assert!(!is_blocked(ns, "eth1").unwrap());
-        block(ns, "eth1").unwrap();
-        block(ns, "eth1").unwrap();
-        assert!(is_blocked(ns, "eth1").unwrap());
+        assert!(!is_blocked(ns, "eth1", Way::In).unwrap());
+        block(ns, "eth1", Way::In).unwrap();
+        block(ns, "eth1", Way::In).unwrap();
+        assert!(is_blocked(ns, "eth1", Way::In).unwrap());
     }
     assert!(run(&a, "nft list table netdev vnode_block").contains("comment \"vnode"));
     let at = Instant::now();
@@ -213,14 +234,14 @@ fn t67_a_link_that_is_down_carries_nothing_and_keeps_everything() {
     assert_eq!(json(&a, "ip -j link show eth1")[0]["operstate"], "UP");
     impair::apply(&a, "eth1", &rate(2_000_000, None), &CONTEXT).unwrap();
     for ns in [&a, &b] {
-        unblock(ns, "eth1").unwrap();
-        unblock(ns, "eth1").unwrap();
-        assert!(!is_blocked(ns, "eth1").unwrap());
+        unblock(ns, "eth1", Way::In).unwrap();
+        unblock(ns, "eth1", Way::In).unwrap();
+        assert!(!is_blocked(ns, "eth1", Way::In).unwrap());
     }
     // The first ping may still wait for a neighbour that was asked for in vain while the link was down.
     common::eventually("the link", || pings(&a, "10.0.0.2") && pings(&b, "fd00::1"));
     assert_eq!(tbf(&a)["options"]["rate"], 250_000, "changed while it was down");
-    assert!(matches!(block(&a, "eth9"), Err(Error::NoInterface { .. })));
+    assert!(matches!(block(&a, "eth9", Way::In), Err(Error::NoInterface { .. })));
     assert!(
         !run(&a, "nft list tables").contains("vnode_block"),
         "the last chain takes its table along"

@@ -42,7 +42,7 @@ pub(super) async fn remove(inner: &Arc<Inner>, record: LinkRecord) -> Result<()>
     blocking(move || {
         if record.is_cut() {
             for port in record.ends.iter().filter_map(|end| end.port.as_deref()) {
-                block::unblock(network.ns(), port)?;
+                block::forget(network.ns(), port)?;
             }
         }
         network.remove_lan(&Lan::names(&owner, &record.link, members))
@@ -153,9 +153,9 @@ pub(super) async fn leave(inner: &Arc<Inner>, lab: &str, end: EndRecord) -> Resu
     blocking(move || {
         let Some(port) = &end.port else { return Ok(()) };
         network.remove_link(port)?;
-        block::unblock(network.ns(), port)?;
+        block::forget(network.ns(), port)?;
         // Newer kernels keep it for the next interface of that name.
-        ns.map_or(Ok(()), |ns| block::unblock(&ns, &end.device))
+        ns.map_or(Ok(()), |ns| block::forget(&ns, &end.device))
     })
     .await
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use vnode_network::block::Way;
 use vnode_network::{
     DummySpec, End, Host, MacvlanSpec, Ns, Owner, PairSpec, Place, VxlanSpec, VxlanTarget, block,
     control, impair,
@@ -107,12 +108,13 @@ pub(super) async fn relink(inner: &Inner, lab: &str, end: &EndRecord) -> Result<
 pub(super) fn clear(ns: &Ns, device: &str) -> vnode_network::Result<()> {
     if ns.has_interface(device)? {
         ns.remove_interface(device)?;
-        block::unblock(ns, device)?;
+        block::forget(ns, device)?;
     }
     Ok(())
 }
 
-/// Brings what an end hears, and what is heard of it on the host's side, to its record; `all`: the whole link is down.
+/// Brings what an end hears, and what is heard of it at the other end, to its record; `all`: the whole link is down. Where
+/// that other end is not on this host, or is the host's own interface, it is what the end sends.
 pub(super) fn cut(
     host: &Ns,
     ns: &Ns,
@@ -120,19 +122,21 @@ pub(super) fn cut(
     all: bool,
     end: &EndRecord,
 ) -> vnode_network::Result<()> {
-    let set = |ns: &Ns, interface: &str, cut: bool| {
-        if cut { block::block(ns, interface) } else { block::unblock(ns, interface) }
+    let set = |ns: &Ns, interface: &str, way: Way, cut: bool| {
+        if cut { block::block(ns, interface, way) } else { block::unblock(ns, interface, way) }
     };
-    set(ns, &end.device, all || end.inbound_down)?;
+    set(ns, &end.device, Way::In, all || end.inbound_down)?;
     match (&end.port, kind) {
+        // Each of the two is told what it hears.
+        (_, LinkKind::Veth) => Ok(()),
         (
             Some(port),
             LinkKind::Host { .. }
             | LinkKind::Bridge { .. }
             | LinkKind::Lan
             | LinkKind::Control { .. },
-        ) => set(host, port, all || end.down),
-        _ => Ok(()),
+        ) => set(host, port, Way::In, all || end.down),
+        _ => set(ns, &end.device, Way::Out, all || end.down),
     }
 }
 
@@ -268,14 +272,14 @@ pub(super) async fn remove(inner: &Arc<Inner>, record: LinkRecord) -> Result<()>
             ns.remove_interface(device)?;
             if record.is_cut() {
                 // Newer kernels keep it for the next interface of that name.
-                block::unblock(ns, device)?;
+                block::forget(ns, device)?;
             }
             ns.close_sockets();
         }
         if let Some(port) = record.ends.first().and_then(|end| end.port.as_deref())
             && record.is_cut()
         {
-            block::unblock(network.ns(), port)?;
+            block::forget(network.ns(), port)?;
         }
         // The other end of a pair goes with it; a tunnel or a port whose node died first is removed here.
         match &ours {
