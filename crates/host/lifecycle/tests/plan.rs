@@ -278,6 +278,27 @@ topology:
 }
 
 #[test]
+fn t34_who_is_added_waits_for_the_health_of_nodes_that_are_there() {
+    let old = made(wanted(BASE, None));
+    let waits = "d: {kind: linux, stages: {create: {wait-for: [{node: a, stage: healthy}, {node: b, stage: create}]}}}";
+    let text = BASE.replace("  links:", &format!("    {waits}\n  links:"));
+    let plan = difference(Some(&old), &wanted(&text, Some(&old)), true).plan;
+    assert!(
+        comes_after(&plan, "create node `d`", "wait for node `a` to be healthy"),
+        "{:?}",
+        kinds(&plan)
+    );
+    // The health of a node that was halted may never come; what is past needs no step.
+    let mut halted = old.clone();
+    halted.nodes.get_mut("a").unwrap().wanted = false;
+    let plan = difference(Some(&halted), &wanted(&text, Some(&halted)), true).plan;
+    assert!(!plan.steps.iter().any(|step| step.kind == "node.healthy"), "{:?}", kinds(&plan));
+    // Nobody waits in a change that makes nobody.
+    let with = made(wanted(&text, Some(&old)));
+    assert!(difference(Some(&with), &wanted(&text, Some(&with)), true).plan.steps.is_empty());
+}
+
+#[test]
 fn t52_down_goes_on_when_a_step_fails_and_ends_by_waiting_for_the_kernel() {
     let old = made(wanted(BASE, None));
     let plan = down(&old, true, false);
