@@ -190,3 +190,72 @@ fn t101_a_lan_as_a_whole_is_set_on_both_ways_of_every_member() {
         assert_eq!(end["drift"], false);
     }
 }
+
+/// What was left undone when a change failed in parts or was cancelled is still known: the next change does it, and the end of
+/// the lab leaves nothing.
+#[test]
+fn t06_what_a_change_did_not_do_is_done_by_the_next() {
+    needs!(Root, Program("ping"), Program("nft"));
+    let host = Host::new();
+    let before = host.snapshot();
+    let link = "- endpoints: [\"a:eth1\", \"b:eth1\"]\n  ipv4: [10.0.0.1/24, 10.0.0.2/24]\n  impair: {rate: 10mbit}\n\
+                - endpoints: [\"a:eth2\", \"host:vout\"]";
+    let lan = "  networks:\n    lan0:\n      members: [\"a:eth5\", \"b:eth5\", \"c:eth5\"]\n";
+    let was = lab("half", "a: {env: {X: one}}\nb:\nc:", link) + lan;
+    let wanted = was
+        .replace("X: one", "X: two")
+        .replace("10mbit", "20mbit")
+        .replace("- endpoints: [\"a:eth2\", \"host:vout\"]", "")
+        .replace("\"b:eth5\", \"c:eth5\"", "\"c:eth5\"");
+    let none =
+        wanted.replace("  networks:\n    lan0:\n      members: [\"a:eth5\", \"c:eth5\"]\n", "");
+    assert_ne!(none, wanted);
+    let file = host.write("half.clab.yml", &was).display().to_string();
+    for (change, points) in [
+        (&wanted, "lan.leave link.remove node.renew link.set"),
+        (&none, "lan.remove lan.leave link.remove"),
+        (&none.replace("    c:\n", ""), "node.destroy lan.remove"),
+        (&wanted.replace("b:\n", "b: {network-mode: none}\n"), "node.destroy link.set"),
+        (&was.replace("b:\n", "b: {resources: {cpu-weight: 50}}\n"), "node.limits"),
+    ] {
+        std::fs::write(&file, &was).unwrap();
+        host.vnode(&["up", &file]).ok();
+        host.vnode(&["link", "down", "lan0"]).ok();
+        host.vnode(&["daemon", "stop"]).ok();
+        eventually("the daemon ends", SOON, || host.daemon_process().is_none().then_some(()));
+        let faults: Vec<String> =
+            points.split(' ').map(|point| format!("error:{point}.before")).collect();
+        let daemon = host.start_daemon(&[("VNODE_FAULT", &faults.join(","))]);
+        std::fs::write(&file, change).unwrap();
+        let changes = host.vnode(&["apply", &file, "--dry-run"]).ok().all();
+        let failed = host.vnode(&["apply", &file]);
+        assert_ne!(failed.code, 0, "{points}: {}", failed.all());
+        host.kill9_daemon();
+        drop(daemon);
+        // Nobody knows better what is left than who made it.
+        let clean = host.vnode(&["clean", "--dry-run", "--json"]).ok().json();
+        assert_eq!(clean["removed"].as_array().map(Vec::len), Some(0), "{points}: {clean}");
+        let left = host.vnode(&["apply", &file, "--dry-run"]).ok().all();
+        assert!(!left.contains("nothing differs"), "{points}: {changes}\nand then {left}");
+        host.vnode(&["apply", &file]).ok();
+        let again = host.vnode(&["apply", &file, "--dry-run"]).ok().all();
+        assert!(again.contains("nothing differs"), "{points}: {again}");
+        let x = host.exec("a", &["sh", "-c", "echo $X"]).ok().stdout;
+        assert_eq!(x.trim(), if change.contains("X: two") { "two" } else { "one" }, "{points}");
+        host.vnode(&["link", "up", "a:eth1--b:eth1"]).ok();
+        assert!(host.ping("a", "10.0.0.2"), "{points}");
+        let drift = host.vnode(&["link", "ls", "--json"]).ok().all();
+        assert!(!drift.contains("\"drift\": true") && !drift.contains("\"drift\":true"), "{drift}");
+        // And the other way: what half a change left goes with the lab.
+        let daemon = {
+            host.kill9_daemon();
+            host.start_daemon(&[("VNODE_FAULT", &faults.join(","))])
+        };
+        std::fs::write(&file, &was).unwrap();
+        host.vnode(&["apply", &file]);
+        host.kill9_daemon();
+        drop(daemon);
+        host.vnode(&["down", "half"]).ok();
+        host.assert_nothing_but_files(&before);
+    }
+}

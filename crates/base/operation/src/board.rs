@@ -155,6 +155,13 @@ impl Board {
         self.inner().errors.clone()
     }
 
+    /// Ids of the steps that are done and were not undone.
+    pub(crate) fn done(&self) -> Vec<u32> {
+        let inner = self.inner();
+        let steps = self.plan.steps.iter().zip(&inner.steps);
+        steps.filter(|(_, slot)| slot.state == StepState::Done).map(|(step, _)| step.id).collect()
+    }
+
     pub(crate) fn names_in(&self, wanted: impl Fn(StepState) -> bool) -> Vec<String> {
         let inner = self.inner();
         let steps = self.plan.steps.iter().zip(&inner.steps);

@@ -121,8 +121,9 @@ async fn finish(
     let failed = |source| Error::Store { doing: "write the end", id, source };
     fault::point("finish.before").map_err(|error| refused(StepError::from_error(&error)))?;
     let mut tries = 0;
+    let done = board.done();
     loop {
-        let records = guarded(runner.finish(id, plan, outcome));
+        let records = guarded(runner.finish(id, plan, outcome, &done));
         let mut changes = records.await.map_err(refused)?;
         let status = board.status_ended(outcome);
         changes.extend(journal::end(&status, outcome).map_err(failed)?);

@@ -41,14 +41,16 @@ pub trait Runner: Send + Sync {
     ) -> BoxFuture<'a, Result<(), StepError>>;
 
     /// Records to change in the same durable commit as the operation's end. Asked again when the commit
-    /// conflicts. Only asked for changes: side effects belong in steps.
+    /// conflicts. Only asked for changes: side effects belong in steps. `done` has the ids of the steps that are done and
+    /// were not undone: the others left things as they were before.
     fn finish<'a>(
         &'a self,
         id: OperationId,
         plan: &'a Plan,
         outcome: &'a Outcome,
+        done: &'a [u32],
     ) -> BoxFuture<'a, Result<Vec<Change>, StepError>> {
-        let _ = (id, plan, outcome);
+        let _ = (id, plan, outcome, done);
         Box::pin(async { Ok(Vec::new()) })
     }
 

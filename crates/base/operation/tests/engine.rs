@@ -475,6 +475,7 @@ impl vnode_operation::Runner for Clumsy {
         _id: vnode_operation::OperationId,
         _plan: &'a Plan,
         outcome: &'a Outcome,
+        _: &'a [u32],
     ) -> futures_util::future::BoxFuture<
         'a,
         Result<Vec<vnode_store::Change>, vnode_operation::StepError>,

@@ -76,6 +76,7 @@ impl Runner for Files {
         _id: OperationId,
         plan: &'a Plan,
         outcome: &'a Outcome,
+        _: &'a [u32],
     ) -> BoxFuture<'a, Result<Vec<Change>, StepError>> {
         Box::pin(async {
             Ok(vec![match outcome {

@@ -83,6 +83,10 @@ impl Host {
                 blocking(move || ownership::remove(&network, &instance, &object).map(drop));
             sweep.remove(&lab, what, removal).await;
         }
+        let (network, dry_run) = (self.inner.network.clone(), request.dry_run);
+        let stale = blocking(move || vnode_network::block::sweep(network.ns(), dry_run)).await?;
+        let block = |chain| format!("block of `{chain}`, which is gone");
+        sweep.cleaned.removed.extend(stale.into_iter().map(block));
         for (lab, node) in self.folders()? {
             if folders.contains(&(lab.clone(), node.clone())) {
                 continue;

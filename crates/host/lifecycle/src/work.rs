@@ -120,6 +120,8 @@ pub enum Work {
     },
     LanLeave {
         lab: String,
+        #[serde(default)]
+        lan: String,
         end: Box<EndRecord>,
     },
     LanRemove {

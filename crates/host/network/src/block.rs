@@ -104,7 +104,34 @@ pub fn unblock(ns: &Ns, interface: &str, way: Way) -> Result<()> {
 /// # Errors
 /// When the kernel refuses.
 pub fn forget(ns: &Ns, interface: &str) -> Result<()> {
-    remove(ns, &[Way::In.chain(interface), Way::Out.chain(interface)])
+    forget_all(ns, [interface])
+}
+
+/// Forgets all of these interfaces in one go.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn forget_all<'a>(ns: &Ns, interfaces: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    let both = |interface| [Way::In.chain(interface), Way::Out.chain(interface)];
+    remove(ns, &interfaces.into_iter().flat_map(both).collect::<Vec<String>>())
+}
+
+/// Forgets interfaces that are not there: what blocks one that is gone is nobody's, and would block the next of its name.
+/// The names of what was removed, or with `dry_run` would be.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn sweep(ns: &Ns, dry_run: bool) -> Result<Vec<String>> {
+    let mut stale = ours(ns)?;
+    let mut there = std::collections::HashSet::new();
+    if !stale.is_empty() {
+        there.extend(crate::state::interfaces(ns)?.into_iter().map(|interface| interface.name));
+    }
+    stale.retain(|chain| !there.contains(chain.split('/').next().unwrap_or(chain)));
+    if !dry_run && !stale.is_empty() {
+        remove(ns, &stale)?;
+    }
+    Ok(stale)
 }
 
 /// Removes those chains that are there; the table goes with the last.

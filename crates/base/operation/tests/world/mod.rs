@@ -159,6 +159,7 @@ impl Runner for Builder {
         _id: OperationId,
         plan: &'a Plan,
         outcome: &'a Outcome,
+        _: &'a [u32],
     ) -> BoxFuture<'a, Result<Vec<Change>, StepError>> {
         Box::pin(async move {
             Ok(match outcome {

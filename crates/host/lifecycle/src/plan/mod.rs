@@ -22,6 +22,7 @@ use vnode_topology::StageName;
 
 use self::judge::{Fate, Judged};
 use crate::record::{Before, LARGE_LAN, LinkKind, LinkRecord};
+use crate::runner::Was;
 use crate::view::ChangeView;
 use crate::wanted::Records;
 use crate::work::{Work, group_of_image};
@@ -53,6 +54,7 @@ pub fn difference(old: Option<&Records>, new: &Records, boot: bool) -> Differenc
         changes: Vec::new(),
         lab: new.lab.name.clone(),
         boot,
+        was: Was::default(),
         removed: HashMap::new(),
         ends: HashMap::new(),
         late: HashMap::new(),
@@ -66,6 +68,7 @@ pub fn difference(old: Option<&Records>, new: &Records, boot: bool) -> Differenc
         // No step: whoever carries the plan out goes on with the new timeline.
         planner.change("update", "timeline".to_owned(), "its events differ");
     }
+    planner.plan.data = planner.was.data();
     Difference { plan: planner.plan, changes: planner.changes }
 }
 
@@ -96,6 +99,8 @@ struct Planner {
     changes: Vec<ChangeView>,
     lab: String,
     boot: bool,
+    /// What is changed, as it was.
+    was: Was,
     /// Steps that remove something of a node or link, by subject, or that free what can be had only once ([`remove`]).
     removed: HashMap<String, Vec<u32>>,
     /// Steps of links with the nodes at their ends.
@@ -254,6 +259,7 @@ impl Planner {
                     bridge = Some(self.push(&work, None, &needs, &after));
                 } else if judged.set.contains(name) {
                     self.change("update", subject_of(link), "members or impairments differ");
+                    self.was.links.extend(before.map(|before| (name.clone(), before.clone())));
                     let work = Work::LanEnsure { lab: lab.clone(), lan: name.clone() };
                     bridge = Some(self.push(&work, None, &[], &after));
                 }
@@ -307,6 +313,7 @@ impl Planner {
                 }
             } else if judged.set.contains(name) {
                 self.change("update", subject_of(link), "its impairments differ");
+                self.was.links.extend(before.map(|before| (name.clone(), before.clone())));
                 let work = Work::LinkSet { lab: lab.clone(), link: name.clone() };
                 self.push(&work, None, &[], &[]);
             }
@@ -348,6 +355,7 @@ impl Planner {
                 Fate::Same => continue,
                 Fate::Limits => {
                     self.change("update", format!("node {name}"), "its limits differ");
+                    self.was.nodes.insert(name.clone(), before(old, name));
                     let work = Work::NodeLimits { lab: lab.clone(), node: name.clone() };
                     self.push(&work, group, &[], &[]);
                     continue;
@@ -416,13 +424,13 @@ impl Planner {
     }
 }
 
-/// What a node that is to be renewed is now.
+/// What a node that is to be changed is now.
 fn before(old: Option<&Records>, name: &str) -> Before {
     let found = old.and_then(|old| {
         let (node, record) = (old.lab.lab.node(name)?.clone(), old.nodes.get(name)?.clone());
         Some(Before { node, record })
     });
-    found.expect("only a node that is there is judged to be renewed")
+    found.expect("only a node that is there is judged to be changed")
 }
 
 fn subject_of(link: &LinkRecord) -> String {

@@ -63,7 +63,7 @@ impl Planner {
                     if !node_gone {
                         self.change("remove", format!("member {} of {name}", end.name()), "");
                     }
-                    let work = Work::LanLeave { lab: self.lab.clone(), end: Box::new(end.clone()) };
+                    let work = self.leave(name, end);
                     let id = self.push(&work, None, &[], &[]);
                     self.removed.entry(format!("link {name}")).or_default().push(id);
                     self.frees(places(&old.lab.lab, end), id);
@@ -80,6 +80,7 @@ impl Planner {
                 }
                 Some(Fate::Recreate(because)) => {
                     self.change("recreate", format!("node {name}"), because.clone());
+                    self.was.nodes.insert(name.clone(), super::before(Some(old), name));
                     true
                 }
                 Some(Fate::Same | Fate::Create | Fate::Renew(_) | Fate::Limits) => false,
@@ -99,7 +100,7 @@ impl Planner {
             let name = record.link.clone();
             let mut ports: Vec<u32> = Vec::new();
             for end in record.ends.iter().filter(|end| end.made) {
-                let work = Work::LanLeave { lab: self.lab.clone(), end: Box::new(end.clone()) };
+                let work = self.leave(&name, end);
                 let id = self.push(&work, None, &[], &[]);
                 self.frees(places(&old.lab.lab, end), id);
                 ports.push(id);
@@ -108,6 +109,11 @@ impl Planner {
             let id = self.push(&Work::LanRemove { record: Box::new(record) }, None, &[], &ports);
             self.removed.entry(format!("link {name}")).or_default().push(id);
         }
+    }
+
+    fn leave(&self, lan: &str, end: &EndRecord) -> Work {
+        let (lab, lan) = (self.lab.clone(), lan.to_owned());
+        Work::LanLeave { lab, lan, end: Box::new(end.clone()) }
     }
 
     fn frees(&mut self, places: impl Iterator<Item = String>, step: u32) {

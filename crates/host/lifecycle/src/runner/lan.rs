@@ -40,11 +40,9 @@ pub(super) async fn remove(inner: &Arc<Inner>, record: LinkRecord) -> Result<()>
     let network = inner.network.clone();
     let (lab, name, members) = (record.lab.clone(), record.link.clone(), record.ends.len());
     blocking(move || {
-        if record.is_cut() {
-            for port in record.ends.iter().filter_map(|end| end.port.as_deref()) {
-                block::forget(network.ns(), port)?;
-            }
-        }
+        // Also when its record knows of none: newer kernels keep what blocks a port for the next one of that name.
+        let ports = record.ends.iter().filter_map(|end| end.port.as_deref());
+        block::forget_all(network.ns(), ports)?;
         network.remove_lan(&Lan::names(&owner, &record.link, members))
     })
     .await?;

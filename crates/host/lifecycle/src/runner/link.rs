@@ -276,9 +276,7 @@ pub(super) async fn remove(inner: &Arc<Inner>, record: LinkRecord) -> Result<()>
             }
             ns.close_sockets();
         }
-        if let Some(port) = record.ends.first().and_then(|end| end.port.as_deref())
-            && record.is_cut()
-        {
+        if let Some(port) = record.ends.first().and_then(|end| end.port.as_deref()) {
             block::forget(network.ns(), port)?;
         }
         // The other end of a pair goes with it; a tunnel or a port whose node died first is removed here.

@@ -13,6 +13,7 @@ mod renew;
 mod save;
 mod snapshot;
 mod stage;
+mod unfinished;
 
 pub(crate) use define::own_folder;
 pub(crate) use lab::write_names;
@@ -31,6 +32,7 @@ use crate::error::{Error, Result};
 use crate::inner::{Inner, step_error};
 use crate::state::State;
 use crate::work::{Work, image_of};
+pub(crate) use unfinished::Was;
 
 /// Does the work of every kind of plan.
 #[derive(Debug)]
@@ -99,7 +101,7 @@ impl Steps {
             Work::LanEnsure { lab, lan } => lan::ensure(inner, &lab, &lan, &operation).await,
             Work::LanWired { .. } => Ok(()),
             Work::LanJoin { lab, lan, end } => lan::join(inner, &lab, &lan, end, &operation).await,
-            Work::LanLeave { lab, end } => lan::leave(inner, &lab, *end).await,
+            Work::LanLeave { lab, end, .. } => lan::leave(inner, &lab, *end).await,
             Work::LanRemove { record } => lan::remove(inner, *record).await,
             Work::Settle { ports } => lab::settle(inner, ports, &operation).await,
         }
@@ -200,10 +202,12 @@ impl Runner for Steps {
         id: OperationId,
         plan: &'a Plan,
         outcome: &'a Outcome,
+        done: &'a [u32],
     ) -> BoxFuture<'a, std::result::Result<Vec<Change>, StepError>> {
         Box::pin(async move {
             let Some(name) = Self::lab_of(plan) else { return Ok(Vec::new()) };
             self.conclude(name, plan, outcome);
+            unfinished::put_back(&self.inner.registry, name, plan, done);
             self.keep_definitions(name, plan, &id.to_string()).map_err(|e| step_error(&e))?;
             if !matches!(outcome, Outcome::Completed | Outcome::Partly { .. })
                 && self.inner.registry.read().is_empty()

@@ -147,6 +147,7 @@ impl Runner for Publishing {
         _: OperationId,
         plan: &'a Plan,
         outcome: &'a Outcome,
+        _: &'a [u32],
     ) -> BoxFuture<'a, Result<Vec<Change>, StepError>> {
         Box::pin(async move {
             let over = match outcome {
