@@ -82,6 +82,7 @@ impl Steps for Runner {
         _: OperationId,
         plan: &'a Plan,
         outcome: &'a Ended,
+        _: &'a [u32],
     ) -> BoxFuture<'a, Result<Vec<Change>, StepError>> {
         Box::pin(async move {
             let (id, back) = ids(plan);
