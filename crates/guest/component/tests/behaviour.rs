@@ -338,6 +338,18 @@ async fn b18_b19_the_schema_service_is_asked_when_it_is_there() {
         ("invalid-value", "/x", "not today")
     );
     assert_eq!(client.rpc(MODEL, "other", "echo", "{}", "[2]").await.unwrap(), "[2]");
+    // Nobody but the bus can say that it is gone.
+    let other = world.raw().await;
+    for (path, interface) in [("/x", "x.y"), ("/org/freedesktop/DBus", "org.freedesktop.DBus")] {
+        let forged = zbus::Message::signal(path, interface, "NameOwnerChanged")
+            .destination(MODEL)
+            .build(&("net.vyatta.vci.config.yangd.v1", "", ""))
+            .unwrap();
+        other.send(&forged).await.unwrap();
+        let peer = Some("org.freedesktop.DBus.Peer");
+        other.call_method(Some(MODEL), "/", peer, "Ping", &()).await.unwrap();
+        assert!(client.rpc(MODEL, "other", "echo", "{}", "[1]").await.is_err(), "{interface}");
+    }
     served.abort();
 }
 

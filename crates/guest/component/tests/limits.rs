@@ -97,6 +97,31 @@ async fn x6_sets_and_checks_of_a_model_run_in_their_order() {
 }
 
 #[tokio::test]
+async fn x6_one_that_is_refused_lets_nobody_past_those_before_it() {
+    let (world, client) = world("", &[]).await;
+    world.script(
+        "set",
+        "read value; mkdir @/busy || exit 1; sleep 0.05; echo $value >>@/trace; rmdir @/busy",
+    );
+    let raw = world.raw().await;
+    for number in 0..20 {
+        // Every other one is no JSON, and is refused at once.
+        let (member, text) =
+            if number % 2 == 0 { ("Set", number.to_string()) } else { ("Check", "{".to_owned()) };
+        let call = zbus::Message::method_call("/running", member)
+            .destination(MODEL)
+            .interface("net.vyatta.vci.config.write")
+            .build(&(text,))
+            .unwrap();
+        raw.send(&call).await.unwrap();
+    }
+    let expected: String = (0..20).step_by(2).map(|number| format!("{number}\n")).collect();
+    eventually("all have run", async || world.read("trace").lines().count() == 10).await;
+    assert_eq!(world.read("trace"), expected);
+    drop(client);
+}
+
+#[tokio::test]
 async fn x7_a_fork_bomb_is_ended_with_its_group() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: needs root, to give the script a user of its own");

@@ -127,6 +127,8 @@ pub(crate) struct Core {
     /// Told whenever an operation has ended.
     pub(crate) ended: Notify,
     pub(crate) logged: Logged,
+    /// Held from the choice of a package's revision until it is stored, and while packages are removed.
+    pub(crate) onboarding: tokio::sync::Mutex<()>,
     /// Held while the following of an instance is taken up.
     pub(crate) following: tokio::sync::Mutex<()>,
     tables: Mutex<Tables>,
@@ -181,6 +183,7 @@ impl Core {
             boot: proc::boot_id(),
             ended: Notify::new(),
             logged: Logged::default(),
+            onboarding: tokio::sync::Mutex::default(),
             following: tokio::sync::Mutex::default(),
             tables: Mutex::default(),
         };

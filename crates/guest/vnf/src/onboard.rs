@@ -127,6 +127,8 @@ impl Core {
         .await?;
         let archive = opened.map_err(|refused| self.told(refused, uploader))?;
         self.policy(&archive).map_err(|problems| self.told(Refused { problems }, uploader))?;
+        // Until it is stored, nobody else decides for a revision, and none is removed.
+        let _onboarding = self.onboarding.lock().await;
         let decided = self.decide(&archive);
         let (version, revision) =
             match decided.map_err(|problem| self.told(problem.into(), uploader))? {
@@ -340,6 +342,7 @@ impl Core {
     /// # Errors
     /// When an instance uses it, or there is none.
     pub(crate) async fn remove_package(&self, name: &str) -> Result<()> {
+        let _onboarding = self.onboarding.lock().await;
         let revisions: Vec<u32> = {
             let tables = self.tables();
             if let Some(user) = tables.instances.values().find(|instance| instance.package == name)

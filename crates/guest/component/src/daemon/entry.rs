@@ -97,11 +97,24 @@ pub(super) struct Entry {
     idle: Notify,
 }
 
-/// A place in the order of a model's Sets and Checks; the next may go when this is dropped.
+/// A place in the order of a model's Sets and Checks; the next may go when this is dropped and those before it are done.
 #[derive(Debug)]
 pub(super) struct Place {
     before: Option<oneshot::Receiver<()>>,
-    _done: oneshot::Sender<()>,
+    done: Option<oneshot::Sender<()>>,
+}
+
+impl Drop for Place {
+    /// One that was refused, or had nothing to run, never waited: the next waits in its stead.
+    fn drop(&mut self) {
+        let (before, done) = (self.before.take(), self.done.take());
+        if let (Some(before), Ok(runtime)) = (before, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                let _ = before.await;
+                drop(done);
+            });
+        }
+    }
 }
 
 impl Place {
@@ -179,7 +192,7 @@ impl Entry {
     pub(super) fn queue(&self, model: &str) -> Place {
         let (done, next) = oneshot::channel();
         let before = self.state().order.insert(model.to_owned(), next);
-        Place { before, _done: done }
+        Place { before, done: Some(done) }
     }
 
     /// State read a moment ago, when the definition allows that.

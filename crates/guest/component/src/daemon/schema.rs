@@ -46,6 +46,14 @@ impl Schema {
 
     /// Takes a signal of the bus: the service came or went.
     pub(super) fn changed(&self, message: &zbus::Message) {
+        const BUS: &str = "org.freedesktop.DBus";
+        // Anybody on the bus can send this to us; only the bus itself has its name.
+        let header = message.header();
+        let of_the_bus = header.sender().is_some_and(|sender| sender.as_str() == BUS)
+            && header.interface().is_some_and(|interface| interface.as_str() == BUS);
+        if !of_the_bus {
+            return;
+        }
         let body = message.body();
         if let Ok((NAME, _, new)) = body.deserialize::<(&str, &str, &str)>() {
             self.served.store(!new.is_empty(), Ordering::Relaxed);
