@@ -180,12 +180,21 @@ fn converges(host: &Host, rng: &mut Rng) {
             topology(host, rng, lab);
         }
         let text = std::fs::read_to_string(&file).unwrap();
+        // Halted by hand, or killed: `apply` starts nobody again, and says of one without a monitor to boot it.
+        let idle = || {
+            let of_lab =
+                |node: &serde_json::Value| node["lab"] == lab && node["state"] != "running";
+            let name =
+                |node: serde_json::Value| format!("{lab}/{}", node["node"].as_str().unwrap());
+            nodes(host).into_iter().filter(of_lab).map(name).collect::<Vec<_>>()
+        };
+        for node in idle() {
+            // It may have failed for what the file no longer says.
+            host.vnode(&["boot", &node]);
+        }
         at_last(host, &["apply", &file]);
-        for node in nodes(host).iter().filter(|node| node["lab"] == lab) {
-            // Halted by hand, or killed: `apply` starts nobody again.
-            if node["state"] != "running" {
-                at_last(host, &["boot", &format!("{lab}/{}", node["node"].as_str().unwrap())]);
-            }
+        for node in idle() {
+            at_last(host, &["boot", &node]);
         }
         let again = host.vnode(&["apply", &file, "--dry-run"]).ok().all();
         assert!(again.contains("nothing differs"), "{again}\n{text}");

@@ -155,11 +155,13 @@ impl Host {
                             lan: name.clone(),
                             end: index,
                         });
-                    } else if link
-                        .ends
-                        .iter()
-                        .all(|end| end.node == node || lab.nodes[&end.node].instance().is_some())
-                    {
+                    } else if link.ends.iter().all(|end| {
+                        end.node == node
+                            || lab
+                                .nodes
+                                .get(&end.node)
+                                .is_some_and(|other| other.instance().is_some())
+                    }) {
                         let work =
                             Work::LinkCreate { lab: lab_name.to_owned(), link: name.clone() };
                         if !steps.contains(&work) {

@@ -403,7 +403,10 @@ pub(super) async fn limits(
     let entry = inner.registry.node(lab, name)?;
     let _slot = entry.slot.lock().await;
     let limits = define::define(inner, lab, &entry, operation).await?.spec.limits;
-    entry.live()?.set_limits(&limits).await.map_err(driver_error)?;
+    // One that lost its monitor has them from its next boot on.
+    if let Some(instance) = entry.instance() {
+        instance.set_limits(&limits).await.map_err(driver_error)?;
+    }
     entry.update(|record| {
         if let Some(spec) = &mut record.spec {
             spec.limits = limits;
