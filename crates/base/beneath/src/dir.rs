@@ -333,6 +333,17 @@ impl Dir {
         content: &[u8],
         mode: u32,
     ) -> Result<(), Error> {
+        self.write_atomic_as(path, content, mode, None)
+    }
+
+    /// The same, with another owner and group from the moment that it is there.
+    pub fn write_atomic_as(
+        &self,
+        path: impl AsRef<Path>,
+        content: &[u8],
+        mode: u32,
+        owner: Option<(u32, u32)>,
+    ) -> Result<(), Error> {
         let path = path.as_ref();
         let io = |source| Error::Io { action: "write", path: path.to_owned(), source };
         let (parent, name) = self.parent(path)?;
@@ -345,6 +356,9 @@ impl Dir {
         }
         let mut file = parent.create(&temporary, mode)?;
         file.write_all(content).map_err(io)?;
+        if let Some((uid, gid)) = owner {
+            std::os::unix::fs::fchown(&file, Some(uid), Some(gid)).map_err(io)?;
+        }
         file.sync_all().map_err(io)?;
         parent.rename(&temporary, &name)?;
         parent.sync()

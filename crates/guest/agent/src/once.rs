@@ -6,14 +6,17 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use vnode_beneath::Dir;
 use vnode_netconf::Wanted;
+use vnode_netconf::source::nocloud::{self, Instance};
 
 use crate::{
     command::{
         CommandError, Form, Policy, Registry,
         openstack::resetnetwork::{
             self, apply_at_boot, from_config_drive, from_nocloud, from_xenstore,
+            instance_in_xenstore,
         },
     },
     config::Boot,
@@ -22,6 +25,8 @@ use crate::{
 
 /// Where the instance whose settings were applied is noted.
 const INSTANCE: &str = "var/lib/vnode-agent/instance";
+/// The machine as its firmware names it.
+const PRODUCT_UUID: &str = "sys/class/dmi/id/product_uuid";
 /// Largest file of a source, bytes.
 const FILE_BYTES: u64 = 1 << 20;
 
@@ -68,7 +73,7 @@ pub async fn run(context: &Context, boot: &Boot, asked: Asked) -> Result<Outcome
         resetnetwork::start(context).await?;
     }
     let Some(found) = find(context, boot).await? else { return Ok(Outcome::Nothing) };
-    let instance = found.instance.clone().unwrap_or_else(|| found.source.to_owned());
+    let instance = found.instance.clone().unwrap_or_else(|| of_machine(context, &found));
     let noted = match context.root().read_to_limit(INSTANCE, 4096) {
         Ok(bytes) => Some(String::from_utf8_lossy(&bytes).trim().to_owned()),
         Err(error) if error.is_not_found() => None,
@@ -103,6 +108,19 @@ pub async fn run(context: &Context, boot: &Boot, asked: Asked) -> Result<Outcome
         .and_then(|()| root.write_atomic(INSTANCE, format!("{instance}\n").as_bytes(), 0o600))
         .map_err(|error| failed("note the instance", error))?;
     Ok(Outcome::Applied(source))
+}
+
+/// The instance where the source does not say: the machine by its firmware, else what there is to apply. Never the source:
+/// on a machine made from the disk of another that would be the same.
+fn of_machine(context: &Context, found: &Found) -> String {
+    let firmware = context.root().read_to_limit(PRODUCT_UUID, 256).unwrap_or_default();
+    let firmware = String::from_utf8_lossy(&firmware).trim().to_lowercase();
+    if !firmware.is_empty() {
+        return firmware;
+    }
+    let content = format!("{} {:?} {:?}", found.source, found.wanted, found.keys);
+    let digest = Sha256::digest(content.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn failed(action: &str, error: vnode_beneath::DirError) -> CommandError {
@@ -186,73 +204,23 @@ fn no_cloud(context: &Context, boot: &Boot) -> Result<Option<Found>, CommandErro
     let network =
         file(&folder, "network-config")?.unwrap_or_else(|| b"version: 1\nconfig: []\n".to_vec());
     let wanted = from_nocloud(&network, Some(&meta_data))?;
-    let text = String::from_utf8_lossy(&meta_data);
-    Ok(Some(Found {
-        source: "nocloud",
-        instance: scalar(&text, "instance-id"),
-        wanted,
-        keys: keys(&text),
-    }))
+    let Instance { id, keys } = nocloud::instance(&meta_data)
+        .map_err(|error| CommandError::invalid("`meta-data` cannot be used").with_source(error))?;
+    Ok(Some(Found { source: "nocloud", instance: id, wanted, keys }))
 }
 
 /// Nothing when XenStore is not there or holds nothing for us: that is so on most machines.
 async fn xenstore(context: &Context) -> Option<Found> {
     match from_xenstore(context).await {
         Ok(wanted) if wanted.hostname.is_some() || !wanted.descriptions.is_empty() => {
-            Some(Found { source: "xenstore", instance: None, wanted, keys: Vec::new() })
+            // A machine made from this one's disk is another instance, with settings of its own.
+            let instance = instance_in_xenstore(context).await;
+            Some(Found { source: "xenstore", instance, wanted, keys: Vec::new() })
         }
         Ok(_) => None,
         Err(error) => {
             tracing::debug!(%error, "no XenStore");
             None
         }
-    }
-}
-
-/// A plain value at the top of a YAML text.
-fn scalar(text: &str, name: &str) -> Option<String> {
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    let value = value.trim().trim_matches(['"', '\'']);
-    (!value.is_empty()).then(|| value.to_owned())
-}
-
-/// SSH keys under `public-keys:`, in whichever of its forms: a list, a map of names, a map of numbers with
-/// `openssh-key`. A key is told by its type, which no other value there begins with.
-fn keys(text: &str) -> Vec<String> {
-    let below = text.lines().skip_while(|line| !line.starts_with("public-keys:"));
-    let below = below.enumerate().take_while(|(number, line)| {
-        *number == 0 || line.is_empty() || line.starts_with([' ', '-', '#', '\t'])
-    });
-    below
-        .filter_map(|(_, line)| {
-            // At the beginning of a word: `openssh-key` names a key and is none.
-            let begins =
-                |at: &usize| !line[..*at].ends_with(|before: char| before.is_alphanumeric());
-            let start = ["ssh-", "ecdsa-", "sk-"]
-                .iter()
-                .flat_map(|kind| line.match_indices(kind).map(|(at, _)| at))
-                .filter(begins)
-                .min()?;
-            let key = line[start..].trim().trim_end_matches(['"', '\'', ']', ',']);
-            key.contains(' ').then(|| key.to_owned())
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_found_in_every_form_of_a_seed() {
-        let text = "instance-id: \"i-1\"\npublic-keys:\n  - ssh-ed25519 AAAA a@b\n  - 'ssh-rsa BBBB c'\nlocal-hostname: x\n";
-        assert_eq!(keys(text), ["ssh-ed25519 AAAA a@b", "ssh-rsa BBBB c"]);
-        assert_eq!(scalar(text, "instance-id").as_deref(), Some("i-1"));
-        let text = "public-keys: [\"ecdsa-sha2-nistp256 CCCC d\"]\n";
-        assert_eq!(keys(text), ["ecdsa-sha2-nistp256 CCCC d"]);
-        let text = "public-keys:\n  0:\n    openssh-key: ssh-rsa DDDD e\n";
-        assert_eq!(keys(text), ["ssh-rsa DDDD e"]);
-        assert!(keys("other: ssh-rsa AAAA\n").is_empty());
-        assert_eq!(scalar("instance-id:\n", "instance-id"), None);
     }
 }

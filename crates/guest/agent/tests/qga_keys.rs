@@ -109,6 +109,31 @@ async fn qg_36_a_link_in_the_place_of_the_folder_is_not_followed() {
     assert_eq!(std::fs::metadata(root.join("root/.ssh")).unwrap().uid(), 0);
 }
 
+/// Nor is one in the place of the file read through: what it leads to would be the user's in the end.
+#[tokio::test]
+async fn qg_36_a_link_in_the_place_of_the_file_is_not_read() {
+    let mut agent = agent(None);
+    let root = agent.root.path().to_owned();
+    std::fs::create_dir_all(root.join("home/alice/.ssh")).unwrap();
+    std::fs::write(root.join("etc/shadow"), "root:secret\n").unwrap();
+    let keys = root.join("home/alice/.ssh/authorized_keys");
+    std::os::unix::fs::symlink("/etc/shadow", &keys).unwrap();
+    let named = json!({ "username": "alice" });
+    let request = json!({ "username": "alice", "keys": ["key"] });
+    agent.refused("guest-ssh-get-authorized-keys", named.clone()).await;
+    agent.refused("guest-ssh-add-authorized-keys", request.clone()).await;
+    agent.refused("guest-ssh-remove-authorized-keys", request.clone()).await;
+    assert!(keys.is_symlink(), "nothing took its place");
+    // A second name of another user's file is no better.
+    std::fs::remove_file(&keys).unwrap();
+    std::os::unix::fs::chown(root.join("etc/shadow"), Some(7), None).unwrap();
+    std::fs::hard_link(root.join("etc/shadow"), &keys).unwrap();
+    agent.refused("guest-ssh-add-authorized-keys", request.clone()).await;
+    std::fs::remove_file(&keys).unwrap();
+    agent.get("guest-ssh-add-authorized-keys", request).await;
+    assert_eq!(std::fs::metadata(&keys).unwrap().uid(), 4321);
+}
+
 #[tokio::test]
 async fn qg_36_passwords_that_cannot_be() {
     let mut agent = agent(None);

@@ -90,6 +90,32 @@ fn a_nocloud_seed_is_read() {
     assert!(name.starts_with("seeded"), "{name}");
 }
 
+/// A machine made from the disk of another has that one's note.
+#[test]
+fn a_seed_that_names_no_instance_is_applied_once_for_each_machine() {
+    let machine = machine();
+    let root = machine.path();
+    let seed = root.join("var/lib/cloud/seed/nocloud");
+    let firmware = root.join("sys/class/dmi/id");
+    std::fs::create_dir_all(&seed).unwrap();
+    std::fs::write(seed.join("meta-data"), "local-hostname: seeded\n").unwrap();
+    let name = || std::fs::read_to_string(root.join("etc/hostname")).unwrap();
+    let mut noted = Vec::new();
+    for uuid in [None, Some("AAAA-1"), Some("AAAA-2")] {
+        if let Some(uuid) = uuid {
+            std::fs::create_dir_all(&firmware).unwrap();
+            std::fs::write(firmware.join("product_uuid"), format!("{uuid}\n")).unwrap();
+        }
+        assert_eq!(once(root, &[]).status.code(), Some(0));
+        assert!(name().starts_with("seeded"), "{uuid:?}: {}", name());
+        std::fs::write(root.join("etc/hostname"), "mine\n").unwrap();
+        assert_eq!(once(root, &[]).status.code(), Some(0));
+        assert_eq!(name(), "mine\n", "{uuid:?}: once");
+        noted.push(std::fs::read_to_string(root.join("var/lib/vnode-agent/instance")).unwrap());
+    }
+    assert_eq!(noted[1..], ["aaaa-1\n", "aaaa-2\n"]);
+}
+
 #[test]
 fn a_source_that_cannot_be_read_changes_nothing_and_is_tried_again() {
     let machine = machine();

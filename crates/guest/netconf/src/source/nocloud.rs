@@ -56,6 +56,48 @@ pub fn hostname(meta_data: &[u8]) -> Result<Option<String>, InputError> {
     })
 }
 
+/// What `meta-data` says of the instance beside its name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Instance {
+    pub id: Option<String>,
+    /// `public-keys`, each as it is written: with its options.
+    pub keys: Vec<String>,
+}
+
+/// Which instance `meta-data` is for, and who may log in. Keys are a list, one text of a line for each, or a map of names to
+/// either or to a map with `openssh-key`.
+///
+/// # Errors
+/// When the text is no YAML map.
+pub fn instance(meta_data: &[u8]) -> Result<Instance, InputError> {
+    let tree = yaml::parse(meta_data)?;
+    if tree.is_null() {
+        return Ok(Instance::default());
+    }
+    let tree = object(&tree, "meta-data")?;
+    let mut keys = Vec::new();
+    if let Some(found) = tree.get("public-keys").or_else(|| tree.get("public_keys")) {
+        keys_in(found, &mut keys);
+    }
+    Ok(Instance { id: text(tree, "instance-id")?, keys })
+}
+
+fn keys_in(found: &Value, keys: &mut Vec<String>) {
+    match found {
+        Value::String(text) => {
+            let lines = text.lines().map(str::trim);
+            let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+            keys.extend(lines.map(str::to_owned));
+        }
+        Value::Array(list) => list.iter().for_each(|one| keys_in(one, keys)),
+        Value::Object(map) => match map.get("openssh-key") {
+            Some(key) => keys_in(key, keys),
+            None => map.values().for_each(|one| keys_in(one, keys)),
+        },
+        _ => {}
+    }
+}
+
 fn select(mac: Option<String>, name: Option<String>) -> Result<Select, InputError> {
     match (mac, name) {
         (Some(mac), _) => match mac.parse::<Mac>() {
@@ -337,6 +379,27 @@ fn one_of_version2(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_found_in_every_form_of_a_seed_whole_and_only_when_they_are_meant() {
+        let of = |text: &str| instance(text.as_bytes()).unwrap();
+        let list = of(
+            "instance-id: i-1 # a comment\npublic-keys:\n  - ssh-ed25519 AAAA a@b\n  #  - ssh-rsa XXXX left\n  \
+                       - 'restrict,command=\"/bin/backup\" ssh-rsa BBBB c'\nlocal-hostname: x\n",
+        );
+        assert_eq!(list.id.as_deref(), Some("i-1"));
+        assert_eq!(
+            list.keys,
+            ["ssh-ed25519 AAAA a@b", "restrict,command=\"/bin/backup\" ssh-rsa BBBB c"]
+        );
+        let flow = of("public-keys: [\"ssh-rsa A a\", \"ecdsa-sha2-nistp256 C d\"]\n");
+        assert_eq!(flow.keys, ["ssh-rsa A a", "ecdsa-sha2-nistp256 C d"]);
+        assert_eq!(of("public-keys:\n  0:\n    openssh-key: ssh-rsa D e\n").keys, ["ssh-rsa D e"]);
+        assert_eq!(of("public-keys:\n  me: ssh-rsa D e\n").keys, ["ssh-rsa D e"]);
+        assert_eq!(of("public-keys: |\n  ssh-rsa D e\n  ssh-rsa F g\n").keys.len(), 2);
+        assert_eq!(of("other: ssh-rsa AAAA\ninstance-id:\n"), Instance::default());
+        assert_eq!(of("instance-id: 7\n").id.as_deref(), Some("7"));
+    }
 
     #[test]
     fn version_1_as_cloud_init_documents_it() {

@@ -1,5 +1,8 @@
 //! guest-ssh-*-authorized-keys.
 
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+
 use rustix::fs::{Gid, OFlags, Uid};
 use serde_json::{Value, json};
 use vnode_action::account;
@@ -48,18 +51,28 @@ impl User {
     /// The lines of the file; `None` when there is none.
     fn lines(&self, context: &Context) -> Result<Option<Vec<String>>, CommandError> {
         let path = self.file();
-        match context.root().read_to_limit(&path, MOST) {
-            Ok(bytes) => {
-                let text = String::from_utf8_lossy(&bytes);
-                Ok(Some(text.lines().map(str::to_owned).collect()))
-            }
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => {
-                let why = dir_reason(&error);
-                Err(CommandError::failed(format!("failed to read '{path}': {why}"))
-                    .with_source(error))
-            }
+        let failed = |why: String| CommandError::failed(format!("failed to read '{path}': {why}"));
+        // The user may have put a link in the place of either, to what only root may read: no link is followed, and
+        // what is read is the user's or root's own.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let opened = self.open_folder(context);
+        let file = match opened.and_then(|folder| folder.open_with("authorized_keys", flags, 0)) {
+            Ok(file) => file,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(failed(dir_reason(&error)).with_source(error)),
+        };
+        let about = file.metadata().map_err(|error| failed(super::reason(&error)))?;
+        if !about.is_file() || ![0, self.uid].contains(&about.uid()) {
+            return Err(failed("it is no file of the user's own".to_owned()));
         }
+        let mut text = Vec::new();
+        file.take(MOST + 1)
+            .read_to_end(&mut text)
+            .map_err(|error| failed(super::reason(&error)))?;
+        if text.len() as u64 > MOST {
+            return Err(failed(format!("it has more than {MOST} bytes")));
+        }
+        Ok(Some(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()))
     }
 
     /// Makes the folder and writes the file, both the user's own and nobody else's to read.
@@ -81,11 +94,8 @@ impl User {
             Err(error) => return Err(failed(error)),
         }
         let folder = self.open_folder(context).map_err(failed)?;
-        folder
-            .write_atomic("authorized_keys", lines.join("\n").as_bytes(), 0o600)
-            .map_err(failed)?;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
-        self.own(folder.open_with("authorized_keys", flags, 0).map_err(failed)?)
+        let (text, owner) = (lines.join("\n"), Some((self.uid, self.gid)));
+        folder.write_atomic_as("authorized_keys", text.as_bytes(), 0o600, owner).map_err(failed)
     }
 
     fn open_folder(&self, context: &Context) -> Result<Dir, vnode_beneath::DirError> {

@@ -40,6 +40,16 @@ pub struct Options {
     pub network: Settings,
 }
 
+impl Options {
+    /// A node's path, from the domain's own folder unless another is named.
+    fn at(&self, path: &str) -> String {
+        match &self.base {
+            Some(base) => format!("{}/{path}", base.trim_end_matches('/')),
+            None => path.to_owned(),
+        }
+    }
+}
+
 /// The command.
 #[derive(Debug)]
 pub(super) struct ResetNetwork;
@@ -82,15 +92,8 @@ impl Command for ResetNetwork {
 /// When XenStore cannot be reached, or what is there cannot be used.
 pub async fn from_xenstore(context: &Context) -> Result<Wanted, CommandError> {
     let options: Options = context.options(NAME)?;
-    let access = match &options.xenstore {
-        Some(path) => Ok(Access::at(path)),
-        None => Access::from_environment(),
-    };
-    let mut client = Client::connect(&access.map_err(store)?).await.map_err(store)?;
-    let at = |path: &str| match &options.base {
-        Some(base) => format!("{}/{path}", base.trim_end_matches('/')),
-        None => path.to_owned(),
-    };
+    let mut client = connect(&options).await?;
+    let at = |path: &str| options.at(path);
     let hostname = match client.read(Transaction::NONE, &at(HOSTNAME)).await {
         Ok(name) => Some(String::from_utf8_lossy(&name).into_owned()),
         Err(error) if error.errno() == Some(Errno::NoEntry) => None,
@@ -113,6 +116,29 @@ pub async fn from_xenstore(context: &Context) -> Result<Wanted, CommandError> {
     }
     let nodes = nodes.iter().map(|(name, content)| (name.as_str(), content.as_slice()));
     vmdata::read(nodes, hostname.as_deref()).map_err(|error| invalid(error.into()))
+}
+
+/// Which machine XenStore is of: the toolstack's `vm`, which has its UUID, else its `name`.
+pub async fn instance_in_xenstore(context: &Context) -> Option<String> {
+    let options: Options = context.options(NAME).ok()?;
+    let mut client = connect(&options).await.ok()?;
+    for node in ["vm", "name"] {
+        if let Ok(value) = client.read(Transaction::NONE, &options.at(node)).await {
+            let value = String::from_utf8_lossy(&value).trim().to_owned();
+            if !value.is_empty() {
+                return Some(value);
+            }
+        }
+    }
+    None
+}
+
+async fn connect(options: &Options) -> Result<Client, CommandError> {
+    let access = match &options.xenstore {
+        Some(path) => Ok(Access::at(path)),
+        None => Access::from_environment(),
+    };
+    Client::connect(&access.map_err(store)?).await.map_err(store)
 }
 
 /// What a config drive's `network_data.json` and `meta_data.json` ask for.
